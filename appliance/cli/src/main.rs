@@ -1,0 +1,2 @@
+//! The `saveos` command.
+fn main() {}

@@ -1,0 +1,1 @@
+//! exfat, to be read without mounting.

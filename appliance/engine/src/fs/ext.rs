@@ -1,0 +1,1 @@
+//! ext, to be read without mounting.

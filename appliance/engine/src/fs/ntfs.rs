@@ -1,0 +1,1 @@
+//! ntfs, to be read without mounting.
