@@ -2,6 +2,13 @@
 //!
 //! Sync; no network, no clock, no environment: time and randomness that matter are arguments.
 
+pub mod chunk;
 pub mod fs;
+pub mod key;
 pub mod le;
+pub mod pack;
 pub mod read;
+pub mod record;
+pub mod seal;
+pub mod segment;
+pub mod storage;
