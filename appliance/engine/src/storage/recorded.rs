@@ -236,7 +236,7 @@ impl Steps for Recorded {
 
     fn append(&self, file: &mut String, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.step()?;
-        let used: u64 = state.files.values().map(|bytes| bytes.len() as u64).sum::<u64>() + state.reserved;
+        let used: u64 = state.files.values().map(ReadAt::len).sum::<u64>() + state.reserved;
         if state.capacity.is_some_and(|capacity| used + bytes.len() as u64 > capacity) {
             return Err(io::Error::from(io::ErrorKind::StorageFull));
         }
@@ -288,7 +288,7 @@ impl Steps for Recorded {
             let Some(rest) = path.strip_prefix(&prefix) else { continue };
             match rest.split_once('/') {
                 Some((inner, _)) => drop(folders.insert(inner.to_owned())),
-                None => names.push((rest.to_owned(), bytes.len() as u64, IsFolder::No)),
+                None => names.push((rest.to_owned(), ReadAt::len(bytes), IsFolder::No)),
             }
         }
         names.extend(folders.into_iter().map(|name| (name, 0, IsFolder::Yes)));
@@ -303,7 +303,7 @@ impl Steps for Recorded {
 
     fn free_bytes(&self) -> Option<u64> {
         let state = self.lock();
-        let used: u64 = state.files.values().map(|bytes| bytes.len() as u64).sum::<u64>() + state.reserved;
+        let used: u64 = state.files.values().map(ReadAt::len).sum::<u64>() + state.reserved;
         state.capacity.map(|capacity| capacity.saturating_sub(used))
     }
 

@@ -1,0 +1,228 @@
+//! Prune: gives back the space of what no snapshot needs, beside running backups and restores. FORMAT.md §9.
+//!
+//! Two runs to delete: the first lists dead packs, a later one deletes them when everybody who might still use them has
+//! ended and a fresh mark finds them dead again. Neither a clock nor the index decides.
+
+mod mark;
+
+pub use mark::Marked;
+
+use crate::lease;
+use crate::pack::read::ReadBuffers;
+use crate::record::{self, RecordKind};
+use crate::repository::store::storing;
+use crate::repository::{DeadList, RESERVE, Repository, RepositoryError};
+use crate::seal::PackId;
+use crate::snapshot::SnapshotId;
+use crate::storage::{Area, get, put};
+use std::collections::{BTreeSet, HashSet};
+
+/// A pack with a larger dead part than this is repacked.
+const REPACK_ABOVE: f64 = 0.25;
+/// Live bytes moved in one run: at least this, or a tenth of the repository.
+const REPACK_LEAST: u64 = 1024 * 1024 * 1024;
+
+/// Whether to change anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Yes.
+    Run,
+    /// Only say what would happen.
+    DryRun,
+}
+
+/// What prune did or would do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Pruned {
+    /// Packs deleted: listed earlier, unused since.
+    pub deleted_packs: usize,
+    /// Their bytes.
+    pub deleted_bytes: u64,
+    /// Packs listed as dead now; a later prune deletes them.
+    pub listed_packs: usize,
+    /// Their bytes.
+    pub listed_bytes: u64,
+    /// Packs whose live chunks were moved to new packs.
+    pub repacked_packs: usize,
+    /// Bytes moved.
+    pub repacked_bytes: u64,
+    /// Listed packs that must wait for leases older than their list.
+    pub waiting_packs: usize,
+    /// Listed packs that a snapshot uses again.
+    pub revived_packs: usize,
+    /// Bytes of live chunks.
+    pub live_bytes: u64,
+}
+
+/// A dead list with its state.
+struct List {
+    name: String,
+    packs: BTreeSet<PackId>,
+    /// Leases held when the list became visible; `None`: not known yet, so nobody may be forgotten.
+    waits_for: Option<BTreeSet<String>>,
+}
+
+/// Runs one prune. The repository was opened with the sweeper lease.
+pub fn run(repository: &Repository, mode: Mode) -> Result<Pruned, RepositoryError> {
+    let storage = repository.storage();
+    let own = repository.lease_name();
+    // On a full disk the reserve is what the new records are written to.
+    if mode == Mode::Run && storage.free_bytes().is_some_and(|free| free < RESERVE) {
+        storage.reserve(0)?;
+    }
+    let marked = Marked::all(repository)?;
+    let lists = read_lists(repository)?;
+    let mut pruned = Pruned { live_bytes: marked.live_bytes(), ..Pruned::default() };
+    delete_ready(repository, &lists, &marked, own, mode, &mut pruned)?;
+
+    let listed: HashSet<PackId> = lists.iter().flat_map(|list| &list.packs).copied().collect();
+    let mut dead: Vec<PackId> = marked.dead().filter(|pack| !listed.contains(pack)).collect();
+    dead.extend(repack(repository, &marked, &listed, mode, &mut pruned)?);
+    pruned.listed_packs = dead.len();
+    pruned.listed_bytes = dead.iter().map(|pack| marked.size(pack)).sum();
+    if mode == Mode::Run {
+        list_as_dead(repository, &dead, own)?;
+        if storage.free_bytes().is_none_or(|free| free > 2 * RESERVE) {
+            storage.reserve(RESERVE)?;
+        }
+    }
+    Ok(pruned)
+}
+
+fn read_lists(repository: &Repository) -> Result<Vec<List>, RepositoryError> {
+    let storage = repository.storage();
+    let mut lists = Vec::new();
+    for object in storage.list(Area::Dead)?.into_iter().filter(|object| !object.name.ends_with(".leases")) {
+        let list: DeadList = record::read(storage, repository.keys(), RecordKind::DeadList, &object.name)?;
+        let waits_for = match get(storage, Area::Dead, &leases_name(&object.name), 1024 * 1024) {
+            Ok(text) => Some(String::from_utf8_lossy(&text).lines().map(str::to_owned).collect()),
+            Err(missing) if missing.is_missing() => None,
+            Err(error) => return Err(error.into()),
+        };
+        let packs = list.packs.iter().filter_map(|name| PackId::from_hex(name)).collect();
+        lists.push(List { name: object.name, packs, waits_for });
+    }
+    Ok(lists)
+}
+
+/// Deletes listed packs whose leases have ended and which are still dead; takes revived ones off.
+fn delete_ready(
+    repository: &Repository,
+    lists: &[List],
+    marked: &Marked,
+    own: &str,
+    mode: Mode,
+    pruned: &mut Pruned,
+) -> Result<(), RepositoryError> {
+    let storage = repository.storage();
+    let held = held_leases(repository, own)?;
+    for list in lists {
+        let (revived, dead): (Vec<PackId>, Vec<PackId>) = list.packs.iter().partition(|pack| marked.is_live(pack));
+        pruned.revived_packs += revived.len();
+        let Some(waits_for) = &list.waits_for else {
+            // A prune was cut between the two files: begin the wait now.
+            pruned.waiting_packs += dead.len();
+            if mode == Mode::Run {
+                write_leases(repository, &list.name, own)?;
+            }
+            continue;
+        };
+        if waits_for.intersection(&held).next().is_some() {
+            pruned.waiting_packs += dead.len();
+            continue;
+        }
+        pruned.deleted_packs += dead.len();
+        pruned.deleted_bytes += dead.iter().map(|pack| marked.size(pack)).sum::<u64>();
+        if mode == Mode::DryRun {
+            continue;
+        }
+        for pack in &dead {
+            match storage.remove(Area::Packs, &pack.hex()) {
+                Err(gone) if gone.is_missing() => {} // an earlier run was cut after deleting it
+                other => other?,
+            }
+        }
+        repository.index().remove_packs(&dead)?;
+        // The revived may be used again from the moment no list names them.
+        storage.remove(Area::Dead, &list.name)?;
+        match storage.remove(Area::Dead, &leases_name(&list.name)) {
+            Err(gone) if gone.is_missing() => {}
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
+/// Copies the live chunks of packs that are dead in part. Returns the packs that are dead now.
+fn repack(
+    repository: &Repository,
+    marked: &Marked,
+    listed: &HashSet<PackId>,
+    mode: Mode,
+    pruned: &mut Pruned,
+) -> Result<Vec<PackId>, RepositoryError> {
+    let mut candidates: Vec<(PackId, u64, u64)> =
+        marked.partly_dead(REPACK_ABOVE).filter(|(pack, _, _)| !listed.contains(pack)).collect();
+    // Most gain for least copying first.
+    candidates.sort_by_key(|&(_, live, dead)| (live.saturating_mul(1000) / dead.max(1), live));
+    let budget = (marked.live_bytes() / 10).max(REPACK_LEAST);
+    let free = repository.storage().free_bytes().unwrap_or(u64::MAX);
+    let mut taken = 0;
+    candidates.retain(|&(_, live, _)| {
+        taken += live;
+        taken <= budget && taken < free / 2
+    });
+    pruned.repacked_packs = candidates.len();
+    pruned.repacked_bytes = candidates.iter().map(|(_, live, _)| live).sum();
+    if mode == Mode::Run && !candidates.is_empty() {
+        storing(repository, None, |packer| {
+            let mut buffers = ReadBuffers::default();
+            for (id, _, _) in &candidates {
+                let pack = repository.index().open_pack(repository.storage(), repository.keys(), *id)?;
+                for (position, row) in pack.rows().enumerate() {
+                    if marked.is_chunk_live(id, position) {
+                        let stored = pack.read_stored(&row, &mut buffers)?;
+                        packer.store_again(pack.kind(), &row, stored)?;
+                    }
+                }
+            }
+            Ok::<_, RepositoryError>(())
+        })?;
+    }
+    Ok(candidates.into_iter().map(|(pack, _, _)| pack).collect())
+}
+
+/// Makes the list visible, then notes who was there: whoever comes later sees the list, whoever is noted is waited for.
+pub(crate) fn list_as_dead(repository: &Repository, packs: &[PackId], own: &str) -> Result<(), RepositoryError> {
+    if packs.is_empty() {
+        return Ok(());
+    }
+    let list = DeadList { packs: packs.iter().map(PackId::hex).collect() };
+    let name = record::write(repository.storage(), repository.keys(), RecordKind::DeadList, &list)?;
+    write_leases(repository, &name, own)
+}
+
+fn write_leases(repository: &Repository, list: &str, own: &str) -> Result<(), RepositoryError> {
+    let held = held_leases(repository, own)?;
+    let text: String = held.iter().map(|name| format!("{name}\n")).collect();
+    Ok(put(repository.storage(), Area::Dead, &leases_name(list), text.as_bytes())?)
+}
+
+fn leases_name(list: &str) -> String {
+    format!("{list}.leases")
+}
+
+fn held_leases(repository: &Repository, own: &str) -> Result<BTreeSet<String>, RepositoryError> {
+    let Some(locks) = repository.locks() else { return Ok(BTreeSet::new()) };
+    let mut held = lease::held(locks)?;
+    held.remove(own);
+    Ok(held)
+}
+
+/// Removes snapshot records one by one. Their chunks stay until prune.
+pub fn forget(repository: &Repository, snapshots: &[SnapshotId]) -> Result<(), RepositoryError> {
+    for snapshot in snapshots {
+        repository.storage().remove(Area::Snapshots, &snapshot.to_string())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,298 @@
+//! An open repository: its storage, keys and index together. Everything that reads or writes backups starts here.
+
+pub mod checkpoint;
+pub mod store;
+
+use crate::chunk::ChunkId;
+use crate::index::{Index, IndexError, Refresh};
+use crate::key::{self, KeyError, Secret};
+use crate::lease::{self, Lease, LeaseError, LeaseKind};
+use crate::pack::read::{PackError, ReadBuffers};
+use crate::record::{self, RecordError, RecordKind};
+use crate::seal::{Keys, PackId, RepositoryId, RootKey, random_bytes};
+use crate::segment::{self, Entry, SegmentError};
+use crate::snapshot::{SegmentRef, Snapshot, SnapshotId, decode_list};
+use crate::storage::local::Local;
+use crate::storage::{Area, Storage, StorageError, get, put};
+use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Space kept so that prune can work on a full disk.
+pub const RESERVE: u64 = 64 * 1024 * 1024;
+
+/// Why a repository could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RepositoryError {
+    /// There is none.
+    #[error("{path} is not a SaveOS repository (no saveos.json); `saveos init` makes one")]
+    NotARepository {
+        /// Where we looked.
+        path: PathBuf,
+    },
+    /// Its `saveos.json` is not what this version knows.
+    #[error("saveos.json: {0}")]
+    Config(String),
+    /// Files.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// Keys.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The index.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    /// A pack.
+    #[error(transparent)]
+    Pack(#[from] PackError),
+    /// Storing.
+    #[error(transparent)]
+    Store(#[from] store::StoreError),
+    /// A record.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// Somebody else is using it.
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
+    /// No pack has the chunk.
+    #[error("chunk {0} is in no pack that can be read: the repository has lost it")]
+    LostChunk(ChunkId),
+    /// A segment does not decode.
+    #[error("segment {segment}: {source}")]
+    Segment {
+        /// Which one.
+        segment: ChunkId,
+        /// What is wrong.
+        #[source]
+        source: SegmentError,
+    },
+    /// No snapshot of that name.
+    #[error("no snapshot {0}")]
+    NoSnapshot(String),
+    /// The prefix fits several.
+    #[error("{0} fits {1} snapshots; give more digits")]
+    Ambiguous(String, usize),
+}
+
+#[derive(Serialize, Deserialize)]
+struct Config {
+    format: String,
+    version: u32,
+    repository: String,
+}
+
+/// Makes the folders and `saveos.json` of a new repository, and returns what the first key slots wrap.
+pub fn init(path: &Path) -> Result<(Local, RepositoryId, RootKey), RepositoryError> {
+    let storage = Local::create(path)?;
+    Ok((storage, RepositoryId(random_bytes()), RootKey::random()))
+}
+
+/// Writes `saveos.json`: the last step of init, after the key slots, so a repository without a way in never exists.
+pub fn seal_init(storage: &dyn Storage, id: RepositoryId) -> Result<(), RepositoryError> {
+    let config = Config { format: "saveos-repository".to_owned(), version: 1, repository: crate::chunk::hex(&id.0) };
+    let json = serde_json::to_vec(&config).expect("three plain fields");
+    Ok(put(storage, Area::Root, "saveos.json", &json)?)
+}
+
+/// Reads `saveos.json`.
+pub fn read_config(storage: &dyn Storage, path: &Path) -> Result<RepositoryId, RepositoryError> {
+    let json = match get(storage, Area::Root, "saveos.json", 64 * 1024) {
+        Err(missing) if missing.is_missing() => {
+            return Err(RepositoryError::NotARepository { path: path.to_owned() });
+        }
+        other => other?,
+    };
+    let config: Config = serde_json::from_slice(&json).map_err(|cause| RepositoryError::Config(cause.to_string()))?;
+    if config.format != "saveos-repository" || config.version != 1 {
+        let text = format!("format {} version {} is not known to this program", config.format, config.version);
+        return Err(RepositoryError::Config(text));
+    }
+    let id = crate::chunk::unhex(&config.repository);
+    id.map(RepositoryId).ok_or_else(|| RepositoryError::Config("the repository id is not 32 hex digits".to_owned()))
+}
+
+/// An open repository.
+pub struct Repository {
+    storage: Arc<dyn Storage>,
+    keys: Keys,
+    index: Index,
+    locks: Option<PathBuf>,
+    /// What opening the index found out of step.
+    pub refresh: Refresh,
+    lease: Option<Lease>,
+}
+
+/// Snapshots that can be read, and what is wrong with the others.
+pub type Readable = (Vec<(SnapshotId, Snapshot)>, Vec<RecordError>);
+
+/// How to open a repository.
+pub struct OpenOptions<'a> {
+    /// What the process will do.
+    pub lease: LeaseKind,
+    /// Names this boot of the machine.
+    pub boot: &'a str,
+    /// A folder for an index when the repository's own cannot be written (a read-only medium).
+    pub scratch: &'a Path,
+}
+
+impl Repository {
+    /// Opens a local repository: lease, keys, dead lists, index.
+    pub fn open(path: &Path, secret: &Secret, options: &OpenOptions<'_>) -> Result<Repository, RepositoryError> {
+        let storage = Local::open(path);
+        let id = read_config(&storage, path)?;
+        let locks = path.join("locks");
+        let lease = match lease::take(&locks, options.lease, options.boot) {
+            // Nobody prunes a medium that cannot be written.
+            Err(LeaseError::Io { .. }) if options.lease == LeaseKind::Reader && is_read_only(path) => None,
+            other => Some(other?),
+        };
+        let root = key::unlock(&storage, id, secret)?;
+        if options.lease == LeaseKind::Writer {
+            storage.clear_drafts()?;
+        }
+        let own_index = path.join("index");
+        let index_folder = if is_read_only(path) { options.scratch.join("index") } else { own_index };
+        let locks = lease.is_some().then_some(locks);
+        Self::assemble(Arc::new(storage), Keys::derive(&root, id), &index_folder, locks, lease)
+    }
+
+    /// Puts a repository together from its parts; for storages that are no local folder.
+    pub fn assemble(
+        storage: Arc<dyn Storage>,
+        keys: Keys,
+        index_folder: &Path,
+        locks: Option<PathBuf>,
+        lease: Option<Lease>,
+    ) -> Result<Repository, RepositoryError> {
+        // After the lease: a dead list that became visible before it counts, a later one names the lease (FORMAT.md §9).
+        let dead = dead_packs(&*storage, &keys)?;
+        let (index, refresh) = Index::open(index_folder, &*storage, &keys)?;
+        index.treat_as_absent(dead);
+        Ok(Repository { storage, keys, index, locks, refresh, lease })
+    }
+
+    /// The objects.
+    pub fn storage(&self) -> &dyn Storage {
+        &*self.storage
+    }
+
+    /// The keys.
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// The index.
+    pub fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// The folder of leases, where there is one.
+    pub fn locks(&self) -> Option<&Path> {
+        self.locks.as_deref()
+    }
+
+    /// The name of our own lease.
+    pub fn lease_name(&self) -> &str {
+        self.lease.as_ref().map_or("", Lease::name)
+    }
+
+    /// Reads a chunk, proven.
+    pub fn read_chunk(
+        &self,
+        chunk: &ChunkId,
+        buffers: &mut ReadBuffers,
+        plain: &mut Vec<u8>,
+    ) -> Result<(), RepositoryError> {
+        let location = self.index.locate(&*self.storage, &self.keys, chunk)?;
+        let location = location.ok_or(RepositoryError::LostChunk(*chunk))?;
+        let row = location.pack.row(location.position).ok_or(RepositoryError::LostChunk(*chunk))?;
+        Ok(location.pack.read_chunk(&self.keys, &row, buffers, plain)?)
+    }
+
+    /// Whether a chunk is stored where a new snapshot may refer to it.
+    pub fn has_chunk(&self, chunk: &ChunkId) -> Result<bool, RepositoryError> {
+        Ok(self.index.locate(&*self.storage, &self.keys, chunk)?.is_some())
+    }
+
+    /// Reads a segment.
+    pub fn read_segment(&self, segment: &ChunkId, buffers: &mut ReadBuffers) -> Result<Vec<Entry>, RepositoryError> {
+        let mut plain = Vec::new();
+        self.read_chunk(segment, buffers, &mut plain)?;
+        segment::decode(&plain).map_err(|source| RepositoryError::Segment { segment: *segment, source })
+    }
+
+    /// Reads the list of a snapshot's segments.
+    pub fn read_segment_list(&self, snapshot: &Snapshot) -> Result<Vec<SegmentRef>, RepositoryError> {
+        let (mut buffers, mut plain, mut rows) = (ReadBuffers::default(), Vec::new(), Vec::new());
+        for list in &snapshot.segment_lists {
+            self.read_chunk(list, &mut buffers, &mut plain)?;
+            let more = decode_list(&plain);
+            rows.extend(more.ok_or(RepositoryError::Segment { segment: *list, source: SegmentError::Length })?);
+        }
+        Ok(rows)
+    }
+
+    /// All snapshots that can be read, by writer and sequence, and what is wrong with the others.
+    pub fn snapshots(&self) -> Result<Readable, RepositoryError> {
+        let (mut snapshots, mut damaged) = (Vec::new(), Vec::new());
+        for object in self.storage.list(Area::Snapshots)? {
+            match record::read(&*self.storage, &self.keys, RecordKind::Snapshot, &object.name) {
+                Ok(snapshot) => snapshots.extend(object.name.parse().ok().map(|id| (id, snapshot))),
+                // Forgotten between listing and reading.
+                Err(RecordError::Storage(gone)) if gone.is_missing() => {}
+                Err(error) => damaged.push(error),
+            }
+        }
+        snapshots.sort_by_key(|(id, snapshot): &(SnapshotId, Snapshot)| (snapshot.writer, snapshot.sequence, *id));
+        Ok((snapshots, damaged))
+    }
+
+    /// Finds a snapshot by id, by a unique prefix of it, or `latest`.
+    pub fn find_snapshot(&self, wanted: &str) -> Result<(SnapshotId, Snapshot), RepositoryError> {
+        let (snapshots, mut damaged) = self.snapshots()?;
+        let mut fitting: Vec<(SnapshotId, Snapshot)> = if wanted == "latest" {
+            snapshots.into_iter().max_by_key(|(_, snapshot)| (snapshot.time, snapshot.sequence)).into_iter().collect()
+        } else {
+            let digits = wanted.to_ascii_lowercase();
+            snapshots.into_iter().filter(|(id, _)| !digits.is_empty() && id.to_string().starts_with(&digits)).collect()
+        };
+        match (fitting.len(), fitting.pop()) {
+            (1, Some(snapshot)) => Ok(snapshot),
+            (0, _) => match damaged.pop() {
+                Some(error) => Err(error.into()),
+                None => Err(RepositoryError::NoSnapshot(wanted.to_owned())),
+            },
+            (several, _) => Err(RepositoryError::Ambiguous(wanted.to_owned(), several)),
+        }
+    }
+}
+
+/// What a dead list says.
+#[derive(Serialize, Deserialize)]
+pub struct DeadList {
+    /// Packs nothing needs, as hex.
+    pub packs: Vec<String>,
+}
+
+/// Every pack that a dead list names. A damaged list is an error: guessing could bring a pack into use that prune will delete.
+fn dead_packs(storage: &dyn Storage, keys: &Keys) -> Result<HashSet<PackId>, RepositoryError> {
+    let mut dead = HashSet::new();
+    for object in storage.list(Area::Dead)? {
+        if object.name.ends_with(".leases") {
+            continue;
+        }
+        match record::read::<DeadList>(storage, keys, RecordKind::DeadList, &object.name) {
+            Ok(list) => dead.extend(list.packs.iter().filter_map(|name| PackId::from_hex(name))),
+            // Prune just finished with it: its packs are gone.
+            Err(RecordError::Storage(gone)) if gone.is_missing() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(dead)
+}
+
+fn is_read_only(path: &Path) -> bool {
+    rustix::fs::statvfs(path).is_ok_and(|stat| stat.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY))
+        || rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_err()
+}

@@ -1,0 +1,216 @@
+//! What a restore writes to: a new sparse file, an existing file, or a disk. Refuses what would destroy the machine it runs
+//! on, whatever the caller insists on.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+/// Bytes that can be written at any offset, from several threads.
+pub trait Target: Send + Sync {
+    /// Length in bytes.
+    fn len(&self) -> u64;
+    /// True when there is nothing to write to.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// Whether there may be bytes other than zero: then pieces are compared before they are written.
+    fn holds_data(&self) -> bool;
+    /// Reads what is there.
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()>;
+    /// Writes.
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+    /// Makes everything durable.
+    fn sync(&self) -> io::Result<()>;
+}
+
+/// Whether existing data may be overwritten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overwrite {
+    /// No.
+    Refuse,
+    /// Yes: the person said so.
+    Allow,
+}
+
+/// Why a target is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum TargetError {
+    /// It exists, and nobody said that it may be overwritten.
+    #[error("{what} exists and may hold data; --force overwrites it")]
+    Exists {
+        /// Path, and model and serial of a disk.
+        what: String,
+    },
+    /// It is in use.
+    #[error("refused, even with --force: {what} {why}")]
+    Protected {
+        /// Path, and model and serial of a disk.
+        what: String,
+        /// `holds the running system`.
+        why: String,
+    },
+    /// It is neither a file nor a disk.
+    #[error("{path} is {what}; a target is a disk, a file or -")]
+    NotATarget {
+        /// Which one.
+        path: PathBuf,
+        /// `a directory`.
+        what: &'static str,
+    },
+    /// The system refused.
+    #[error("could not open the target {path}")]
+    Io {
+        /// Which one.
+        path: PathBuf,
+        /// What it said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// A file or disk to restore to.
+pub struct FileTarget {
+    file: File,
+    folder: Option<File>,
+    len: u64,
+    holds_data: bool,
+}
+
+impl FileTarget {
+    /// Opens the target. `need` is the length a new file gets; `repository` is the folder that must survive.
+    pub fn open(path: &Path, need: u64, repository: &Path, overwrite: Overwrite) -> Result<FileTarget, TargetError> {
+        let io = |source| TargetError::Io { path: path.to_owned(), source };
+        let metadata = match std::fs::metadata(path) {
+            Err(missing) if missing.kind() == io::ErrorKind::NotFound => return Self::create(path, need).map_err(io),
+            other => other.map_err(io)?,
+        };
+        let kind = metadata.file_type();
+        let what = match () {
+            () if kind.is_block_device() => {
+                refuse_busy_disk(path, metadata.rdev(), repository)?;
+                describe_disk(path, metadata.rdev())
+            }
+            () if kind.is_file() => {
+                refuse_busy_file(path, &metadata, repository)?;
+                path.display().to_string()
+            }
+            () => {
+                let what = if kind.is_dir() { "a directory" } else { "neither" };
+                return Err(TargetError::NotATarget { path: path.to_owned(), what });
+            }
+        };
+        if overwrite == Overwrite::Refuse {
+            return Err(TargetError::Exists { what });
+        }
+        let file = File::options().read(true).write(true).open(path).map_err(io)?;
+        let mut len = rustix::fs::seek(&file, rustix::fs::SeekFrom::End(0)).map_err(io::Error::from).map_err(io)?;
+        if kind.is_file() && len < need {
+            file.set_len(need).map_err(io)?;
+            len = need;
+        }
+        Ok(FileTarget { file, folder: None, len, holds_data: true })
+    }
+
+    fn create(path: &Path, need: u64) -> io::Result<FileTarget> {
+        let file = File::options().read(true).write(true).create_new(true).open(path)?;
+        file.set_len(need)?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        Ok(FileTarget { file, folder: Some(File::open(folder)?), len: need, holds_data: false })
+    }
+
+    /// An unnamed sparse file, for checks.
+    pub fn unnamed(scratch: &Path, len: u64) -> io::Result<FileTarget> {
+        let file = crate::sort::unnamed_file(scratch)?;
+        file.set_len(len)?;
+        Ok(FileTarget { file, folder: None, len, holds_data: false })
+    }
+
+    /// The open file.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+}
+
+impl Target for FileTarget {
+    fn len(&self) -> u64 {
+        self.len
+    }
+    fn holds_data(&self) -> bool {
+        self.holds_data
+    }
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(buf, offset)
+    }
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(bytes, offset)
+    }
+    fn sync(&self) -> io::Result<()> {
+        self.file.sync_all()?;
+        self.folder.as_ref().map_or(Ok(()), File::sync_all)
+    }
+}
+
+/// `/dev/sdb (SanDisk Ultra, serial 4C53…)`.
+pub fn describe_disk(path: &Path, rdev: u64) -> String {
+    let base = format!("/sys/dev/block/{}:{}", rustix::fs::major(rdev), rustix::fs::minor(rdev));
+    let read = |name: &str| {
+        let own = std::fs::read_to_string(format!("{base}/device/{name}"));
+        let text = own.or_else(|_| std::fs::read_to_string(format!("{base}/../device/{name}"))).unwrap_or_default();
+        text.trim().to_owned()
+    };
+    let size = std::fs::read_to_string(format!("{base}/size")).ok().and_then(|text| text.trim().parse::<u64>().ok());
+    let facts = [
+        (!read("model").is_empty()).then(|| read("model")),
+        (!read("serial").is_empty()).then(|| format!("serial {}", read("serial"))),
+        size.map(|sectors| format!("{} bytes", sectors * 512)),
+    ];
+    let facts: Vec<String> = facts.into_iter().flatten().collect();
+    if facts.is_empty() { path.display().to_string() } else { format!("{} ({})", path.display(), facts.join(", ")) }
+}
+
+/// Mounted disks, the system's disk and the repository's disk are never targets.
+fn refuse_busy_disk(path: &Path, rdev: u64, repository: &Path) -> Result<(), TargetError> {
+    let refuse = |why: String| Err(TargetError::Protected { what: describe_disk(path, rdev), why });
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    for line in mounts.lines() {
+        let mut words = line.split(' ');
+        let (Some(device), Some(at)) = (words.nth(2), words.nth(1)) else { continue };
+        let related = crate::source::on_same_disk(rdev, device);
+        if related && at == "/" {
+            return refuse("holds the running system".to_owned());
+        }
+        if related {
+            return refuse(format!("is mounted at {at}"));
+        }
+    }
+    let swaps = std::fs::read_to_string("/proc/swaps").unwrap_or_default();
+    for device in swaps.lines().skip(1).filter_map(|line| line.split_whitespace().next()) {
+        let number = std::fs::metadata(device).map(|metadata| metadata.rdev()).unwrap_or(0);
+        let name = format!("{}:{}", rustix::fs::major(number), rustix::fs::minor(number));
+        if number != 0 && crate::source::on_same_disk(rdev, &name) {
+            return refuse(format!("is in use as swap ({device})"));
+        }
+    }
+    let holds_repository = std::fs::metadata(repository).is_ok_and(|metadata| {
+        let device = metadata.dev();
+        crate::source::on_same_disk(rdev, &format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device)))
+    });
+    if holds_repository {
+        return refuse("holds the repository".to_owned());
+    }
+    Ok(())
+}
+
+/// A file of the repository, or one that backs a loop device in use, is no target.
+fn refuse_busy_file(path: &Path, metadata: &std::fs::Metadata, repository: &Path) -> Result<(), TargetError> {
+    let refuse = |why: String| Err(TargetError::Protected { what: path.display().to_string(), why });
+    let absolute = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    if absolute(path).starts_with(absolute(repository)) {
+        return refuse("belongs to the repository".to_owned());
+    }
+    if let Some(device) = crate::source::loop_device_of(metadata) {
+        return refuse(format!("is in use by {device}"));
+    }
+    Ok(())
+}

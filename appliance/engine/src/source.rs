@@ -1,0 +1,269 @@
+//! A source: the disk or disk image that is backed up. It is opened to read, never mounted, and never written.
+
+use crate::read::{ReadAt, past_end};
+use crate::snapshot::SourceKind;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// What the engine needs of a source besides its bytes.
+pub trait Source: ReadAt {
+    /// A disk or an image.
+    fn kind(&self) -> SourceKind;
+
+    /// Logical sector size in bytes.
+    fn sector_size(&self) -> u32;
+
+    /// What offsets, lengths and buffers of `read_bulk` must be multiples of.
+    fn alignment(&self) -> usize {
+        1
+    }
+
+    /// Reads past the page cache where that is possible: a backup reads everything once, and what it reads again at its end
+    /// must come from the disk.
+    fn read_bulk(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        self.read_at(offset, buf)
+    }
+
+    /// Whether the device is gone, as opposed to having bad sectors.
+    fn is_gone(&self) -> bool {
+        false
+    }
+}
+
+/// Why a source cannot be backed up.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// It could not be opened.
+    #[error("could not open the source {path}")]
+    Open {
+        /// Which one.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// It is no disk and no image.
+    #[error("{path} is {what}; a source is a disk or a disk image")]
+    NotADisk {
+        /// Which one.
+        path: PathBuf,
+        /// `a directory`.
+        what: &'static str,
+    },
+    /// It has no bytes.
+    #[error("{path} is empty")]
+    Empty {
+        /// Which one.
+        path: PathBuf,
+    },
+    /// Somebody may write to it while we read.
+    #[error("{path} is mounted read-write at {at}; unmount it, or use --live and get a snapshot that proves nothing")]
+    Mounted {
+        /// Which one.
+        path: PathBuf,
+        /// Where.
+        at: String,
+    },
+}
+
+/// A block device or an image file.
+pub struct DiskSource {
+    path: PathBuf,
+    file: File,
+    direct: Option<File>,
+    kind: SourceKind,
+    len: u64,
+    sector_size: u32,
+}
+
+impl DiskSource {
+    /// Opens it to read. FIFOs and sockets are refused before they are opened: opening them would wait for ever.
+    pub fn open(path: &Path) -> Result<DiskSource, SourceError> {
+        let wrap = |source| SourceError::Open { path: path.to_owned(), source };
+        let metadata = std::fs::metadata(path).map_err(wrap)?;
+        let kind = match metadata.file_type() {
+            kind if kind.is_file() => SourceKind::Image,
+            kind if kind.is_block_device() => SourceKind::Disk,
+            other => return Err(SourceError::NotADisk { path: path.to_owned(), what: describe(other) }),
+        };
+        let file = File::open(path).map_err(wrap)?;
+        let (len, sector_size) = measure(&file, kind).map_err(wrap)?;
+        if len == 0 {
+            return Err(SourceError::Empty { path: path.to_owned() });
+        }
+        let direct = match kind {
+            // Best effort: without O_DIRECT the same bytes come through the page cache.
+            SourceKind::Disk => {
+                File::options().read(true).custom_flags(rustix::fs::OFlags::DIRECT.bits() as i32).open(path).ok()
+            }
+            SourceKind::Image => None,
+        };
+        let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Sequential); // a hint
+        Ok(DiskSource { path: path.to_owned(), file, direct, kind, len, sector_size })
+    }
+
+    /// Where it is mounted read-write, as a whole or a partition of it.
+    pub fn mounted_at(&self) -> Option<String> {
+        let metadata = self.file.metadata().ok()?;
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
+        mounts.lines().find_map(|line| {
+            let mount = Mount::parse(line)?;
+            let ours = match self.kind {
+                SourceKind::Disk => is_same_or_partition(metadata.rdev(), &mount.device),
+                SourceKind::Image => loop_backing(&mount.device).is_some_and(|file| same_file(&file, &metadata)),
+            };
+            (ours && !mount.read_only).then_some(mount.at)
+        })
+    }
+}
+
+/// One line of `/proc/self/mountinfo`.
+struct Mount {
+    device: String,
+    at: String,
+    read_only: bool,
+}
+
+impl Mount {
+    fn parse(line: &str) -> Option<Mount> {
+        let mut words = line.split(' ');
+        let device = words.nth(2)?.to_owned();
+        let at = words.nth(1)?.replace("\\040", " ");
+        let per_mount = words.next()?;
+        let per_filesystem = line.rsplit(' ').next()?;
+        let has_ro = |options: &str| options.split(',').any(|option| option == "ro");
+        Some(Mount {
+            device,
+            at,
+            read_only: has_ro(per_filesystem) || (has_ro(per_mount) && per_filesystem.is_empty()),
+        })
+    }
+}
+
+/// Whether `major:minor` of a mount is this disk, a partition of it, or sits on it.
+fn is_same_or_partition(rdev: u64, mounted: &str) -> bool {
+    let ours = format!("{}:{}", rustix::fs::major(rdev), rustix::fs::minor(rdev));
+    if ours == mounted {
+        return true;
+    }
+    // /sys/dev/block/M:m points into the folder of the whole disk.
+    let Ok(disk) = std::fs::canonicalize(format!("/sys/dev/block/{ours}")) else { return false };
+    sits_on(mounted, &disk, 0)
+}
+
+/// Follows LUKS, LVM and md down to the disks below them.
+fn sits_on(device: &str, disk: &Path, depth: u32) -> bool {
+    let Ok(path) = std::fs::canonicalize(format!("/sys/dev/block/{device}")) else { return false };
+    if path.starts_with(disk) {
+        return true;
+    }
+    let Ok(below) = std::fs::read_dir(path.join("slaves")) else { return false };
+    depth < 8
+        && below.flatten().any(|slave| {
+            std::fs::read_to_string(slave.path().join("dev")).is_ok_and(|name| sits_on(name.trim(), disk, depth + 1))
+        })
+}
+
+/// Whether writing to the first device would change the second (`major:minor`): the same, a partition of it, or the whole
+/// disk that it is a partition of.
+pub(crate) fn on_same_disk(rdev: u64, other: &str) -> bool {
+    if is_same_or_partition(rdev, other) {
+        return true;
+    }
+    let ours = format!("{}:{}", rustix::fs::major(rdev), rustix::fs::minor(rdev));
+    std::fs::canonicalize(format!("/sys/dev/block/{other}")).is_ok_and(|disk| sits_on(&ours, &disk, 0))
+}
+
+/// The loop device that a file backs, if one does.
+pub(crate) fn loop_device_of(metadata: &std::fs::Metadata) -> Option<String> {
+    let devices = std::fs::read_dir("/sys/block").ok()?;
+    devices.flatten().find_map(|device| {
+        let name = device.file_name().to_string_lossy().into_owned();
+        let file = std::fs::read_to_string(device.path().join("loop/backing_file")).ok()?;
+        same_file(Path::new(file.trim_end()), metadata).then(|| format!("/dev/{name}"))
+    })
+}
+
+fn loop_backing(device: &str) -> Option<PathBuf> {
+    let file = std::fs::read_to_string(format!("/sys/dev/block/{device}/loop/backing_file"))
+        .or_else(|_| std::fs::read_to_string(format!("/sys/dev/block/{device}/../loop/backing_file")))
+        .ok()?;
+    Some(PathBuf::from(file.trim_end()))
+}
+
+fn same_file(path: &Path, metadata: &std::fs::Metadata) -> bool {
+    std::fs::metadata(path).is_ok_and(|other| (other.dev(), other.ino()) == (metadata.dev(), metadata.ino()))
+}
+
+fn describe(kind: std::fs::FileType) -> &'static str {
+    match kind {
+        kind if kind.is_dir() => "a directory",
+        kind if kind.is_fifo() => "a FIFO",
+        kind if kind.is_socket() => "a socket",
+        kind if kind.is_char_device() => "a character device",
+        _ => "no regular file",
+    }
+}
+
+fn measure(file: &File, kind: SourceKind) -> io::Result<(u64, u32)> {
+    match kind {
+        SourceKind::Image => Ok((file.metadata()?.len(), 512)),
+        SourceKind::Disk => {
+            let len = rustix::fs::seek(file, rustix::fs::SeekFrom::End(0))?;
+            Ok((len, rustix::fs::ioctl_blksszget(file)?))
+        }
+    }
+}
+
+impl ReadAt for DiskSource {
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        if offset.checked_add(buf.len() as u64).is_none_or(|end| end > self.len) {
+            return Err(past_end());
+        }
+        self.file.read_exact_at(buf, offset)
+    }
+}
+
+impl Source for DiskSource {
+    fn kind(&self) -> SourceKind {
+        self.kind
+    }
+
+    fn sector_size(&self) -> u32 {
+        self.sector_size
+    }
+
+    fn alignment(&self) -> usize {
+        match self.direct {
+            Some(_) => 4096.max(self.sector_size as usize),
+            None => 1,
+        }
+    }
+
+    fn read_bulk(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        let Some(direct) = &self.direct else { return self.read_at(offset, buf) };
+        match direct.read_exact_at(buf, offset) {
+            // The last bytes of a disk whose length is no multiple of the alignment, or a driver that wants more than we know.
+            Err(refused) if refused.raw_os_error() == Some(rustix::io::Errno::INVAL.raw_os_error()) => {
+                self.read_at(offset, buf)
+            }
+            other => other,
+        }
+    }
+
+    fn is_gone(&self) -> bool {
+        match self.kind {
+            SourceKind::Image => self.file.metadata().map_or(true, |metadata| metadata.len() < self.len),
+            SourceKind::Disk => {
+                let len = rustix::fs::seek(&self.file, rustix::fs::SeekFrom::End(0));
+                !self.path.exists() || len.map_or(true, |len| len < self.len)
+            }
+        }
+    }
+}
