@@ -97,13 +97,16 @@ fn a_list_that_names_its_own_record_ends() {
     let record = record_at(&clean, node.id.0);
     let list = attribute_at(&clean, record, 0x20);
     // Every entry of the list names the file itself, then its neighbour, then a record that is not there.
-    let len = u32::from_le_bytes(clean[list + 4..list + 8].try_into().unwrap()) as usize;
-    let value = list + usize::from(u16::from_le_bytes(clean[list + 20..list + 22].try_into().unwrap()));
-    assert_eq!(clean[list + 8], 0, "the list is resident");
+    assert_eq!(clean[list + 8], 1, "ntfs-3g keeps lists in clusters");
+    let pairs = list + usize::from(u16::from_le_bytes(clean[list + 32..list + 34].try_into().unwrap()));
+    let width = usize::from(clean[pairs] >> 4);
+    assert_eq!(clean[pairs] & 15, 1);
+    let lcn = clean[pairs + 2..pairs + 2 + width].iter().rev().fold(0, |lcn, byte| lcn << 8 | usize::from(*byte));
+    let len = u64::from_le_bytes(clean[list + 48..list + 56].try_into().unwrap()) as usize;
     for number in [node.id.0, node.id.0 + 1, 0, 1 << 40] {
         let mut bytes = clean.clone();
-        let mut at = value;
-        while at + 26 < list + len && bytes[at + 4] >= 26 {
+        let mut at = lcn * 1024;
+        while at + 26 < lcn * 1024 + len {
             bytes[at + 16..at + 22].copy_from_slice(&number.to_le_bytes()[..6]);
             at += usize::from(bytes[at + 4]);
         }

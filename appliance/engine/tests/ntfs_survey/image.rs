@@ -11,22 +11,22 @@ use std::time::{Duration, Instant};
 const MOUNT_DEADLINE: Duration = Duration::from_secs(20);
 
 /// Path below the root to content.
-pub type Files = BTreeMap<String, Vec<u8>>;
+pub(crate) type Files = BTreeMap<String, Vec<u8>>;
 
 /// An image in a directory of its own.
-pub struct Image {
+pub(crate) struct Image {
     home: tempfile::TempDir,
 }
 
 /// A mounted image; unmounting waits until the driver has written everything.
-pub struct Mounted<'i> {
+pub(crate) struct Mounted<'i> {
     root: PathBuf,
     driver: Option<Child>,
     _image: &'i Image,
 }
 
 /// True when all tools are there; says so loudly when not.
-pub fn tools_or_skip(test: &str) -> bool {
+pub(crate) fn tools_or_skip(test: &str) -> bool {
     let there =
         |tool: &str| ["/usr/sbin", "/usr/bin", "/sbin", "/bin"].iter().any(|at| Path::new(at).join(tool).exists());
     let missing: Vec<_> = ["mkntfs", "ntfs-3g", "ntfsinfo", "umount"].into_iter().filter(|tool| !there(tool)).collect();
@@ -40,22 +40,22 @@ pub fn tools_or_skip(test: &str) -> bool {
 
 impl Image {
     /// Formats `len` bytes with clusters of `cluster` bytes.
-    pub fn format(len: u64, cluster: u64) -> Self {
+    pub(crate) fn format(len: u64, cluster: u64) -> Self {
         let image = Self { home: tempfile::tempdir().unwrap() };
         File::create(image.path()).unwrap().set_len(len).unwrap();
         run(Command::new("mkntfs").args(["-F", "-Q", "-c", &cluster.to_string()]).arg(image.path()));
         image
     }
 
-    pub fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.home.path().join("image")
     }
 
-    pub fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         std::fs::read(self.path()).unwrap()
     }
 
-    pub fn mount(&self) -> Mounted<'_> {
+    pub(crate) fn mount(&self) -> Mounted<'_> {
         let root = self.home.path().join("mounted");
         std::fs::create_dir_all(&root).unwrap();
         let driver = Command::new("ntfs-3g")
@@ -76,22 +76,23 @@ impl Image {
 }
 
 impl Mounted<'_> {
-    pub fn at(&self, path: &str) -> PathBuf {
+    pub(crate) fn at(&self, path: &str) -> PathBuf {
         self.root.join(path)
     }
 
     /// Writes a file and remembers what was written.
-    pub fn write(&self, files: &mut Files, path: &str, content: Vec<u8>) {
+    pub(crate) fn write(&self, files: &mut Files, path: &str, content: Vec<u8>) {
         std::fs::write(self.at(path), &content).unwrap();
         files.insert(path.into(), content);
     }
 
     /// Two files in fragments of one piece: holes are left between pieces and filled later, out of other clusters.
-    pub fn fragment(&self, files: &mut Files, paths: [&str; 2], piece: usize, pieces: usize) {
+    pub(crate) fn fragment(&self, files: &mut Files, paths: [&str; 2], piece: usize, pieces: usize) {
         for path in paths {
             let file = File::create(self.at(path)).unwrap();
             let content = noise(path.len() as u64, piece * pieces);
-            for first in [0, 1] {
+            file.set_len(content.len() as u64).unwrap();
+            for first in [1, 0] {
                 for (index, part) in content.chunks(piece).enumerate().skip(first).step_by(2) {
                     file.write_all_at(part, (index * piece) as u64).unwrap();
                 }
@@ -100,8 +101,39 @@ impl Mounted<'_> {
         }
     }
 
+    /// Leaves free space only in gaps of `gap` bytes: `count` small files, then a full volume, then every other goes.
+    pub(crate) fn scatter(&self, files: &mut Files, count: usize, gap: usize) {
+        for number in 0..count {
+            self.write(files, &format!("early {number}"), noise(number as u64, gap));
+        }
+        for (turn, len) in [1 << 20, 64 << 10, 4096, 1024].into_iter().enumerate() {
+            for number in 0.. {
+                let path = format!("filler {turn} {number}");
+                if !self.try_write(files, &path, noise(number, len)) {
+                    break;
+                }
+            }
+        }
+        for number in (0..count).step_by(2) {
+            let path = format!("early {number}");
+            std::fs::remove_file(self.at(&path)).unwrap();
+            files.remove(&path);
+        }
+    }
+
+    /// Writes a file; false, and no file, when the volume is full.
+    pub(crate) fn try_write(&self, files: &mut Files, path: &str, content: Vec<u8>) -> bool {
+        if std::fs::write(self.at(path), &content).is_ok() {
+            files.insert(path.into(), content);
+            return true;
+        }
+        // The error may have come before there was a file.
+        let _ = std::fs::remove_file(self.at(path));
+        false
+    }
+
     /// New files in this directory become compressed.
-    pub fn compress_directory(&self, path: &str) {
+    pub(crate) fn compress_directory(&self, path: &str) {
         std::fs::create_dir(self.at(path)).unwrap();
         let attributes = 0x0000_0810u32.to_be_bytes();
         let flags = rustix::fs::XattrFlags::empty();
@@ -118,7 +150,7 @@ impl Drop for Mounted<'_> {
 }
 
 /// Bytes that do not compress, the same for the same seed.
-pub fn noise(seed: u64, len: usize) -> Vec<u8> {
+pub(crate) fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     std::iter::repeat_with(|| {
         state ^= state << 13;
@@ -131,7 +163,7 @@ pub fn noise(seed: u64, len: usize) -> Vec<u8> {
 }
 
 /// Bytes that compress.
-pub fn prose(len: usize) -> Vec<u8> {
+pub(crate) fn prose(len: usize) -> Vec<u8> {
     let mut text = Vec::new();
     for line in 0.. {
         text.extend(format!("line {line}: the same words again and again, {}\n", line * line).into_bytes());
@@ -144,7 +176,7 @@ pub fn prose(len: usize) -> Vec<u8> {
 }
 
 /// Runs a tool and returns what it printed.
-pub fn run(command: &mut Command) -> String {
+pub(crate) fn run(command: &mut Command) -> String {
     let output = command.output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{command:?}: {text}{}", String::from_utf8_lossy(&output.stderr));

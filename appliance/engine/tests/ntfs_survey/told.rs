@@ -4,26 +4,26 @@ use saveos_engine::fs::{Doubt, Extent, FileId, FsError, LeftOut, Survey, ntfs};
 
 /// One stream as it was told.
 #[derive(Clone, Debug, Default)]
-pub struct Stream {
-    pub id: u64,
-    pub runs: Vec<(u64, Extent)>,
+pub(crate) struct Stream {
+    pub(crate) id: u64,
+    pub(crate) runs: Vec<(u64, Extent)>,
 }
 
 /// Everything a survey told.
 #[derive(Debug, Default)]
-pub struct Told {
-    pub allocated: Vec<Extent>,
-    pub meta: Vec<Extent>,
-    pub raw: Vec<Extent>,
-    pub left_out: Vec<(LeftOut, Extent)>,
-    pub files: Vec<Stream>,
-    pub doubts: Vec<String>,
-    pub notes: Vec<String>,
+pub(crate) struct Told {
+    pub(crate) allocated: Vec<Extent>,
+    pub(crate) meta: Vec<Extent>,
+    pub(crate) raw: Vec<Extent>,
+    pub(crate) left_out: Vec<(LeftOut, Extent)>,
+    pub(crate) files: Vec<Stream>,
+    pub(crate) doubts: Vec<String>,
+    pub(crate) notes: Vec<String>,
     open: Option<Stream>,
 }
 
 impl Told {
-    pub fn by_surveying(image: &Vec<u8>) -> Self {
+    pub(crate) fn by_surveying(image: &Vec<u8>) -> Self {
         let mut told = Told::default();
         ntfs::survey(image, &mut told).unwrap();
         assert!(told.open.is_none());
@@ -31,7 +31,7 @@ impl Told {
     }
 
     /// All claims, sorted.
-    pub fn claims(&self) -> Vec<Extent> {
+    pub(crate) fn claims(&self) -> Vec<Extent> {
         let runs = self.files.iter().flat_map(|file| file.runs.iter().map(|(_, extent)| *extent));
         let left_out = self.left_out.iter().map(|(_, extent)| *extent);
         let mut claims: Vec<_> = self.meta.iter().chain(&self.raw).copied().chain(runs).chain(left_out).collect();
@@ -40,12 +40,12 @@ impl Told {
     }
 
     /// Allocated bytes, sorted and joined.
-    pub fn in_use(&self) -> Vec<Extent> {
+    pub(crate) fn in_use(&self) -> Vec<Extent> {
         joined(self.allocated.clone())
     }
 
     /// Allocated bytes below `end` that nobody claims, and claims that are not allocated.
-    pub fn differences(&self, end: u64) -> Vec<Extent> {
+    pub(crate) fn differences(&self, end: u64) -> Vec<Extent> {
         let below = |extents: Vec<Extent>| -> Vec<Extent> {
             let cut = |extent: Extent| Extent::new(extent.start, extent.end().min(end).saturating_sub(extent.start));
             extents.into_iter().map(cut).filter(|extent| extent.len > 0).collect()
@@ -57,14 +57,14 @@ impl Told {
         [only(&used, &claimed), only(&claimed, &used)].concat()
     }
 
-    pub fn assert_claims_are_disjoint(&self) {
+    pub(crate) fn assert_claims_are_disjoint(&self) {
         for pair in self.claims().windows(2) {
             assert!(pair[0].end() <= pair[1].start, "{pair:?} overlap");
         }
     }
 
     /// Content of the first stream of a file, as its runs give it.
-    pub fn content(&self, image: &[u8], id: u64, len: usize) -> Vec<u8> {
+    pub(crate) fn content(&self, image: &[u8], id: u64, len: usize) -> Vec<u8> {
         let mut content = vec![0; len];
         if let Some(file) = self.files.iter().find(|file| file.id == id) {
             for (logical, extent) in &file.runs {

@@ -130,7 +130,7 @@ impl<'a> Attributes<'a> {
             return Ok(None);
         }
         let len = u32_at(self.rest, 4).ok_or("attributes have no end")? as usize;
-        if len < 24 || len % 8 != 0 {
+        if len < 24 || !len.is_multiple_of(8) {
             return Err("an attribute has an impossible length");
         }
         let (bytes, rest) = self.rest.split_at_checked(len).ok_or("an attribute leaves its record")?;

@@ -81,10 +81,10 @@ fn node(bytes: &[u8], each: &mut dyn FnMut(IndexEntry<'_>) -> Result<bool, FsErr
         let entry = rest.get(..len).filter(|_| len >= 16);
         let entry = entry.ok_or_else(|| FsError::Damaged("an index entry leaves its node".into()))?;
         let name = entry.get(16..).and_then(FileName::parse);
-        if let (Some(reference), Some(file)) = (u64_at(entry, 0), name) {
-            if !each(IndexEntry { number: number_of(reference), file })? {
-                return Ok(false);
-            }
+        if let (Some(reference), Some(file)) = (u64_at(entry, 0), name)
+            && !each(IndexEntry { number: number_of(reference), file })?
+        {
+            return Ok(false);
         }
         rest = rest.get(len..).unwrap_or_default();
     }

@@ -24,7 +24,7 @@ pub(super) fn repair(bytes: &mut [u8], magic: &[u8; 4]) -> Result<(), Flaw> {
     }
     let array = usize::from(u16_at(bytes, 4).ok_or("too short")?);
     let count = usize::from(u16_at(bytes, 6).ok_or("too short")?);
-    if count == 0 || bytes.len() != (count - 1) * FIXUP_STRIDE || array % 2 != 0 {
+    if count == 0 || bytes.len() != (count - 1) * FIXUP_STRIDE || !array.is_multiple_of(2) {
         return Err("update sequence does not fit");
     }
     // The array must not cover a word that it restores.
@@ -73,7 +73,7 @@ impl<'a> Record<'a> {
         let in_use = flags & 1 != 0;
         let first = usize::from(u16_at(bytes, 20).ok_or("too short")?);
         let used = u32_at(bytes, 24).ok_or("too short")? as usize;
-        if in_use && (used > bytes.len() || first < 42 || first >= used || first % 4 != 0) {
+        if in_use && (used > bytes.len() || first < 42 || first >= used || !first.is_multiple_of(4)) {
             return Err("header does not fit");
         }
         // Since NTFS 3.1 the header is longer and carries the low half of the number.
