@@ -269,14 +269,13 @@ fn a_crowded_file_keeps_its_parts_in_many_records() {
     let mounted = image.mount();
     let mut files = Files::new();
     mounted.scatter(&mut files, 5000, 1000);
-    mounted.write(&mut files, "crowded.bin", noise(1, 700_000));
-    std::fs::write(mounted.at("named"), b"").unwrap();
-    files.insert("named".into(), Vec::new());
+    mounted.write(&mut files, "named", Vec::new());
     for number in 0..60 {
         let path = format!("the {number}th of many names that one file has in this directory");
         std::fs::hard_link(mounted.at("named"), mounted.at(&path)).unwrap();
         files.insert(path, Vec::new());
     }
+    mounted.write_until_full(&mut files, "crowded.bin");
     drop(mounted);
     let told = assert_survey_is_whole(&image);
     let bytes = image.bytes();

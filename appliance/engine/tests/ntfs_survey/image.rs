@@ -132,6 +132,16 @@ impl Mounted<'_> {
         false
     }
 
+    /// One file that takes all space that is left; the driver says how much of it got there.
+    pub(crate) fn write_until_full(&self, files: &mut Files, path: &str) {
+        let file = File::create(self.at(path)).unwrap();
+        let content = noise(1, 4 << 20);
+        let taken = content.chunks(512).enumerate();
+        let taken = taken.take_while(|(index, part)| file.write_all_at(part, 512 * *index as u64).is_ok()).count();
+        file.set_len(512 * taken as u64).unwrap();
+        files.insert(path.into(), content[..512 * taken].to_vec());
+    }
+
     /// New files in this directory become compressed.
     pub(crate) fn compress_directory(&self, path: &str) {
         std::fs::create_dir(self.at(path)).unwrap();
