@@ -459,6 +459,56 @@ fn bytes_past_the_valid_length_are_raw_and_read_as_zeros() {
 }
 
 #[test]
+fn sectors_behind_the_volume_are_allocated_and_nobodys() {
+    if !tools_or_skip("a partition larger than its volume") {
+        return;
+    }
+    let (mut bytes, _) = small();
+    let volume = bytes.len() as u64;
+    bytes.extend(noise(7, 100_000));
+    let told = Told::by_surveying(&bytes);
+    assert_eq!(told.doubts, Vec::<String>::new());
+    assert_eq!(told.in_use().last().unwrap().end(), volume + 100_000);
+    assert_eq!(told.claims().last(), Some(&Extent::new(volume - 512, 512)));
+}
+
+#[test]
+fn encrypted_files_are_surveyed_as_stored_and_never_read() {
+    if !tools_or_skip("encrypted files") {
+        return;
+    }
+    let (mut bytes, files) = small();
+    let node = find(&*browse(&bytes), "data.bin");
+    let data = attribute_at(&bytes, record_at(&bytes, node.id.0), 0x80);
+    bytes[data + 13] |= 0x40;
+    let told = Told::by_surveying(&bytes);
+    let file = told.files.iter().find(|file| file.id == node.id.0).unwrap();
+    // Whole clusters: where the cipher text ends is not the file's length.
+    assert_eq!(file.runs.iter().map(|(_, extent)| extent.len).sum::<u64>(), 98 * 1024);
+    assert!(told.content(&bytes, node.id.0, 98 * 1024)[..100_000] == files["data.bin"]);
+    assert!(matches!(browse(&bytes).read(&node, 0, &mut [0; 10]), Err(FsError::Unsupported(_))));
+}
+
+#[test]
+fn compressed_files_are_surveyed_as_stored() {
+    if !tools_or_skip("compressed files") {
+        return;
+    }
+    let (bytes, files) = small();
+    let node = find(&*browse(&bytes), "packed/prose.txt");
+    let told = Told::by_surveying(&bytes);
+    let file = told.files.iter().find(|file| file.id == node.id.0).unwrap();
+    let stored: u64 = file.runs.iter().map(|(_, extent)| extent.len).sum();
+    assert!(stored < files["packed/prose.txt"].len() as u64 * 3 / 4, "{stored} bytes are not compressed");
+    // Stored offsets run on where the file itself has holes.
+    let mut next = 0;
+    for (logical, extent) in &file.runs {
+        assert_eq!(*logical, next);
+        next += extent.len;
+    }
+}
+
+#[test]
 fn bad_clusters_are_neither_allocated_nor_owned() {
     if !tools_or_skip("bad clusters") {
         return;

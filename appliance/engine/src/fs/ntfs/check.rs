@@ -238,3 +238,49 @@ impl Visitor for Owners<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn marked(window: Range<u64>, runs: &[(u64, u64)]) -> (u64, Vec<u64>, Structure) {
+        let mut structure = Structure::default();
+        let mut owners = Owners::new(window, &mut structure);
+        runs.iter().for_each(|(lcn, len)| owners.own(*lcn, *len));
+        (owners.owned, owners.bits.clone(), structure)
+    }
+
+    #[test]
+    fn windows_see_their_part_of_a_run() {
+        let runs = [(3, 2), (60, 10), (127, 130), (300, 1)];
+        let (owned, bits, structure) = marked(64..192, &runs);
+        assert_eq!((owned, bits), (6 + 65, vec![0x3F | 1 << 63, u64::MAX]));
+        assert!(structure.is_sound());
+        let parts: u64 = [0..64, 64..128, 128..256, 256..301].map(|window| marked(window, &runs).0).iter().sum();
+        assert_eq!(parts, marked(0..301, &runs).0);
+        assert_eq!(parts, 2 + 10 + 130 + 1);
+    }
+
+    #[test]
+    fn a_second_owner_is_named() {
+        let (owned, _, structure) = marked(0..200, &[(10, 100), (105, 10), (0, 10)]);
+        assert_eq!(owned, 115);
+        let expected = "MFT record 0: 5 of the clusters 105 to 114 have another owner too";
+        assert_eq!(structure.complaints, [expected]);
+    }
+
+    #[test]
+    fn an_overlap_bomb_is_given_up() {
+        let bomb = vec![(0, 6400); 100_000];
+        let (_, _, structure) = marked(0..6400, &bomb);
+        assert!(structure.complaints.len() < 4);
+    }
+
+    #[test]
+    fn owned_but_free_is_told_and_bits_behind_the_volume_are_not() {
+        let mut structure = Structure::default();
+        compare_words(640, 640 + 64 + 8, &[0b111, 0xFF], &[0b101, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF], &mut structure);
+        assert_eq!(structure.used, 2 + 8);
+        assert_eq!(structure.complaints, ["1 clusters from 641 on are owned but free in $Bitmap"]);
+    }
+}

@@ -12,8 +12,8 @@ use crate::le::{u16_at, u32_at, u64_at};
 
 /// "$I30" in UTF-16LE.
 const NAME: &[u8] = b"$\0I\x003\x000\0";
-/// One bit per block: a bitmap this long covers 512 million blocks.
-const MAX_BITMAP: u64 = 64 << 20;
+/// One bit per block: a bitmap this long covers 64 million blocks, 256 GiB of names.
+const MAX_BITMAP: u64 = 8 << 20;
 /// A resident index root lies in one MFT record.
 const MAX_ROOT: u64 = 64 << 10;
 const BLOCK_SIZES: std::ops::RangeInclusive<u64> = 512..=65536;

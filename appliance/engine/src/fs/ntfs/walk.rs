@@ -96,7 +96,7 @@ pub(super) fn all(volume: &Volume<'_>, visitor: &mut dyn Visitor) -> Result<Walk
             let read = if whole.is_ok() { Ok(()) } else { volume.mft.read_raw(number, record) };
             match read {
                 Ok(()) => walk.record(number, record, visitor)?,
-                Err(cause) => visitor.flaw(format!("MFT record {number}: {cause}"))?,
+                Err(cause) => visitor.flaw(in_record(number, cause))?,
             }
             number += 1;
         }
@@ -118,18 +118,18 @@ impl Walk<'_, '_> {
         let record = match Record::parse(bytes, number) {
             Ok(record) => record,
             Err(_) if free => return Ok(()),
-            Err(flaw) => return visitor.flaw(damaged(number, flaw).to_string()),
+            Err(flaw) => return visitor.flaw(in_record(number, flaw)),
         };
         if !record.in_use {
             return Ok(());
         }
         if free {
-            return visitor.flaw(damaged(number, "in use, but free in the MFT's $BITMAP").to_string());
+            return visitor.flaw(in_record(number, "in use, but free in the MFT's $BITMAP"));
         }
         if record.base != 0 {
             self.walked.extensions += 1;
             return match record.attributes().find_map(Result::err) {
-                Some(flaw) => visitor.flaw(damaged(number, flaw).to_string()),
+                Some(flaw) => visitor.flaw(in_record(number, flaw)),
                 None => Ok(()),
             };
         }
@@ -295,8 +295,12 @@ impl Visit<'_, '_> {
     }
 
     fn flaw(&mut self, flaw: &str) -> Result<(), FsError> {
-        self.visitor.flaw(format!("MFT record {}: {flaw}", self.number))
+        self.visitor.flaw(in_record(self.number, flaw))
     }
+}
+
+fn in_record(number: u64, what: impl std::fmt::Display) -> String {
+    format!("MFT record {number}: {what}")
 }
 
 /// The MFT's own bitmap, which tells a free record that was never written from a damaged one.
