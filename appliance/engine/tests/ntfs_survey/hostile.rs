@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::find;
+use super::image::tools_or_skip;
+use super::patched::{attribute_at, record_at, small};
 use super::told::Told;
-use super::{attribute_at, find, record_at, small, tools_or_skip};
 use saveos_engine::fs::{Node, NodeKind, Tree, ntfs};
 
 /// Per damaged image; a sane one takes a few milliseconds.

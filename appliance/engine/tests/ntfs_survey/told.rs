@@ -1,6 +1,7 @@
 //! Keeps what a survey tells, and holds it against the rules of the contract.
 
 use saveos_engine::fs::{Doubt, Extent, FileId, FsError, LeftOut, Survey, ntfs};
+use saveos_engine::read::ReadAt;
 
 /// One stream as it was told.
 #[derive(Clone, Debug, Default)]
@@ -23,7 +24,7 @@ pub(crate) struct Told {
 }
 
 impl Told {
-    pub(crate) fn by_surveying(image: &Vec<u8>) -> Self {
+    pub(crate) fn by_surveying(image: &dyn ReadAt) -> Self {
         let mut told = Told::default();
         ntfs::survey(image, &mut told).unwrap();
         assert!(told.open.is_none());
