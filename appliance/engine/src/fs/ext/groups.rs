@@ -123,9 +123,9 @@ impl Group {
         let start = sb.group_start(self.number);
         let inside = start..start + sb.group_len(self.number);
         let own = [(self.block_bitmap, 1), (self.inode_bitmap, 1), (self.inode_table, sb.inode_table_blocks())];
-        let mut fixed = vec![(start, sb.base_blocks(self.number))];
-        fixed.extend(own.into_iter().filter(|(first, _)| inside.contains(first)));
-        fixed
+        let base = (start, sb.base_blocks(self.number));
+        let own = own.into_iter().filter(|(first, _)| inside.contains(first));
+        own.chain([base]).filter(|(_, count)| *count > 0).collect()
     }
 }
 

@@ -67,7 +67,8 @@ mod ro_compat {
     pub(super) const SHARED_BLOCKS: u32 = 0x4000;
     /// sparse_super, large_file, btree_dir, huge_file, gdt_csum, dir_nlink, extra_isize, quota, metadata_csum,
     /// readonly, project, verity, orphan_present.
-    pub(super) const KNOWN: u32 = 0x1 | 0x2 | 0x4 | 0x8 | 0x10 | 0x20 | 0x40 | 0x100 | 0x400 | 0x1000 | 0x2000 | 0x8000 | 0x1_0000;
+    pub(super) const KNOWN: u32 =
+        0x1 | 0x2 | 0x4 | 0x8 | 0x10 | 0x20 | 0x40 | 0x100 | 0x400 | 0x1000 | 0x2000 | 0x8000 | 0x1_0000;
 }
 
 /// How group descriptors, bitmaps and inodes are protected.

@@ -77,12 +77,7 @@ impl<R: ReadAt> Ext<R> {
         damage.map_or(Ok(()), Err)
     }
 
-    fn list_inline(
-        &self,
-        inode: &Inode,
-        bytes: &[u8],
-        each: &mut dyn FnMut(Name<'_>) -> bool,
-    ) -> Result<(), FsError> {
+    fn list_inline(&self, inode: &Inode, bytes: &[u8], each: &mut dyn FnMut(Name<'_>) -> bool) -> Result<(), FsError> {
         let (map, rest) = inline_content(inode, bytes);
         let mut damage = None;
         for part in [map.get(INLINE_PARENT..).unwrap_or_default(), &rest] {

@@ -1,7 +1,7 @@
 //! The records of a jbd2 journal, all big-endian: superblock, descriptor tags, revoke lists, commit blocks.
 
-use crate::fs::ext::checksum::{START, crc32_be, crc32c};
 use crate::fs::FsError;
+use crate::fs::ext::checksum::{START, crc32_be, crc32c};
 use crate::le::{array_at, be32_at, u8_at};
 
 /// First four bytes of every journal record.
