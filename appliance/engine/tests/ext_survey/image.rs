@@ -154,10 +154,15 @@ pub(crate) fn fill(root: &Path) {
     for n in 0..40 {
         fs::write(root.join(format!("gone-{n}")), noise(n, 100_000)).expect("a file");
     }
-    rustix::fs::sync();
+    settle(root);
     for n in 0..40 {
         fs::remove_file(root.join(format!("gone-{n}"))).expect("the file was just made");
     }
+}
+
+/// Writes this filesystem out; `sync` would wait for everybody else's, too.
+pub(crate) fn settle(root: &Path) {
+    fs::File::open(root).and_then(|root| Ok(rustix::fs::syncfs(root)?)).expect("a filesystem that can be synced");
 }
 
 fn sparse(root: &Path) {
