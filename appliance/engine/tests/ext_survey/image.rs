@@ -32,6 +32,7 @@ impl std::fmt::Debug for Held {
 }
 
 pub(crate) type Files = BTreeMap<PathBuf, Held>;
+pub(crate) type Nodes = BTreeMap<PathBuf, Node>;
 
 /// An image in a directory of its own.
 pub(crate) struct Image {
@@ -249,12 +250,13 @@ pub(crate) fn held(root: &Path) -> Files {
 const CUT: u64 = 8 << 20;
 
 /// The same through a `Tree`.
-pub(crate) fn held_by(tree: &dyn Tree) -> Files {
-    let mut files = Files::new();
+pub(crate) fn held_by(tree: &dyn Tree) -> (Files, Nodes) {
+    let (mut files, mut nodes) = (Files::new(), Nodes::new());
     let mut open = vec![(PathBuf::new(), tree.root().expect("a root"))];
     while let Some((path, directory)) = open.pop() {
         tree.list(&directory, &mut |entry| {
             let path = path.join(String::from_utf8_lossy(&entry.name).as_ref());
+            nodes.insert(path.clone(), entry.node.clone());
             let held = match entry.node.kind {
                 NodeKind::Directory => {
                     open.push((path.clone(), entry.node));
@@ -269,7 +271,7 @@ pub(crate) fn held_by(tree: &dyn Tree) -> Files {
         })
         .expect("a readable directory");
     }
-    files
+    (files, nodes)
 }
 
 /// Content read in uneven steps, cut off like `held`.

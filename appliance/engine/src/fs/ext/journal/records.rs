@@ -118,7 +118,8 @@ impl JournalSuperblock {
             end,
             sequence: be32_at(b, 0x18)?,
             start,
-            fast_commits: (fast_commit_blocks > 0).then_some(end),
+            // One block is left between the two areas.
+            fast_commits: (fast_commit_blocks > 1).then_some(end + 1),
             async_commit: incompat & ASYNC_COMMIT != 0,
             sums_transactions: compat & COMPAT_CHECKSUM != 0 && sums == Sums::None,
             is_64bit: incompat & BITS_64 != 0,
