@@ -74,7 +74,7 @@ fn browse(bytes: &Arc<Vec<u8>>) -> Result<u64, FsError> {
     Ok(names)
 }
 
-fn mutate(mkfs: &str, seeds: u64, forge: impl Fn(&mut Random, &mut Vec<u8>)) {
+fn mutate(mkfs: &str, seeds: u64, forge: impl Fn(&mut Random, &mut [u8])) {
     let good = seed_image(mkfs);
     let mut slowest = Duration::ZERO;
     let mut doubted = 0;
@@ -99,7 +99,7 @@ fn mutate(mkfs: &str, seeds: u64, forge: impl Fn(&mut Random, &mut Vec<u8>)) {
 /// Structures lie in the first part of these images; data, where damage is legal, behind.
 const STRUCTURES: u64 = 100 << 10;
 
-fn flip_bits(random: &mut Random, bytes: &mut Vec<u8>) {
+fn flip_bits(random: &mut Random, bytes: &mut [u8]) {
     for _ in 0..1 + random.below(20) {
         let at = random.below(STRUCTURES) as usize;
         bytes[at] ^= 1 << random.below(8);
@@ -107,7 +107,7 @@ fn flip_bits(random: &mut Random, bytes: &mut Vec<u8>) {
 }
 
 /// Words that are wrong in the ways that hurt: huge, negative, zero, and other block numbers.
-fn forge_words(random: &mut Random, bytes: &mut Vec<u8>) {
+fn forge_words(random: &mut Random, bytes: &mut [u8]) {
     let values = [0, 1, 2, u32::MAX, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF, 4096, 40, 100, 0xF30A_0004];
     for _ in 0..1 + random.below(40) {
         let at = random.below(STRUCTURES) as usize & !3;
@@ -121,16 +121,16 @@ fn forge_words(random: &mut Random, bytes: &mut Vec<u8>) {
 }
 
 /// Forges fields of the superblock and the first descriptors only: geometry is where work explodes.
-fn forge_geometry(random: &mut Random, bytes: &mut Vec<u8>) {
+fn forge_geometry(random: &mut Random, bytes: &mut [u8]) {
     for _ in 0..1 + random.below(3) {
-        let at = 1024 + random.below(1024 + 64) as usize & !1;
+        let at = (1024 + random.below(1024 + 64) as usize) & !1;
         let value = if random.below(2) == 0 { random.next() as u16 } else { 1 << random.below(16) };
         bytes[at..at + 2].copy_from_slice(&value.to_le_bytes());
     }
 }
 
 /// Copies one structure over another: self-references, loops, shared maps.
-fn shuffle_blocks(random: &mut Random, bytes: &mut Vec<u8>) {
+fn shuffle_blocks(random: &mut Random, bytes: &mut [u8]) {
     for _ in 0..1 + random.below(4) {
         let (from, to) = (random.below(STRUCTURES) as usize & !63, random.below(STRUCTURES) as usize & !63);
         bytes.copy_within(from..from + 64 * (1 + random.below(16) as usize), to);

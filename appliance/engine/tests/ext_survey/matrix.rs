@@ -78,7 +78,7 @@ fn assert_runs_hold_the_content(told: &Collected, bytes: &[u8], found: &Files, n
             let from = &bytes[extent.start as usize..extent.end() as usize];
             part.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
         }
-        let is_inline = told.files.get(&node.id).is_none() && expected.len() < 256;
+        let is_inline = !told.files.contains_key(&node.id) && expected.len() < 256;
         assert!(is_inline || content == *expected, "{path:?}: runs do not hold the content");
     }
 }
@@ -130,6 +130,54 @@ fn ext2_made_whole() {
 #[test]
 fn ext4_made_whole() {
     check_made_whole(48, "-t ext4 -b 2048 -O ^flex_bg,^64bit");
+}
+
+#[test]
+fn ext4_after_growing() {
+    check_resized(24, 100, "-t ext4 -b 1024");
+}
+
+#[test]
+fn ext4_after_growing_into_meta_groups() {
+    check_resized(24, 100, "-t ext4 -b 1024 -g 1024 -O meta_bg,^resize_inode");
+}
+
+#[test]
+fn ext4_after_shrinking() {
+    check_resized(100, 48, "-t ext4 -b 1024");
+}
+
+fn check_resized(from: u64, to: u64, mkfs: &str) {
+    if !can_mount() {
+        return;
+    }
+    let image = Image::make(from, mkfs);
+    run("resize2fs", &["-f", image.text(), &format!("{to}M")]);
+    let expected = {
+        let mounted = image.mount("");
+        fill(&mounted.at);
+        held(&mounted.at)
+    };
+    let file = std::fs::OpenOptions::new().write(true).open(image.path()).expect("the image");
+    file.set_len(to << 20).expect("the new length");
+    assert_read_like(&image, &expected, mkfs);
+}
+
+#[test]
+fn a_plug_pulled_without_journal_is_doubt() {
+    if !can_mount() {
+        return;
+    }
+    let image = Image::make(16, "-t ext2 -b 1024");
+    let mounted = image.mount("");
+    let bytes = image.bytes();
+    drop(mounted);
+    let mut told = Collected::default();
+    ext::survey(&bytes, &mut told).expect("a readable filesystem");
+    assert_eq!(told.doubts.len(), 1, "{:?}", told.doubts);
+    told = Collected::default();
+    ext::survey(&image.bytes(), &mut told).expect("a readable filesystem");
+    assert_eq!(told.doubts, []);
 }
 
 #[test]

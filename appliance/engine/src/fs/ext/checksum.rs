@@ -19,6 +19,7 @@ pub(super) fn crc16(seed: u16, bytes: &[u8]) -> u16 {
 
 /// The unreflected CRC-32 that `journal_checksum` of old kernels puts into commit blocks.
 pub(super) fn crc32_be(seed: u32, bytes: &[u8]) -> u32 {
+    // A byte cannot index past 256 entries.
     bytes.iter().fold(seed, |crc, byte| (crc << 8) ^ BE_TABLE[usize::from((crc >> 24) as u8 ^ byte)])
 }
 

@@ -83,7 +83,8 @@ impl<R: ReadAt> ReadAt for Replayed<R> {
         for (block, copy) in self.overlay.range(offset / self.block_size..=(end - 1) / self.block_size) {
             let start = block * self.block_size;
             let (from, to) = (start.max(offset), (start + self.block_size).min(end));
-            let part = &mut buf[(from - offset) as usize..(to - offset) as usize];
+            let range = (from - offset) as usize..(to - offset) as usize;
+            let part = buf.get_mut(range).ok_or_else(past_end)?;
             let skipped = from - start;
             self.disk.read_at((copy & !1) + skipped, part)?;
             if copy & 1 == 1 {
@@ -105,8 +106,16 @@ struct Replay {
 
 impl Replay {
     fn run<R: ReadAt>(&mut self, fs: &Ext<R>) -> Result<(), FsError> {
-        let Some(inode) = fs.sb.journal_inode else { return Ok(()) };
+        let Some(inode) = fs.sb.journal_inode else {
+            if fs.sb.needs_recovery {
+                self.doubt("the superblock asks for recovery, but there is none");
+            }
+            return Ok(());
+        };
         let mut log = Log::open(fs, inode)?;
+        if log.has_error() {
+            self.doubt("the kernel recorded an error in it");
+        }
         if !log.is_empty() {
             if !fs.sb.needs_recovery {
                 self.doubt("the superblock calls the filesystem clean, but the journal is not empty");

@@ -103,6 +103,8 @@ pub(super) struct Superblock {
     pub(super) uuid: [u8; 16],
     /// False when the superblock's own checksum is wrong.
     pub(super) intact: bool,
+    /// The kernel found errors, or pulled the plug on a filesystem that no journal mends.
+    pub(super) unclean: Option<&'static str>,
     pub(super) journal_inode: Option<u32>,
     pub(super) needs_recovery: bool,
     pub(super) resize_inode: bool,
@@ -223,6 +225,7 @@ impl Superblock {
             seed,
             uuid,
             intact: checksums != Checksums::All || sum == u32_at(b, 0x3FC)?,
+            unclean: unclean(u16_at(b, 0x3A)?, journal_inode.is_some()),
             journal_inode,
             needs_recovery: incompat & incompat::RECOVER != 0,
             resize_inode: compat & compat::RESIZE_INODE != 0,
@@ -280,8 +283,19 @@ impl Superblock {
     }
 }
 
+/// Bitmaps of such a filesystem may call blocks free that e2fsck would find in use.
+fn unclean(state: u16, has_journal: bool) -> Option<&'static str> {
+    const CLEAN: u16 = 0x1;
+    const ERRORS: u16 = 0x2;
+    match state {
+        _ if state & ERRORS != 0 => Some("the kernel marked the filesystem as damaged"),
+        _ if state & CLEAN == 0 && !has_journal => Some("not unmounted cleanly, and there is no journal"),
+        _ => None,
+    }
+}
+
 fn is_power(mut number: u32, base: u32) -> bool {
-    while number > 1 && number % base == 0 {
+    while number > 1 && number.is_multiple_of(base) {
         number /= base;
     }
     number == 1

@@ -124,6 +124,9 @@ impl<R: ReadAt> Telling<'_, R> {
         if !sb.intact {
             self.doubt("the superblock has a wrong checksum");
         }
+        if let Some(why) = sb.unclean {
+            self.doubt(why);
+        }
         if sb.first_data_block > 0 {
             let boot = sb.bytes(0, sb.first_data_block);
             self.out.allocated(boot)?;

@@ -53,12 +53,17 @@ impl<R: ReadAt> Ext<R> {
     fn list_blocks(&self, inode: &Inode, each: &mut dyn FnMut(Name<'_>) -> bool) -> Result<(), FsError> {
         let mut damage = None;
         let end = inode.size.div_ceil(self.sb.block_size);
+        // A forged map may name the same blocks again and again.
+        let mut left = self.sb.blocks;
         self.walk(inode, 0, &mut self.budget(), &mut |found| {
             match found {
                 Found::Index(_) => {}
                 Found::Suspect(what) => note_damage(&mut damage, inode, &what),
                 Found::Run(run) => {
                     let len = run.len.min(end.saturating_sub(run.logical));
+                    left = left.checked_sub(len).ok_or_else(|| {
+                        FsError::Damaged(format!("directory {}: larger than the filesystem", inode.number))
+                    })?;
                     for block in run.physical..run.physical + len {
                         let listed = match self.read_block(block) {
                             Ok(bytes) => directory::each_name(&self.sb, &bytes, each).map_err(String::from),
@@ -130,7 +135,8 @@ impl<R: ReadAt> Ext<R> {
                     let (from, to) = (start.max(offset), (start + device.len).min(end));
                     if run.written && from < to {
                         let at = device.start + (from - start);
-                        let part = &mut buf[(from - offset) as usize..(to - offset) as usize];
+                        let range = (from - offset) as usize..(to - offset) as usize;
+                        let part = buf.get_mut(range).expect("the run was cut to the buffer");
                         self.disk.read_at(at, part).map_err(|source| FsError::Read { at, source })?;
                     }
                 }

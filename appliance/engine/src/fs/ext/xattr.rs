@@ -2,7 +2,7 @@
 
 use super::Ext;
 use super::checksum::crc32c;
-use super::inode::{Inode, MAP_LEN};
+use super::inode::Inode;
 use super::superblock::Checksums;
 use crate::fs::FsError;
 use crate::le::{u8_at, u16_at, u32_at};
@@ -41,7 +41,7 @@ impl<R: ReadAt> Ext<R> {
 /// Content kept inside the inode: what fits into the map, then the value of `system.data`.
 pub(super) fn inline_content(inode: &Inode, inode_bytes: &[u8]) -> (Vec<u8>, Vec<u8>) {
     let area = inode_bytes.get(inode.extra_at..).unwrap_or_default();
-    (inode.map[..MAP_LEN].to_vec(), inline_rest(area).unwrap_or_default().to_vec())
+    (inode.map.to_vec(), inline_rest(area).unwrap_or_default().to_vec())
 }
 
 fn inline_rest(area: &[u8]) -> Option<&[u8]> {

@@ -91,6 +91,11 @@ impl<'a, R: ReadAt> Log<'a, R> {
         self.sb.start == 0
     }
 
+    /// True when the kernel gave up writing after an error.
+    pub(super) fn has_error(&self) -> bool {
+        self.sb.has_error
+    }
+
     /// Finds the committed transactions. `each_block` then goes as far.
     pub(super) fn scan(&mut self) -> Result<Committed, FsError> {
         let mut committed = Committed { transactions: 0, revoked: HashMap::new(), doubt: None };

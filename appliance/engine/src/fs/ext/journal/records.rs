@@ -60,6 +60,8 @@ pub(super) struct JournalSuperblock {
     /// Where the fast commits start.
     pub(super) fast_commits: Option<u32>,
     pub(super) async_commit: bool,
+    /// The kernel left an error number behind.
+    pub(super) has_error: bool,
     /// Old kernels sum a transaction's blocks in its commit block.
     pub(super) sums_transactions: bool,
     is_64bit: bool,
@@ -120,6 +122,7 @@ impl JournalSuperblock {
             start,
             // One block is left between the two areas.
             fast_commits: (fast_commit_blocks > 1).then_some(end + 1),
+            has_error: be32_at(b, 0x20)? != 0,
             async_commit: incompat & ASYNC_COMMIT != 0,
             sums_transactions: compat & COMPAT_CHECKSUM != 0 && sums == Sums::None,
             is_64bit: incompat & BITS_64 != 0,

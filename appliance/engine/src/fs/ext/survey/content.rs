@@ -59,7 +59,7 @@ impl<R: ReadAt> Telling<'_, R> {
     /// at, because each look is a seek: owned by root and made of whole pages. A hibernated system replaces the magic,
     /// and its image is kept.
     fn swap_pages(&self, inode: &Inode, bytes: &[u8]) -> Option<Range<u64>> {
-        if inode.uid != 0 || inode.size < SMALLEST_SWAP || inode.size % SWAP_PAGE != 0 {
+        if inode.uid != 0 || inode.size < SMALLEST_SWAP || !inode.size.is_multiple_of(SWAP_PAGE) {
             return None;
         }
         let mut header = vec![0; SWAP_PAGE as usize];
