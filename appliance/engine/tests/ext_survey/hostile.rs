@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use saveos_engine::fs::{FsError, Node, NodeKind, ext};
 use saveos_engine::read::ReadAt;
 
-use super::collect::Counted;
+use super::collect::{Collected, Counted};
 use super::image::{Image, noise};
 
 /// Numbers that look random; the same in every run.
@@ -160,6 +160,43 @@ fn forged_geometry_never_panics() {
 fn shuffled_structures_never_panic() {
     mutate("-t ext4 -b 1024 -O ^metadata_csum,^has_journal -N 128", 600, shuffle_blocks);
     mutate("-t ext3 -b 1024 -J size=1 -N 128", 600, shuffle_blocks);
+}
+
+/// An image one KiB of which cannot be read.
+struct Scratched<'a> {
+    bytes: &'a Vec<u8>,
+    bad: u64,
+}
+
+impl ReadAt for Scratched<'_> {
+    fn len(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> std::io::Result<()> {
+        if offset < self.bad + 1024 && self.bad < offset + buf.len() as u64 {
+            return Err(std::io::Error::other("bad sector"));
+        }
+        self.bytes.read_at(offset, buf)
+    }
+}
+
+#[test]
+fn an_unreadable_structure_is_doubt_and_the_rest_is_told() {
+    let bytes = seed_image("-t ext4 -b 1024 -N 128 -J size=1");
+    let mut whole = Collected::default();
+    ext::survey(&bytes, &mut whole).expect("a readable filesystem");
+    let files = whole.files.len();
+    let (mut doubted, mut costly) = (0, 0);
+    for bad in (2..STRUCTURES / 1024).map(|n| n * 1024) {
+        let mut told = Collected::default();
+        ext::survey(&Scratched { bytes: &bytes, bad }, &mut told).expect("the superblock is readable");
+        assert!(!told.doubts.is_empty() || told.files == whole.files, "byte {bad}: lost files without a doubt");
+        doubted += usize::from(!told.doubts.is_empty());
+        costly += usize::from(told.files.len() + 8 < files);
+    }
+    assert!(doubted > 5, "{doubted}");
+    // The one descriptor block and the one inode bitmap hold everything together; any other block costs a few files.
+    assert!(costly <= 2, "{costly}");
 }
 
 /// A log is forged onto a clean image: a journal whose every record lies.
