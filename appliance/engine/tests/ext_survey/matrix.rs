@@ -163,6 +163,38 @@ fn check_resized(from: u64, to: u64, mkfs: &str) {
     assert_read_like(&image, &expected, mkfs);
 }
 
+/// The only allocated blocks without an owner: attributes shared across groups, and blocks known to be bad.
+#[test]
+fn attributes_shared_across_groups_and_bad_blocks_are_left_to_raw() {
+    if !can_mount() {
+        return;
+    }
+    let scratch = tempfile::tempdir().expect("a scratch directory");
+    let list = scratch.path().join("bad");
+    std::fs::write(&list, "30001\n30002\n").expect("a file");
+    let image = Image::make(64, &format!("-t ext4 -b 1024 -g 1024 -l {}", list.display()));
+    {
+        let mounted = image.mount("");
+        for n in 0..8 {
+            let path = mounted.at.join(format!("directory-{n}"));
+            std::fs::create_dir(&path).expect("a directory");
+            for name in ["a", "b"] {
+                let path = path.join(name);
+                std::fs::write(&path, b"x").expect("a file");
+                rustix::fs::setxattr(&path, "user.same", &noise(1, 700), rustix::fs::XattrFlags::empty())
+                    .expect("an attribute");
+            }
+        }
+    }
+    let mut told = Collected::default();
+    ext::survey(&image.bytes(), &mut told).expect("a readable filesystem");
+    assert_eq!(told.doubts, []);
+    assert_eq!(overlaps(told.claims.clone()), []);
+    let left = difference(&told.claims, &used(&image));
+    assert!(left.contains(&(false, Extent::new(30001 * 1024, 2048))), "{left:?}");
+    assert!(left.len() == 2 && left.iter().all(|(ours, extent)| !ours && extent.len <= 2048), "{left:?}");
+}
+
 #[test]
 fn a_plug_pulled_without_journal_is_doubt() {
     if !can_mount() {

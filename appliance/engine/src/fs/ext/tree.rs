@@ -22,15 +22,21 @@ impl<R: ReadAt> Tree for Ext<R> {
     }
 
     fn list(&self, directory: &Node, each: &mut dyn FnMut(Entry) -> bool) -> Result<(), FsError> {
-        let (inode, bytes) = self.inode_of(directory)?;
-        if inode.kind() != Kind::Directory {
-            return Err(FsError::NotFound(format!("inode {} is no directory", inode.number)));
-        }
         let mut nodes = Nodes { fs: self, ahead: Ahead::new(&self.disk, INODE_STEP), group: None };
-        let mut tell = |name: Name<'_>| each(Entry { name: name.bytes.to_vec(), node: nodes.node(name.inode) });
-        match inode.has_inline_data() {
-            true => self.list_inline(&inode, &bytes, &mut tell),
-            false => self.list_blocks(&inode, &mut tell),
+        self.names(directory, &mut |name| each(Entry { name: name.bytes.to_vec(), node: nodes.node(name.inode) }))
+    }
+
+    /// Reads one inode, where the listing would read all of the directory's.
+    fn lookup(&self, directory: &Node, name: &[u8]) -> Result<Option<Node>, FsError> {
+        let mut found = None;
+        let told = self.names(directory, &mut |entry| {
+            found = (entry.bytes == name).then_some(entry.inode);
+            found.is_none()
+        });
+        // Damage elsewhere in the directory matters only when the name may have been there.
+        match found {
+            Some(inode) => Ok(Some(self.inode(inode)?.0.node())),
+            None => told.map(|()| None),
         }
     }
 
@@ -47,6 +53,15 @@ impl<R: ReadAt> Ext<R> {
     fn inode_of(&self, node: &Node) -> Result<(Inode, Vec<u8>), FsError> {
         let number = u32::try_from(node.id.0).map_err(|_| FsError::NotFound(format!("inode {}", node.id.0)))?;
         self.inode(number)
+    }
+
+    fn names(&self, directory: &Node, each: &mut dyn FnMut(Name<'_>) -> bool) -> Result<(), FsError> {
+        let (inode, bytes) = self.inode_of(directory)?;
+        match inode.kind() {
+            Kind::Directory if inode.has_inline_data() => self.list_inline(&inode, &bytes, each),
+            Kind::Directory => self.list_blocks(&inode, each),
+            _ => Err(FsError::NotFound(format!("inode {} is no directory", inode.number))),
+        }
     }
 
     /// Every block is listed even when one before it is damaged; the first damage is the result.
@@ -66,7 +81,7 @@ impl<R: ReadAt> Ext<R> {
                     })?;
                     for block in run.physical..run.physical + len {
                         let listed = match self.read_block(block) {
-                            Ok(bytes) => directory::each_name(&self.sb, &bytes, each).map_err(String::from),
+                            Ok(bytes) => directory::each_name(self.sb.filetype, &bytes, each).map_err(String::from),
                             Err(cause) => Err(cause.to_string()),
                         };
                         match listed {
@@ -86,7 +101,7 @@ impl<R: ReadAt> Ext<R> {
         let (map, rest) = inline_content(inode, bytes);
         let mut damage = None;
         for part in [map.get(INLINE_PARENT..).unwrap_or_default(), &rest] {
-            match directory::each_name(&self.sb, part, each) {
+            match directory::each_name(self.sb.filetype, part, each) {
                 Ok(true) => {}
                 Ok(false) => return Ok(()),
                 Err(what) => note_damage(&mut damage, inode, what),
