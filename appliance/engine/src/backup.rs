@@ -11,6 +11,8 @@ mod piece;
 mod rescue;
 mod torn;
 
+pub(crate) use rescue::holes_of;
+
 use crate::chunk::ChunkId;
 use crate::layout::{Layout, LayoutError};
 use crate::record::{self, RecordKind};

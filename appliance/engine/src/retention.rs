@@ -82,7 +82,8 @@ fn keep_group(
     for (number, &at) in points.iter().take(policy.last).enumerate() {
         keep[at].push(format!("last {}", number + 1));
     }
-    let rules: [(&str, usize, fn(i64) -> i64); 5] = [
+    type Bucket = fn(i64) -> i64;
+    let rules: [(&str, usize, Bucket); 5] = [
         ("hourly", policy.hourly, |time| time.div_euclid(3600)),
         ("daily", policy.daily, day),
         // 1970-01-01 was a Thursday.
@@ -154,17 +155,23 @@ fn day(time: i64) -> i64 {
     time.div_euclid(86_400)
 }
 
-/// Year and month (0..12) of a Unix time, UTC. Days to civil date after Howard Hinnant, "chrono-compatible low-level date
-/// algorithms".
+/// Year and month (0..12) of a Unix time, UTC.
 fn year_month(time: i64) -> (i64, i64) {
-    let shifted = day(time) + 719_468;
+    let (year, month, _) = civil_date(day(time));
+    (year, month - 1)
+}
+
+/// Year, month (1..=12) and day of a count of days since 1970-01-01. After Howard Hinnant, "chrono-compatible low-level
+/// date algorithms".
+pub fn civil_date(days: i64) -> (i64, i64, i64) {
+    let shifted = days + 719_468;
     let era = shifted.div_euclid(146_097);
     let day_of_era = shifted.rem_euclid(146_097);
     let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let year = year_of_era + era * 400 + i64::from(month_from_march >= 10);
-    (year, (month_from_march + 2) % 12)
+    (year, (month_from_march + 2) % 12 + 1, day_of_year - (153 * month_from_march + 2) / 5 + 1)
 }
 
 #[cfg(test)]

@@ -119,6 +119,18 @@ impl DiskSource {
     }
 }
 
+impl DiskSource {
+    /// Whether a folder lies on this disk, or on a filesystem inside this image.
+    pub fn holds(&self, folder: &Path) -> bool {
+        let (Ok(own), Ok(folder)) = (self.file.metadata(), std::fs::metadata(folder)) else { return false };
+        let device = format!("{}:{}", rustix::fs::major(folder.dev()), rustix::fs::minor(folder.dev()));
+        match self.kind {
+            SourceKind::Disk => on_same_disk(own.rdev(), &device),
+            SourceKind::Image => loop_backing(&device).is_some_and(|file| same_file(&file, &own)),
+        }
+    }
+}
+
 /// One line of `/proc/self/mountinfo`.
 struct Mount {
     device: String,

@@ -62,6 +62,11 @@ impl Filesystem {
         }
     }
 
+    /// Whether files in it can be listed without mounting.
+    pub const fn is_browsable(self) -> bool {
+        matches!(self, Filesystem::Ext | Filesystem::Ntfs | Filesystem::Fat | Filesystem::Exfat)
+    }
+
     /// Why a region of this kind is read as a whole.
     pub const fn why_raw(self) -> &'static str {
         match self {

@@ -17,7 +17,8 @@ pub(super) fn is(name: &[u8], text: &str) -> bool {
 /// The same, ignoring ASCII case.
 pub(super) fn is_ignoring_case(name: &[u8], text: &str) -> bool {
     let lower = |unit: u16| u8::try_from(unit).map_or(unit, |byte| byte.to_ascii_lowercase().into());
-    name.len() == 2 * text.len() && units(name).map(lower).eq(text.bytes().map(|byte| byte.to_ascii_lowercase().into()))
+    name.len() == 2 * text.len()
+        && units(name).map(lower).eq(text.bytes().map(|byte| u16::from(byte.to_ascii_lowercase())))
 }
 
 /// UTF-16LE as WTF-8: UTF-8, and a lone surrogate as the three bytes of its number.

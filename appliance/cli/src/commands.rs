@@ -1,0 +1,47 @@
+//! One file a command; this one only chooses.
+
+mod backup;
+mod files;
+mod forget;
+mod init;
+mod key;
+mod plan;
+mod repair;
+mod restore;
+mod snapshots;
+mod verify;
+mod view;
+
+use crate::args::{Arguments, Command};
+use crate::output::{Exit, Output};
+use clap::CommandFactory;
+
+pub(crate) fn run(command: Command, out: &Output) -> anyhow::Result<Exit> {
+    match command {
+        Command::Init { repo, unlock } => init::run(&repo, &unlock, out),
+        Command::Backup { source, repo, name, tags, live, limit_read } => {
+            backup::run(&source, &repo, backup::Wishes { name, tags, live, limit_read }, out)
+        }
+        Command::Snapshots { repo } => snapshots::list(&repo, out),
+        Command::Show { snapshot, repo, map } => snapshots::show(&snapshot, &repo, map, out),
+        Command::Restore { snapshot, target, repo, partition, force } => {
+            restore::run(&snapshot, &target, &repo, partition, force, out)
+        }
+        Command::Files(command) => files::run(command, out),
+        Command::View { snapshot, repo, socket } => view::run(&snapshot, &repo, &socket, out),
+        Command::Verify { repo, sample, snapshot, fsck } => verify::run(&repo, sample, snapshot.as_deref(), fsck, out),
+        Command::Forget(arguments) => forget::forget(&arguments, out),
+        Command::Prune { repo, dry_run } => forget::prune(&repo, dry_run, out),
+        Command::Key(command) => key::run(command, out),
+        Command::Repair(command) => repair::run(command, out),
+        Command::Plan { source } => plan::run(&source, out),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Arguments::command(), "saveos", &mut std::io::stdout());
+            Ok(Exit::Complete)
+        }
+        Command::Man => {
+            clap_mangen::Man::new(Arguments::command()).render(&mut std::io::stdout())?;
+            Ok(Exit::Complete)
+        }
+    }
+}

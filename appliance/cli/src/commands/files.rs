@@ -1,0 +1,110 @@
+//! `saveos files ls|cp`: files of a snapshot without mounting it.
+
+use crate::args::{self, Repo};
+use crate::output::{Exit, Output, json_name, printable, time};
+use crate::session;
+use anyhow::{Context, bail};
+use saveos_engine::files;
+use saveos_engine::fs::{Node, NodeKind, Tree};
+use saveos_engine::lease::LeaseKind;
+use saveos_engine::read::Window;
+use saveos_engine::view::SnapshotDisk;
+use std::path::Path;
+use std::sync::Arc;
+
+pub(crate) fn run(command: args::Files, out: &Output) -> anyhow::Result<Exit> {
+    match command {
+        args::Files::Ls { snapshot, path, repo } => ls(&snapshot, &path, &repo, out),
+        args::Files::Cp { snapshot, path, dest, repo } => {
+            cp(&snapshot, &path, dest.as_deref().unwrap_or(Path::new(".")), &repo, out)
+        }
+    }
+}
+
+fn ls(wanted: &str, path: &str, repo: &Repo, out: &Output) -> anyhow::Result<Exit> {
+    let tree = open(wanted, repo, out)?;
+    let node = files::find(&*tree, path.as_bytes())?;
+    if node.kind != NodeKind::Directory {
+        let name = path.rsplit('/').next().unwrap_or(path);
+        print(name.as_bytes(), &node, out)?;
+        return Ok(Exit::Complete);
+    }
+    for entry in files::entries(&*tree, &node)? {
+        print(&entry.name, &entry.node, out)?;
+    }
+    Ok(Exit::Complete)
+}
+
+fn print(name: &[u8], node: &Node, out: &Output) -> anyhow::Result<()> {
+    let (kind, letter) = match node.kind {
+        NodeKind::File => ("file", '-'),
+        NodeKind::Directory => ("directory", 'd'),
+        NodeKind::Symlink => ("symlink", 'l'),
+        NodeKind::Other => ("other", '?'),
+    };
+    let mode = node.mode.map_or_else(|| "   -".to_owned(), |mode| format!("{:04o}", mode & 0o7777));
+    let shown = printable(name).replace('\n', "\\n");
+    out.line(&format!("{letter} {mode} {:>14}  {}  {shown}", node.size, time(node.modified)))?;
+    let mut object = json_name(name);
+    if let Some(object) = object.as_object_mut() {
+        let more = serde_json::json!({"type": "entry", "kind": kind, "size": node.size, "modified": node.modified, "mode": node.mode});
+        object.extend(more.as_object().cloned().unwrap_or_default());
+    }
+    out.object(&object)
+}
+
+fn cp(wanted: &str, path: &str, dest: &Path, repo: &Repo, out: &Output) -> anyhow::Result<Exit> {
+    let tree = open(wanted, repo, out)?;
+    let node = files::find(&*tree, path.as_bytes())?;
+    if dest == Path::new("-") {
+        files::copy::stream(&*tree, &node, path, &mut std::io::stdout().lock())?;
+        return Ok(Exit::Complete);
+    }
+    let name = path.trim_end_matches('/').rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or("files");
+    let copied = files::copy::copy(&*tree, &node, name.as_bytes(), dest)?;
+    for failure in &copied.failed {
+        out.warn(&format!("{:#}", anyhow::anyhow!("{failure}")));
+    }
+    out.line(&format!(
+        "copied {} files, {} directories, {} links; {} not copied",
+        copied.files,
+        copied.directories,
+        copied.links,
+        copied.failed.len()
+    ))?;
+    out.object(&serde_json::json!({
+        "type": "copied", "files": copied.files, "directories": copied.directories, "links": copied.links,
+        "bytes": copied.bytes, "failed": copied.failed.iter().map(ToString::to_string).collect::<Vec<_>>(),
+    }))?;
+    Ok(if copied.failed.is_empty() { Exit::Complete } else { Exit::Partial })
+}
+
+/// Opens the filesystem that `SNAPSHOT[:PARTITION]` names. Without a number the only browsable one is meant.
+fn open(wanted: &str, repo: &Repo, out: &Output) -> anyhow::Result<Box<dyn Tree>> {
+    let (name, partition) = match wanted.split_once(':') {
+        Some((name, number)) => (name, Some(number.parse::<u32>().context("the partition is a number")?)),
+        None => (wanted, None),
+    };
+    let repository = session::open(repo, LeaseKind::Reader, out)?;
+    let (_, snapshot) = repository.find_snapshot(name)?;
+    let regions = &snapshot.summary.regions;
+    let browsable: Vec<_> = regions
+        .iter()
+        .filter(|region| match partition {
+            Some(number) => region.partition == Some(number),
+            None => region.filesystem.is_browsable(),
+        })
+        .collect();
+    let region = match browsable.as_slice() {
+        [one] => *one,
+        [] => bail!("the snapshot has no such partition with files; `saveos show` lists them"),
+        several => {
+            let numbers: Vec<String> =
+                several.iter().filter_map(|region| region.partition).map(|n| format!("{name}:{n}")).collect();
+            bail!("several partitions have files: name one of {}", numbers.join(", "))
+        }
+    };
+    let (start, len, filesystem) = (region.start, region.len, region.filesystem);
+    let disk = SnapshotDisk::open(repository, &snapshot, &session::scratch(&repo.repo))?;
+    Ok(files::browse(Arc::new(Window::new(disk, start, len)), filesystem)?)
+}

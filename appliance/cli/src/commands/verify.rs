@@ -1,0 +1,70 @@
+//! `saveos verify`.
+
+use crate::args::Repo;
+use crate::output::{Exit, Output, printable, size};
+use crate::progress::Bar;
+use crate::session;
+use saveos_engine::lease::LeaseKind;
+use saveos_engine::verify::fsck::{self, Verdict};
+use saveos_engine::verify::{self, Options};
+
+pub(crate) fn run(
+    repo: &Repo,
+    sample: Option<f64>,
+    wanted: Option<&str>,
+    with_fsck: bool,
+    out: &Output,
+) -> anyhow::Result<Exit> {
+    let repository = session::open(repo, LeaseKind::Reader, out)?;
+    let only = wanted.map(|wanted| repository.find_snapshot(wanted)).transpose()?;
+    let options = Options { sample: sample.unwrap_or(1.0), seed: session::now() as u64, workers: session::workers() };
+    let bar = Bar::new(out, "verify");
+    let report = verify::run(&repository, only.as_ref(), &options, &|bytes| bar.show(bytes, bytes))?;
+    drop(bar);
+    for problem in &report.problems {
+        out.line(&format!("{}: {}", problem.place, printable(problem.what.as_bytes())))?;
+        out.object(&serde_json::json!({"type": "problem", "place": problem.place, "what": problem.what}))?;
+    }
+    let mut damaged_by_us = false;
+    if with_fsck {
+        let all = repository.snapshots()?.0;
+        for (id, snapshot) in only.as_ref().map_or(all.as_slice(), std::slice::from_ref) {
+            for checked in fsck::check(&repository, snapshot, session::workers(), &session::scratch(&repo.repo))? {
+                damaged_by_us |= matches!(checked.verdict, Verdict::DamagedByUs { .. });
+                let place = checked.partition.map_or_else(|| "disk".to_owned(), |number| format!("partition {number}"));
+                let words = match &checked.verdict {
+                    Verdict::Clean { by } => format!("clean ({by})"),
+                    Verdict::DamagedAtSource { by, detail } => format!("damaged at the source ({by}): {detail}"),
+                    Verdict::DamagedByUs { detail } => format!("damaged by us: {detail}"),
+                    Verdict::Unchecked { reason } => format!("not checked: {reason}"),
+                };
+                out.line(&format!(
+                    "{} {place} {}: {}",
+                    &id.to_string()[..12],
+                    checked.filesystem,
+                    printable(words.as_bytes())
+                ))?;
+                let mut object = serde_json::to_value(&checked)?;
+                if let Some(object) = object.as_object_mut() {
+                    object.insert("type".to_owned(), "fsck".into());
+                    object.insert("snapshot".to_owned(), id.to_string().into());
+                }
+                out.object(&object)?;
+            }
+        }
+    }
+    out.line(&format!(
+        "{} snapshots, {} packs, {} chunks ({}) read and proven; {} problems, {} snapshots affected",
+        report.snapshots,
+        report.packs,
+        report.chunks,
+        size(report.bytes),
+        report.problems.len(),
+        report.affected.len()
+    ))?;
+    out.object(&serde_json::json!({
+        "type": "verified", "snapshots": report.snapshots, "packs": report.packs, "chunks": report.chunks,
+        "bytes": report.bytes, "problems": report.problems.len(), "affected": report.affected,
+    }))?;
+    Ok(if report.problems.is_empty() && !damaged_by_us { Exit::Complete } else { Exit::Failed })
+}

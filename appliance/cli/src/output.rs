@@ -1,0 +1,143 @@
+//! What goes to the terminal. Text from disks is escaped, so a file name cannot move the cursor or hide a line.
+
+use serde::Serialize;
+use std::io::Write;
+use std::process::ExitCode;
+
+/// How to print.
+pub(crate) struct Output {
+    pub(crate) json: bool,
+    pub(crate) quiet: bool,
+}
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// Everything was done.
+    Complete,
+    /// It ran and found something wrong.
+    Failed,
+    /// Something is missing, and was named.
+    Partial,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(match exit {
+            Exit::Complete => 0,
+            Exit::Failed => 1,
+            Exit::Partial => 3,
+        })
+    }
+}
+
+impl Output {
+    /// One object with `--json`, else nothing.
+    pub(crate) fn object(&self, value: &impl Serialize) -> anyhow::Result<()> {
+        if self.json {
+            let mut line = serde_json::to_string(value)?;
+            line.push('\n');
+            print(&line)?;
+        }
+        Ok(())
+    }
+
+    /// A line for people, not with `--json`.
+    pub(crate) fn line(&self, text: &str) -> anyhow::Result<()> {
+        if self.json { Ok(()) } else { print(&format!("{text}\n")) }
+    }
+
+    /// A remark for people that scripts do not want.
+    pub(crate) fn note(&self, text: &str) -> anyhow::Result<()> {
+        if self.quiet { Ok(()) } else { self.line(text) }
+    }
+
+    /// A warning, on standard error.
+    pub(crate) fn warn(&self, text: &str) {
+        eprintln!("warning: {}", printable(text.as_bytes()));
+    }
+
+    /// The error that ended the command, with its causes.
+    pub(crate) fn error(&self, error: &anyhow::Error) {
+        let chain: Vec<String> = error.chain().map(ToString::to_string).collect();
+        if self.json {
+            let line = serde_json::json!({"type": "error", "message": chain.join(": ")});
+            println!("{line}");
+        }
+        let mut shown: Vec<&str> = Vec::new();
+        for part in &chain {
+            // Some causes are already part of the sentence before them.
+            if !shown.iter().any(|before| before.contains(part.as_str())) {
+                shown.push(part);
+            }
+        }
+        eprintln!("error: {}", printable(shown.join(": ").as_bytes()));
+    }
+}
+
+/// Prints, and ends quietly when the reader has gone (`saveos files ls … | head`).
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(gone) if gone.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        other => Ok(other?),
+    }
+}
+
+/// Text with control characters and broken UTF-8 escaped.
+pub(crate) fn printable(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for chunk in bytes.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            let hides =
+                matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+            if (character.is_control() && character != '\n') || hides {
+                text.extend(character.escape_default());
+            } else {
+                text.push(character);
+            }
+        }
+        chunk.invalid().iter().for_each(|byte| text.push_str(&format!("\\x{byte:02x}")));
+    }
+    text
+}
+
+/// A name in JSON: text, and the exact bytes as hex where they are no UTF-8.
+pub(crate) fn json_name(bytes: &[u8]) -> serde_json::Value {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => serde_json::json!({"name": text}),
+        Err(_) => serde_json::json!({
+            "name": String::from_utf8_lossy(bytes), "name_hex": saveos_engine::chunk::hex(bytes)
+        }),
+    }
+}
+
+/// `1.4 GiB`.
+pub(crate) fn size(bytes: u64) -> String {
+    indicatif::HumanBytes(bytes).to_string()
+}
+
+/// `2026-03-01 12:00:00` of Unix seconds, UTC.
+pub(crate) fn time(seconds: i64) -> String {
+    let days = seconds.div_euclid(86_400);
+    let rest = seconds.rem_euclid(86_400);
+    let (year, month, day) = saveos_engine::retention::civil_date(days);
+    format!("{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}", rest / 3600, rest / 60 % 60, rest % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_cannot_move_the_cursor() {
+        assert_eq!(printable(b"a\x1b[2Jb"), "a\\u{1b}[2Jb");
+        assert_eq!(printable(b"ok \xff \xc3\xa9"), "ok \\xff é");
+        assert_eq!(printable("a\u{202e}b".as_bytes()), "a\\u{202e}b");
+    }
+
+    #[test]
+    fn times_are_readable() {
+        assert_eq!(time(1_772_366_400), "2026-03-01 12:00:00");
+    }
+}

@@ -1,0 +1,278 @@
+//! Verify: reads back what is stored and proves it, down to the filesystem's own checker on a restored copy.
+//!
+//! Every problem is a value that names the pack, chunk or snapshot. A repository with problems still opens and restores
+//! what is whole.
+
+pub mod fsck;
+
+use crate::chunk::ChunkId;
+use crate::pack::read::{ReadBuffers, scrub};
+use crate::repository::{Repository, RepositoryError};
+use crate::seal::PackId;
+use crate::snapshot::{Snapshot, SnapshotId};
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+/// What to read.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Part of all chunks to read, 0 to 1. The rest is checked for being there.
+    pub sample: f64,
+    /// Moves the sample, so that repeated runs read different chunks.
+    pub seed: u64,
+    /// Threads.
+    pub workers: usize,
+}
+
+/// Something wrong.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Problem {
+    /// Where: `pack …`, `snapshot …`.
+    pub place: String,
+    /// What.
+    pub what: String,
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Snapshots looked at.
+    pub snapshots: usize,
+    /// Packs looked at.
+    pub packs: usize,
+    /// Chunks read and proven.
+    pub chunks: u64,
+    /// Bytes read.
+    pub bytes: u64,
+    /// Everything wrong.
+    pub problems: Vec<Problem>,
+    /// Snapshots that cannot be restored whole.
+    pub affected: Vec<SnapshotId>,
+}
+
+/// Called with bytes read so far.
+pub type Observer<'a> = dyn Fn(u64) + Sync + 'a;
+
+/// Verifies all snapshots, or only those given, and the packs.
+pub fn run(
+    repository: &Repository,
+    only: Option<&(SnapshotId, Snapshot)>,
+    options: &Options,
+    observe: &Observer<'_>,
+) -> Result<Report, RepositoryError> {
+    let mut report = Report::default();
+    let (all, damaged) = repository.snapshots()?;
+    let snapshots: Vec<&(SnapshotId, Snapshot)> = match only {
+        Some(one) => vec![one],
+        None => {
+            report.problems.extend(damaged.iter().map(|error| problem("snapshot", error)));
+            all.iter().collect()
+        }
+    };
+    for error in &repository.refresh.unreadable {
+        report.problems.push(problem(&format!("pack {}", error.pack.hex()), &error.fault));
+    }
+    let mut references =
+        References { repository, buffers: ReadBuffers::default(), wanted: HashMap::new(), seen: HashMap::new() };
+    let mut missing_in = HashMap::new();
+    for (id, snapshot) in &snapshots {
+        report.snapshots += 1;
+        match references.snapshot(snapshot) {
+            Ok(missing) => drop(missing_in.insert(*id, missing)),
+            Err(error) => {
+                report.problems.push(problem(&format!("snapshot {id}"), &error));
+                report.affected.push(*id);
+            }
+        }
+    }
+    let packs: Vec<PackId> = match only {
+        Some(_) => references.wanted.keys().copied().collect(),
+        None => repository.index().packs(),
+    };
+    report.packs = packs.len();
+    let wanted = only.map(|_| &references.wanted);
+    let bad = read_packs(repository, &packs, wanted, options, observe, &mut report);
+    for (id, missing) in missing_in {
+        let lost = missing.iter().find(|chunk| references.seen.get(*chunk) == Some(&false) || bad.contains(*chunk));
+        let hurt = references.hurt_by(&bad, &all, id)?;
+        if let Some(chunk) = lost.copied().or(hurt) {
+            report.affected.push(id);
+            report.problems.push(Problem {
+                place: format!("snapshot {id}"),
+                what: format!(
+                    "needs chunk {chunk}, which is lost or damaged; `saveos repair snapshots` keeps the rest"
+                ),
+            });
+        }
+    }
+    Ok(report)
+}
+
+fn problem(place: &str, error: &dyn std::error::Error) -> Problem {
+    let mut what = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        what = format!("{what}: {inner}");
+        cause = inner.source();
+    }
+    Problem { place: place.to_owned(), what }
+}
+
+/// Which chunks snapshots name, and whether the index finds them.
+struct References<'r> {
+    repository: &'r Repository,
+    buffers: ReadBuffers,
+    wanted: HashMap<PackId, HashSet<usize>>,
+    seen: HashMap<ChunkId, bool>,
+}
+
+impl References<'_> {
+    /// Chunks that a snapshot names and nobody has.
+    fn snapshot(&mut self, snapshot: &Snapshot) -> Result<Vec<ChunkId>, RepositoryError> {
+        let mut missing = Vec::new();
+        for list in &snapshot.segment_lists {
+            self.want(list, &mut missing)?;
+        }
+        for row in self.repository.read_segment_list(snapshot)? {
+            if !self.want(&row.segment, &mut missing)? {
+                continue;
+            }
+            for entry in self.repository.read_segment(&row.segment, &mut self.buffers)? {
+                for chunk in entry.content.chunks() {
+                    self.want(&chunk, &mut missing)?;
+                }
+            }
+        }
+        Ok(missing)
+    }
+
+    fn want(&mut self, chunk: &ChunkId, missing: &mut Vec<ChunkId>) -> Result<bool, RepositoryError> {
+        let repository = self.repository;
+        let (storage, keys, index) = (repository.storage(), repository.keys(), repository.index());
+        let location = match index.locate(storage, keys, chunk)? {
+            Some(location) => Some(location),
+            None => index.locate_in_dead(storage, keys, chunk)?,
+        };
+        match location {
+            Some(location) => {
+                self.wanted.entry(location.pack.id()).or_default().insert(location.position);
+                Ok(true)
+            }
+            None => {
+                missing.push(*chunk);
+                self.seen.insert(*chunk, false);
+                Ok(false)
+            }
+        }
+    }
+
+    /// The first damaged chunk a snapshot names, if any. Only asked when something is damaged, so it may walk again.
+    fn hurt_by(
+        &mut self,
+        bad: &HashSet<ChunkId>,
+        all: &[(SnapshotId, Snapshot)],
+        id: SnapshotId,
+    ) -> Result<Option<ChunkId>, RepositoryError> {
+        let Some((_, snapshot)) = all.iter().find(|(other, _)| *other == id).filter(|_| !bad.is_empty()) else {
+            return Ok(None);
+        };
+        for row in self.repository.read_segment_list(snapshot)? {
+            if bad.contains(&row.segment) {
+                return Ok(Some(row.segment));
+            }
+            let entries = self.repository.read_segment(&row.segment, &mut self.buffers)?;
+            let hurt = entries.iter().flat_map(|entry| entry.content.chunks()).find(|chunk| bad.contains(chunk));
+            if hurt.is_some() {
+                return Ok(hurt);
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Reads chunks of packs with several threads. Returns the damaged ones.
+fn read_packs(
+    repository: &Repository,
+    packs: &[PackId],
+    wanted: Option<&HashMap<PackId, HashSet<usize>>>,
+    options: &Options,
+    observe: &Observer<'_>,
+    report: &mut Report,
+) -> HashSet<ChunkId> {
+    let next = AtomicUsize::new(0);
+    let (chunks, bytes) = (AtomicU64::new(0), AtomicU64::new(0));
+    let found = Mutex::new((Vec::new(), HashSet::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..options.workers.max(1) {
+            scope.spawn(|| {
+                let mut buffers = ReadBuffers::default();
+                let mut plain = Vec::new();
+                while let Some(id) = packs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let (problems, bad) = read_pack(
+                        repository,
+                        *id,
+                        wanted.and_then(|w| w.get(id)),
+                        options,
+                        &mut buffers,
+                        &mut plain,
+                        &|len| {
+                            chunks.fetch_add(1, Ordering::Relaxed);
+                            observe(bytes.fetch_add(len, Ordering::Relaxed) + len);
+                        },
+                    );
+                    let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+                    found.0.extend(problems);
+                    found.1.extend(bad);
+                }
+            });
+        }
+    });
+    let (problems, bad) = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+    report.problems.extend(problems);
+    report.chunks = chunks.into_inner();
+    report.bytes = bytes.into_inner();
+    bad
+}
+
+fn read_pack(
+    repository: &Repository,
+    id: PackId,
+    wanted: Option<&HashSet<usize>>,
+    options: &Options,
+    buffers: &mut ReadBuffers,
+    plain: &mut Vec<u8>,
+    count: &dyn Fn(u64),
+) -> (Vec<Problem>, Vec<ChunkId>) {
+    let place = format!("pack {}", id.hex());
+    let (mut problems, mut bad) = (Vec::new(), Vec::new());
+    let pack = match crate::pack::read::PackReader::open(repository.storage(), repository.keys(), id) {
+        Ok(pack) => pack,
+        Err(error) => return (vec![problem(&place, &error.fault)], bad),
+    };
+    for (position, row) in pack.rows().enumerate() {
+        let chosen = wanted.is_none_or(|wanted| wanted.contains(&position)) && in_sample(&row.chunk, options);
+        if !chosen {
+            continue;
+        }
+        match pack.read_chunk(repository.keys(), &row, buffers, plain) {
+            Ok(()) => count(row.stored_len.into()),
+            Err(error) => {
+                problems.push(problem(&place, &error.fault));
+                bad.push(row.chunk);
+            }
+        }
+    }
+    // The rest of the file: header, table and both trailers, so a scrub without a key would find nothing either.
+    if options.sample >= 1.0 && wanted.is_none() && problems.is_empty() {
+        problems.extend(scrub(repository.storage(), id).err().map(|error| problem(&place, &error.fault)));
+    }
+    (problems, bad)
+}
+
+/// Chunk ids are uniform, so a threshold on them is a sample.
+fn in_sample(chunk: &ChunkId, options: &Options) -> bool {
+    let number = u64::from_le_bytes(*chunk.0.last_chunk().expect("an id has 32 bytes"));
+    let moved = number.wrapping_add(options.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    options.sample >= 1.0 || (moved as f64) < options.sample * u64::MAX as f64
+}
