@@ -1,2 +1,36 @@
-//! Project tasks.
-fn main() {}
+//! `cargo xtask …`: what a person, CI and the workflows run on this tree, so that all of them run the same thing.
+
+mod bench;
+mod demo;
+mod setup;
+mod shell;
+mod test;
+
+use anyhow::bail;
+
+const HELP: &str = "\
+cargo xtask demo                 show the product: back up a real disk image, change it, restore it, compare
+cargo xtask test [SUITE…]        run every check and test (or: format lint deny unit engine cli reader fuzz)
+cargo xtask setup                install what the others need, and say what
+cargo xtask bench engine [--size GIB] [--runs N]   time saveos beside restic, borg and others, on the same disk
+cargo xtask fuzz TARGET [SECONDS]   fuzz one parser (default 60 s)
+";
+
+fn main() -> anyhow::Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    std::env::set_current_dir(shell::root())?;
+    match words.as_slice() {
+        ["demo", ..] => demo::run_story(),
+        ["test", suites @ ..] => test::run_task(suites),
+        ["setup"] => setup::everything(),
+        ["bench", "engine", options @ ..] => bench::engine(options),
+        ["fuzz", target] => test::fuzz(target, 60),
+        ["fuzz", target, seconds] => test::fuzz(target, seconds.parse()?),
+        [] | ["help" | "--help" | "-h"] => {
+            print!("{HELP}");
+            Ok(())
+        }
+        other => bail!("no task `{}`\n\n{HELP}", other.join(" ")),
+    }
+}

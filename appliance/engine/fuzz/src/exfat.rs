@@ -1,0 +1,11 @@
+#![no_main]
+//! Hostile exfat bytes: no panic, no endless loop, no piece outside of the disk.
+
+mod patched;
+
+use libfuzzer_sys::fuzz_target;
+use std::sync::OnceLock;
+
+static BASE: OnceLock<Vec<u8>> = OnceLock::new();
+
+fuzz_target!(|input: &[u8]| patched::survey(include_bytes!("../bases/exfat.img.zst"), &BASE, input));

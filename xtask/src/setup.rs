@@ -1,0 +1,86 @@
+//! Installs what is missing on Debian or Ubuntu, by package name, and says what and why.
+
+use crate::shell::{has, output, run, succeeds};
+use anyhow::bail;
+
+/// A program that must be there, and the package that has it.
+type Need = (&'static str, &'static str);
+
+/// To build: aws-lc and SQLite are C.
+const BUILD: &[Need] = &[("cc", "gcc"), ("cmake", "cmake"), ("make", "make")];
+
+/// To make filesystems and check them.
+const FILESYSTEMS: &[Need] = &[
+    ("mke2fs", "e2fsprogs"),
+    ("mkfs.fat", "dosfstools"),
+    ("mkfs.exfat", "exfatprogs"),
+    ("mkntfs", "ntfs-3g"),
+    ("sgdisk", "gdisk"),
+    ("sfdisk", "fdisk"),
+    ("mcopy", "mtools"),
+    ("partclone.ext4", "partclone"),
+    ("mkswap", "util-linux"),
+    ("losetup", "mount"),
+    ("mount.exfat-fuse", "exfat-fuse"),
+];
+
+/// To read what we serve, and to look at ourselves from outside.
+const TESTS: &[Need] = &[
+    ("qemu-img", "qemu-utils"),
+    ("nbdinfo", "libnbd-bin"),
+    ("nbdkit", "nbdkit"),
+    ("strace", "strace"),
+    ("python3", "python3"),
+    ("setfattr", "attr"),
+];
+
+/// What we are compared with.
+const PEERS: &[Need] = &[("restic", "restic"), ("borg", "borgbackup"), ("zstd", "zstd"), ("openssl", "openssl")];
+
+/// Everything.
+pub(crate) fn everything() -> anyhow::Result<()> {
+    for_tests()?;
+    for_bench()
+}
+
+/// What `demo` needs.
+pub(crate) fn for_demo() -> anyhow::Result<()> {
+    install(&[BUILD, FILESYSTEMS].concat())
+}
+
+/// What `test` needs.
+pub(crate) fn for_tests() -> anyhow::Result<()> {
+    install(&[BUILD, FILESYSTEMS, TESTS].concat())?;
+    if !succeeds("python3", &["-c", "import venv, ensurepip"]) {
+        install_packages(&["python3-venv"])?;
+    }
+    Ok(())
+}
+
+/// What `bench engine` needs.
+pub(crate) fn for_bench() -> anyhow::Result<()> {
+    install(&[BUILD, FILESYSTEMS, PEERS].concat())
+}
+
+fn install(needs: &[Need]) -> anyhow::Result<()> {
+    let mut missing: Vec<&str> =
+        needs.iter().filter(|(program, _)| !has(program)).map(|(_, package)| *package).collect();
+    missing.sort_unstable();
+    missing.dedup();
+    if missing.is_empty() { Ok(()) } else { install_packages(&missing) }
+}
+
+fn install_packages(packages: &[&str]) -> anyhow::Result<()> {
+    if !has("apt-get") {
+        bail!("these packages are missing, and this system has no apt-get: {}", packages.join(" "));
+    }
+    println!("installing with apt: {}", packages.join(" "));
+    let is_root = output("id", &["-u"])?.trim() == "0";
+    let apt = |arguments: &[&str]| {
+        let environment = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y"];
+        let words: Vec<&str> = if is_root { environment.to_vec() } else { [&["sudo"], &environment[..]].concat() };
+        run(words[0], &[&words[1..], arguments].concat())
+    };
+    apt(&["update"])?;
+    apt(&[&["install", "--no-install-recommends"], packages].concat())
+}

@@ -1,0 +1,124 @@
+//! Every check and test, in the order in which they fail fastest. One build serves them all.
+
+use crate::setup;
+use crate::shell::{has, output, root, run, succeeds};
+use anyhow::bail;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Instant;
+
+type Suite = (&'static str, fn() -> anyhow::Result<()>);
+
+const SUITES: &[Suite] = &[
+    ("format", || run("cargo", &["fmt", "--all", "--check"])),
+    ("lint", || run("cargo", &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])),
+    ("deny", deny),
+    ("unit", || run("cargo", &["test", "--workspace", "--locked", "--lib", "--bins"])),
+    ("engine", || run("cargo", &["test", "--locked", "-p", "saveos-engine", "--test", "*"])),
+    ("cli", || run("cargo", &["test", "--locked", "-p", "saveos", "--test", "*"])),
+    ("reader", reader),
+    ("fuzz", || FUZZ_TARGETS.iter().try_for_each(|target| fuzz(target, 5))),
+];
+
+/// One for each parser of bytes that we did not write.
+const FUZZ_TARGETS: &[&str] =
+    &["partition_table", "ext", "ntfs", "fat", "exfat", "pack", "segment", "record", "key_slot", "nbd"];
+
+/// Runs all suites, or those named.
+pub(crate) fn run_named(names: &[&str]) -> anyhow::Result<Vec<(&'static str, f64)>> {
+    let mut took = Vec::new();
+    for (name, suite) in SUITES.iter().filter(|(name, _)| names.is_empty() || names.contains(name)) {
+        println!("\n=== {name}");
+        let begun = Instant::now();
+        suite()?;
+        took.push((*name, begun.elapsed().as_secs_f64()));
+    }
+    Ok(took)
+}
+
+/// The task.
+pub(crate) fn run_task(names: &[&str]) -> anyhow::Result<()> {
+    if let Some(unknown) = names.iter().find(|name| !SUITES.iter().any(|(suite, _)| suite == *name)) {
+        bail!("no suite `{unknown}`");
+    }
+    setup::for_tests()?;
+    let took = run_named(names)?;
+    println!("\nall passed:");
+    for (name, seconds) in &took {
+        println!("  {name:<8} {seconds:6.1} s");
+    }
+    println!("{} passed, 0 failed", took.len());
+    Ok(())
+}
+
+/// Licences, bans and sources; advisories where the database can be reached.
+fn deny() -> anyhow::Result<()> {
+    if !has("cargo-deny") && !succeeds("cargo", &["deny", "--version"]) {
+        run("cargo", &["install", "--locked", "--quiet", "cargo-deny"])?;
+    }
+    run("cargo", &["deny", "--offline", "check", "bans", "licenses", "sources"])
+}
+
+/// The second reader opens the golden repository.
+fn reader() -> anyhow::Result<()> {
+    let python = virtual_environment()?;
+    run(&python.to_string_lossy(), &["appliance/engine/tests/reader/test_golden.py"])
+}
+
+fn virtual_environment() -> anyhow::Result<PathBuf> {
+    let folder = root().join("target/reader-venv");
+    let python = folder.join("bin/python");
+    if !python.exists() {
+        run("python3", &["-m", "venv", &folder.to_string_lossy()])?;
+        let requirements = "appliance/engine/tests/reader/requirements.txt";
+        run(&python.to_string_lossy(), &["-m", "pip", "install", "--quiet", "-r", requirements])?;
+    }
+    Ok(python)
+}
+
+/// What cargo-fuzz passes, less the sanitizers, which stable Rust does not have: coverage guides, debug assertions judge.
+const FUZZ_FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+    -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+    -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing -Ccodegen-units=1";
+
+/// Fuzzes one parser, from the corpus in the tree. What it finds stays in `target/fuzz`.
+pub(crate) fn fuzz(target: &str, seconds: u64) -> anyhow::Result<()> {
+    if !FUZZ_TARGETS.contains(&target) {
+        bail!("no fuzz target `{target}`: {}", FUZZ_TARGETS.join(", "));
+    }
+    let host = output("rustc", &["--print", "host-tuple"])?;
+    let host = host.trim();
+    let folder = root().join("target/fuzz");
+    let manifest = "appliance/engine/fuzz/Cargo.toml";
+    let build = ["build", "--release", "--locked", "--target", host, "--manifest-path", manifest, "--target-dir"];
+    println!("$ cargo {} {}", build.join(" "), folder.display());
+    let status = Command::new("cargo").args(build).arg(&folder).env("RUSTFLAGS", FUZZ_FLAGS).status()?;
+    if !status.success() {
+        bail!("the fuzz targets do not build");
+    }
+    let found = folder.join("found").join(target);
+    std::fs::create_dir_all(&found)?;
+    let corpus = root().join("appliance/engine/fuzz/corpus").join(target);
+    let program = folder.join(host).join("release").join(target);
+    let (time, artifacts) =
+        (format!("-max_total_time={seconds}"), format!("-artifact_prefix={}/crash-", folder.display()));
+    let limits = [
+        time.as_str(),
+        artifacts.as_str(),
+        "-timeout=10",
+        "-rss_limit_mb=1024",
+        "-max_len=4096",
+        "-print_final_stats=1",
+    ];
+    let mut arguments = vec![found.to_string_lossy().into_owned()];
+    arguments.extend(corpus.is_dir().then(|| corpus.to_string_lossy().into_owned()));
+    arguments.extend(limits.map(str::to_owned));
+    let output = Command::new(&program).args(&arguments).output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    if !output.status.success() {
+        bail!("{target} failed:\n{said}");
+    }
+    let runs = said.lines().find_map(|line| line.strip_prefix("stat::number_of_executed_units:")).unwrap_or("?");
+    println!("fuzzed {target} for {seconds} s:{runs} inputs");
+    Ok(())
+}
