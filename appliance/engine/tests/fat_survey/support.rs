@@ -1,15 +1,36 @@
 //! What the tests of FAT and exFAT share: trees read back, surveys judged, volumes damaged at random.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use saveos_engine::fs::{Extent, Node, NodeKind, Tree};
+use saveos_engine::read::ReadAt;
 
 use super::told::Told;
 
 /// Per damaged image; a sane one takes a few milliseconds.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// An image file.
+pub(crate) struct Disk(File);
+
+impl Disk {
+    pub(crate) fn open(path: &Path) -> Self {
+        Self(File::open(path).unwrap())
+    }
+}
+
+impl ReadAt for Disk {
+    fn len(&self) -> u64 {
+        self.0.metadata().unwrap().len()
+    }
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> std::io::Result<()> {
+        self.0.read_exact_at(buf, offset)
+    }
+}
 
 /// Path below the root to content.
 pub(crate) type Files = BTreeMap<String, Vec<u8>>;
@@ -74,11 +95,20 @@ pub(crate) fn assert_same(found: &Files, put: &Files) {
 }
 
 /// The same content once more, from the runs that the layout will cut.
-pub(crate) fn assert_runs_hold(told: &Told, image: &[u8], tree: &dyn Tree, files: &Files) {
+pub(crate) fn assert_runs_hold(told: &Told, disk: &dyn ReadAt, tree: &dyn Tree, files: &Files) {
     for (path, content) in files.iter().filter(|(_, content)| !content.is_empty()) {
         let node = find(tree, path);
-        assert!(told.content(image, node.id.0, node.size as usize) == *content, "{path} surveys differently");
+        assert!(content_of(told, disk, &node) == *content, "{path} surveys differently");
     }
+}
+
+/// The content of a file as its runs give it.
+fn content_of(told: &Told, disk: &dyn ReadAt, node: &Node) -> Vec<u8> {
+    let mut content = vec![0; node.size as usize];
+    for (logical, extent) in told.files.iter().filter(|file| file.id == node.id.0).flat_map(|file| &file.runs) {
+        disk.read_at(extent.start, &mut content[*logical as usize..][..extent.len as usize]).unwrap();
+    }
+    content
 }
 
 /// No doubt, no overlap; inside the heap all that is allocated is owned and nothing else.
