@@ -33,6 +33,8 @@ use told::Told;
 
 const MIB: u64 = 1 << 20;
 const TOOLS: [&str; 6] = ["mkfs.exfat", "dump.exfat", "fsck.exfat", "mount.exfat-fuse", "losetup", "umount"];
+/// The driver writes large clusters slowly, and clears every new directory.
+const MAX_WRITTEN: usize = 1 << 20;
 /// How long a mount may take on a busy machine.
 const MOUNT_DEADLINE: Duration = Duration::from_secs(20);
 
@@ -165,10 +167,14 @@ fn assert_survey_is_whole(image: &Image) -> Told {
 fn fill(mounted: &Mounted, cluster: usize) -> Files {
     let mut files = Files::new();
     mounted.write(&mut files, "empty", Vec::new());
-    mounted.write(&mut files, "whole.bin", noise(1, 2 * cluster));
-    mounted.write(&mut files, "slack.bin", noise(2, cluster + 1));
+    mounted.write(&mut files, "whole.bin", noise(1, cluster.min(MAX_WRITTEN)));
+    mounted.write(&mut files, "slack.bin", noise(2, cluster.min(MAX_WRITTEN) + 1));
     mounted.write(&mut files, "Ünïcödé 😀 名前.txt", b"a name".to_vec());
     mounted.write(&mut files, &"long name ".repeat(25), b"250 units".to_vec());
+    if cluster > MAX_WRITTEN {
+        mounted.write(&mut files, "deep/x/end.bin", noise(3, 777));
+        return files;
+    }
     mounted.write(&mut files, "deep/x/y/Z/a directory/end.bin", noise(3, 777));
     let pieces = ((2 << 20) / cluster).clamp(2, 200);
     mounted.interleave(&mut files, ["left.bin", "right.bin"], cluster, pieces);
@@ -203,9 +209,12 @@ fn whole_volume(len: u64, cluster: u64) {
         let id = find(&*tree, path).id.0;
         told.files.iter().find(|file| file.id == id).unwrap().runs.clone()
     };
-    assert!(runs_of("left.bin").len() > 1, "the driver did not interleave");
+    assert!(cluster as usize > MAX_WRITTEN || runs_of("left.bin").len() > 1, "the driver did not interleave");
     let end = runs_of("slack.bin").last().unwrap().1.end();
-    assert!(told.raw.contains(&Extent::new(end, cluster - 1)), "slack is RAW and starts at end of file");
+    assert!(
+        told.raw.contains(&Extent::new(end, cluster - find(&*tree, "slack.bin").size % cluster)),
+        "slack is RAW and starts at end of file"
+    );
     assert_eq!(find(&*tree, "SLACK.Bin").id, find(&*tree, "slack.bin").id);
     assert_eq!(find(&*tree, "ünïCÖDÉ 😀 名前.TXT").size, 6);
     assert_eq!(find(&*tree, "DEEP/X").kind, NodeKind::Directory);
