@@ -41,14 +41,32 @@ const MOUNT_DEADLINE: Duration = Duration::from_secs(20);
 /// An image in a directory of its own.
 struct Image {
     home: tempfile::TempDir,
+    sector: u64,
 }
 
 impl Image {
     fn format(len: u64, cluster: u64) -> Self {
-        let image = Self { home: tempfile::tempdir().unwrap() };
+        let image = Self { home: tempfile::tempdir().unwrap(), sector: 512 };
         File::create(image.path()).unwrap().set_len(len).unwrap();
         run(Command::new("mkfs.exfat").args(["-c", &cluster.to_string()]).arg(image.path()));
         image
+    }
+
+    /// Formats a device of other sectors than files have.
+    fn with_sectors(len: u64, cluster: u64, sector: u64) -> Self {
+        let image = Self { home: tempfile::tempdir().unwrap(), sector };
+        File::create(image.path()).unwrap().set_len(len).unwrap();
+        let device = image.attach();
+        let formatted = Command::new("mkfs.exfat").args(["-c", &cluster.to_string(), &device]).output();
+        run(Command::new("losetup").args(["-d", &device]));
+        assert!(formatted.unwrap().status.success());
+        image
+    }
+
+    fn attach(&self) -> String {
+        let sector = self.sector.to_string();
+        let device = run(Command::new("losetup").args(["-b", &sector, "-f", "--show"]).arg(self.path()));
+        device.trim().to_string()
     }
 
     fn path(&self) -> PathBuf {
@@ -63,7 +81,7 @@ impl Image {
     fn mount(&self) -> Mounted {
         let root = self.home.path().join("mounted");
         std::fs::create_dir_all(&root).unwrap();
-        let device = run(Command::new("losetup").args(["-f", "--show"]).arg(self.path())).trim().to_string();
+        let device = self.attach();
         let driver = Command::new("mount.exfat-fuse")
             .args(["-d", &device])
             .arg(&root)
@@ -111,6 +129,10 @@ impl Mounted {
 impl Drop for Mounted {
     fn drop(&mut self) {
         let umounted = Command::new("umount").arg(&self.root).status();
+        if !umounted.as_ref().is_ok_and(|status| status.success()) {
+            // Best effort: a driver that is not mounted would be waited for for ever.
+            let _ = self.driver.kill();
+        }
         let ended = self.driver.wait();
         let detached = Command::new("losetup").args(["-d", &self.device]).status();
         if !std::thread::panicking() {
@@ -196,10 +218,13 @@ fn whole_volume(len: u64, cluster: u64) {
     if !driver_or_skip(&format!("whole volume, clusters of {cluster}")) {
         return;
     }
-    let image = Image::format(len, cluster);
-    assert_survey_is_whole(&image);
+    fill_and_read(&Image::format(len, cluster), cluster);
+}
+
+fn fill_and_read(image: &Image, cluster: u64) {
+    assert_survey_is_whole(image);
     let files = fill(&image.mount(), cluster as usize);
-    let told = assert_survey_is_whole(&image);
+    let told = assert_survey_is_whole(image);
     let disk = image.disk();
     let tree = exfat::browse(disk.clone()).unwrap();
     assert_same(&read_tree(&*tree), &files);
@@ -246,6 +271,23 @@ fn clusters_of_1_mib() {
 #[test]
 fn clusters_of_32_mib() {
     whole_volume(1200 * MIB, 32 << 20);
+}
+
+#[test]
+fn sectors_of_4_kib() {
+    if driver_or_skip("sectors_of_4_kib") {
+        fill_and_read(&Image::with_sectors(48 * MIB, 8 << 10, 4096), 8 << 10);
+    }
+}
+
+#[test]
+fn a_bitmap_beside_the_fat() {
+    if !driver_or_skip("a_bitmap_beside_the_fat") {
+        return;
+    }
+    let image = Image::format(32 * MIB, 4096);
+    run(Command::new("mkfs.exfat").args(["-c", "4096", "--pack-bitmap"]).arg(image.path()));
+    fill_and_read(&image, 4096);
 }
 
 #[test]
