@@ -157,6 +157,9 @@ impl Repository {
     pub fn open(path: &Path, secret: &Secret, options: &OpenOptions<'_>) -> Result<Repository, RepositoryError> {
         let storage = Local::open(path);
         let id = read_config(&storage, path)?;
+        if !is_read_only(path) {
+            storage.steps().restore_folders()?;
+        }
         let locks = path.join("locks");
         let lease = match lease::take(&locks, options.lease, options.boot) {
             // Nobody prunes a medium that cannot be written.
