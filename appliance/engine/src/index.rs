@@ -130,6 +130,20 @@ impl Index {
         *write(&self.absent) = packs;
     }
 
+    /// Whether a dead list names this pack.
+    pub fn is_absent(&self, pack: &PackId) -> bool {
+        read(&self.absent).contains(pack)
+    }
+
+    /// Takes in packs that other processes have made durable since this index was opened. No other thread may be looking
+    /// chunks up.
+    pub fn catch_up(&self, storage: &dyn Storage, keys: &Keys) -> Result<Refresh, IndexError> {
+        self.flush()?;
+        write(&self.packs).clear();
+        write(&self.numbers).clear();
+        self.refresh(storage, keys)
+    }
+
     /// Compares names and sizes of all packs with the rows; reads the tables of those that differ.
     fn refresh(&self, storage: &dyn Storage, keys: &Keys) -> Result<Refresh, IndexError> {
         let mut refresh = Refresh::default();

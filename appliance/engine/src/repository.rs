@@ -222,14 +222,18 @@ impl Repository {
         self.lease.as_ref().map_or("", Lease::name)
     }
 
-    /// Reads a chunk, proven.
+    /// Reads a chunk, proven. Packs that a dead list names are read too: a backup that began before the list may have
+    /// referred to them, and prune takes them off it later.
     pub fn read_chunk(
         &self,
         chunk: &ChunkId,
         buffers: &mut ReadBuffers,
         plain: &mut Vec<u8>,
     ) -> Result<(), RepositoryError> {
-        let location = self.index.locate(&*self.storage, &self.keys, chunk)?;
+        let location = match self.index.locate(&*self.storage, &self.keys, chunk)? {
+            Some(location) => Some(location),
+            None => self.index.locate_in_dead(&*self.storage, &self.keys, chunk)?,
+        };
         let location = location.ok_or(RepositoryError::LostChunk(*chunk))?;
         let row = location.pack.row(location.position).ok_or(RepositoryError::LostChunk(*chunk))?;
         Ok(location.pack.read_chunk(&self.keys, &row, buffers, plain)?)

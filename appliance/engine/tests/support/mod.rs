@@ -83,13 +83,22 @@ pub(crate) fn open_leased(
     Repository::assemble(storage, Keys::derive(&root, id), index, locks, lease)
 }
 
-/// Backs a disk up under this name.
+/// Backs a disk up under this name. One worker: the steps come in the same order every time.
 pub(crate) fn back_up(
     repository: &Repository,
     disk: &Arc<Disk>,
     name: &str,
 ) -> Result<(SnapshotId, Snapshot), BackupError> {
-    let source: Arc<dyn Source> = Arc::<Disk>::clone(disk);
+    back_up_source(repository, &(Arc::<Disk>::clone(disk) as Arc<dyn Source>), name, 1)
+}
+
+/// Backs any source up.
+pub(crate) fn back_up_source(
+    repository: &Repository,
+    source: &Arc<dyn Source>,
+    name: &str,
+    workers: usize,
+) -> Result<(SnapshotId, Snapshot), BackupError> {
     let scratch = tempfile::tempdir().expect("a scratch folder");
     // Each look at the clock is more than the time between two checkpoints: every pack gets one.
     let minutes = AtomicU64::new(0);
@@ -102,13 +111,13 @@ pub(crate) fn back_up(
         boot: "boot".to_owned(),
         uptime: 60,
         live: false,
-        workers: 1,
+        workers,
         level: backup::DEFAULT_LEVEL,
         limit_read: None,
         scratch: scratch.path(),
         elapsed: &elapsed,
     };
-    backup::run(repository, &source, &options, &|_| Flow::Continue)
+    backup::run(repository, source, &options, &|_| Flow::Continue)
 }
 
 /// A backup of bytes, which must work.
@@ -157,6 +166,13 @@ fn complain(repository: &Repository, must: &Images, may: &Images) -> Result<(), 
         Some(problem) => Err(format!("verify: {}: {}", problem.place, problem.what)),
         None => Ok(()),
     }
+}
+
+/// The complaint about a repository in which some snapshots may be new: those hold this disk.
+pub(crate) fn complaint_with_new(repository: &Repository, must: &Images, new: &Arc<Vec<u8>>) -> Option<String> {
+    let (snapshots, _) = repository.snapshots().ok()?;
+    let may = snapshots.into_iter().map(|(id, _)| (id, Arc::clone(new))).collect();
+    complaint(repository, must, &may)
 }
 
 /// Copies an index while nobody has it open.
