@@ -12,14 +12,14 @@
 //! ```
 
 mod attribute;
-mod bitmap;
+pub(super) mod bitmap;
 mod boot;
 mod check;
 mod compress;
 mod index;
 mod journal;
 mod mft;
-mod names;
+pub(super) mod names;
 mod record;
 mod reparse;
 mod runs;

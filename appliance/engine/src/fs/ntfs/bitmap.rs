@@ -62,7 +62,7 @@ pub(super) fn each(
 }
 
 /// Finds runs of set bits among the first `count`; one that reaches the end stays `open` for the next window.
-fn scan(
+pub(in crate::fs) fn scan(
     bytes: &[u8],
     first: u64,
     count: u64,

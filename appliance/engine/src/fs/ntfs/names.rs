@@ -22,7 +22,7 @@ pub(super) fn is_ignoring_case(name: &[u8], text: &str) -> bool {
 }
 
 /// UTF-16LE as WTF-8: UTF-8, and a lone surrogate as the three bytes of its number.
-pub(super) fn to_wtf8(name: &[u8]) -> Vec<u8> {
+pub(in crate::fs) fn to_wtf8(name: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(name.len());
     for unit in char::decode_utf16(units(name)) {
         match unit {
@@ -37,7 +37,7 @@ pub(super) fn to_wtf8(name: &[u8]) -> Vec<u8> {
 }
 
 /// WTF-8 back to UTF-16; `None` when it is no such text.
-pub(super) fn to_utf16(name: &[u8]) -> Option<Vec<u16>> {
+pub(in crate::fs) fn to_utf16(name: &[u8]) -> Option<Vec<u16>> {
     let mut out = Vec::with_capacity(name.len());
     let mut rest = name;
     while !rest.is_empty() {
@@ -62,12 +62,12 @@ pub(super) fn to_utf16(name: &[u8]) -> Option<Vec<u16>> {
 }
 
 /// The units of a name.
-pub(super) fn units(name: &[u8]) -> impl Iterator<Item = u16> {
+pub(in crate::fs) fn units(name: &[u8]) -> impl Iterator<Item = u16> {
     name.chunks_exact(2).filter_map(|unit| Some(u16::from_le_bytes(unit.try_into().ok()?)))
 }
 
 /// How the volume turns lower case into upper case.
-pub(super) struct Upcase(Vec<u8>);
+pub(in crate::fs) struct Upcase(Vec<u8>);
 
 impl Upcase {
     /// Reads `$UpCase`; without it Unicode's own mapping serves.
@@ -77,8 +77,13 @@ impl Upcase {
         Self(table.ok().filter(|table| table.len() as u64 == TABLE_BYTES).unwrap_or_default())
     }
 
+    /// One mapping per UTF-16 unit; units behind the end of the table map as in Unicode.
+    pub(in crate::fs) fn of(table: Vec<u8>) -> Self {
+        Self(table)
+    }
+
     /// True when both are the same name to Windows.
-    pub(super) fn same(&self, name: &[u8], wanted: &[u16]) -> bool {
+    pub(in crate::fs) fn same(&self, name: &[u8], wanted: &[u16]) -> bool {
         name.len() == 2 * wanted.len()
             && units(name).zip(wanted).all(|(one, other)| one == *other || self.upper(one) == self.upper(*other))
     }
