@@ -69,7 +69,7 @@ impl From<StorageError> for BackupError {
 pub struct Options<'a> {
     /// Who writes.
     pub writer: WriterId,
-    /// What a person calls the source; the parent is the last snapshot of this name.
+    /// What a person calls the source; the parent is the last snapshot of this name, else of this disk.
     pub name: String,
     /// Labels.
     pub tags: Vec<String>,
@@ -144,8 +144,8 @@ pub fn run(
     options: &Options<'_>,
     observe: &Observer<'_>,
 ) -> Result<(SnapshotId, Snapshot), BackupError> {
-    let history = History::of(repository, options)?;
     let layout = Layout::survey(&source, source.sector_size(), options.scratch)?;
+    let history = History::of(repository, options, &layout.identity)?;
     let counters = Counters::default();
     let whose = CheckpointFor { writer: options.writer, sequence: history.sequence, elapsed: options.elapsed };
     let made = storing(repository, Some(whose), |packer| {
@@ -215,21 +215,26 @@ struct History {
 }
 
 impl History {
-    fn of(repository: &Repository, options: &Options<'_>) -> Result<History, BackupError> {
+    fn of(repository: &Repository, options: &Options<'_>, identity: &str) -> Result<History, BackupError> {
         let (snapshots, _) = repository.snapshots()?;
         let own = snapshots.iter().filter(|(_, snapshot)| snapshot.writer == options.writer);
         let last = own.max_by_key(|(_, snapshot)| snapshot.sequence);
         let unfinished = checkpoint::list(repository.storage(), repository.keys())?;
         let begun =
             unfinished.iter().filter(|(_, begun)| begun.writer == options.writer).map(|(_, begun)| begun.sequence);
+        // The same name, else the same disk under another: any parent is safe, a close one saves most.
+        let is_like = |snapshot: &Snapshot| snapshot.name == options.name || snapshot.source.identity == identity;
+        let likeness = |snapshot: &Snapshot| {
+            (snapshot.name == options.name, is_like(snapshot), snapshot.writer == options.writer, snapshot.sequence)
+        };
         Ok(History {
             // A sequence that a checkpoint used is not used again: two backups must not share one.
             sequence: last.map_or(0, |(_, snapshot)| snapshot.sequence).max(begun.max().unwrap_or(0)) + 1,
             previous: last.map(|(id, _)| *id),
             parent: snapshots
                 .iter()
-                .filter(|(_, snapshot)| snapshot.name == options.name)
-                .max_by_key(|(_, snapshot)| (snapshot.writer == options.writer, snapshot.sequence))
+                .max_by_key(|(_, snapshot)| likeness(snapshot))
+                .filter(|(_, best)| is_like(best))
                 .cloned(),
         })
     }
