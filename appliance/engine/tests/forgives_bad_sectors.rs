@@ -282,6 +282,29 @@ fn a_filesystem_written_to_meanwhile_is_torn_or_one_moment() {
 }
 
 #[test]
+fn a_file_written_meanwhile_makes_the_snapshot_torn_or_is_whole_in_it() {
+    let before = ext::image(8, &[("one", &noise(3, 400_000)), ("two", &noise(4, 200_000))]);
+    let after = ext::with_another_file(&before, "three", &noise(5, 300_000));
+    assert!(before != after);
+    let healthy = Disk::healthy(&before);
+    Place::new().back_up(&healthy).unwrap();
+    let mut torn = 0;
+    for reads in 1..healthy.reads() {
+        let place = Place::new();
+        let snapshot = place.back_up(&Disk::changing_after(&before, reads, &after)).unwrap();
+        let found = place.restored(&snapshot);
+        torn += usize::from(snapshot.state == State::Torn);
+        assert!(
+            snapshot.state == State::Torn || found == *before || found == *after,
+            "{} and no moment of the disk, when written to after {reads} of {} reads",
+            snapshot.state,
+            healthy.reads()
+        );
+    }
+    assert!(torn > 0);
+}
+
+#[test]
 fn an_image_that_shrinks_is_gone_and_not_whole() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("disk.img");

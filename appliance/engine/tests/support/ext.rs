@@ -29,6 +29,16 @@ pub(crate) fn place_of(image: &[u8], path: &str, block: u64) -> u64 {
     told.trim().parse::<u64>().unwrap_or_else(|_| panic!("debugfs said {told}")) * 4096
 }
 
+/// The same image after one more file was written to it, by debugfs.
+pub(crate) fn with_another_file(image: &[u8], name: &str, bytes: &[u8]) -> Arc<Vec<u8>> {
+    let scratch = tempfile::tempdir().expect("a scratch folder");
+    let (disk, file) = (scratch.path().join("image"), scratch.path().join("file"));
+    put(&disk, image);
+    put(&file, bytes);
+    run(Command::new("debugfs").arg("-w").arg("-R").arg(format!("write {} {name}", file.display())).arg(&disk));
+    Arc::new(std::fs::read(&disk).expect("the image is still there"))
+}
+
 fn put(path: &Path, bytes: &[u8]) {
     let mut file = std::fs::File::create(path).expect("a scratch file");
     std::io::Write::write_all(&mut file, bytes).expect("room in the scratch folder");
