@@ -1,6 +1,8 @@
 //! Threat: somebody changes, swaps, cuts, replaces or forges files of a repository. Reading gives the right bytes or an error
 //! that names the thing, never wrong bytes and never a panic; what the change does not touch still restores; verify finds it.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
 mod support;
 
 use saveos_engine::chunk::{ChunkId, Codec, Compressor};
@@ -353,12 +355,15 @@ fn is_refused(files: &Files) -> bool {
     }
 }
 
+/// Changes an index folder.
+type Forge = Box<dyn Fn(&Path)>;
+
 #[test]
 fn a_forged_index_gives_right_bytes_or_an_error_and_repair_undoes_it() {
     let given = given();
     let swap_ids = "UPDATE packs SET number = -number; UPDATE packs SET number = 1 + (-number) % 4";
     let one_number = "UPDATE packs SET id = (SELECT id FROM packs LIMIT 1), size = (SELECT size FROM packs LIMIT 1)";
-    let forgeries: Vec<(&str, Box<dyn Fn(&Path)>)> = vec![
+    let forgeries: Vec<(&str, Forge)> = vec![
         ("numbers point at other packs", Box::new(|index| sql(index, swap_ids))),
         ("all numbers are one pack's", Box::new(|index| sql(index, one_number))),
         ("sizes that no pack has", Box::new(|index| sql(index, "UPDATE packs SET size = size + 1"))),
