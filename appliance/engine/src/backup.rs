@@ -144,19 +144,21 @@ pub fn run(
     options: &Options<'_>,
     observe: &Observer<'_>,
 ) -> Result<(SnapshotId, Snapshot), BackupError> {
-    let layout = Layout::survey(&source, source.sector_size(), options.scratch)?;
+    let disk = torn::Surveyed::cached(&**source);
+    let layout = Layout::survey(&disk, source.sector_size(), options.scratch)?;
+    let readable = disk.readable();
     let history = History::of(repository, options, &layout.identity)?;
     let counters = Counters::default();
     let whose = CheckpointFor { writer: options.writer, sequence: history.sequence, elapsed: options.elapsed };
     let made = storing(repository, Some(whose), |packer| {
-        let run = Run { packer, source, layout: &layout, options, counters: &counters, observe };
+        let run = Run { packer, source, layout: &layout, readable, options, counters: &counters, observe };
         let parent = match &history.parent {
             Some((_, parent)) => repository.read_segment_list(parent).unwrap_or_default(),
             None => Vec::new(),
         };
         let mut assembled = assemble::pieces_to_segments(&run, parent)?;
         rescue::second_pass(&run, &mut assembled)?;
-        let torn_pieces = torn::read_metadata_again(&run, &assembled)?;
+        let torn_pieces = torn::look_again(&run, &assembled)?;
         let lists = store_lists(packer, &assembled.segments, options.level)?;
         Ok::<_, BackupError>((assembled, torn_pieces, lists))
     })?;
@@ -191,6 +193,8 @@ struct Run<'a> {
     packer: &'a Packer<'a>,
     source: &'a Arc<dyn Source>,
     layout: &'a Layout,
+    /// Whether the survey met no bad sector.
+    readable: bool,
     options: &'a Options<'a>,
     counters: &'a Counters,
     observe: &'a Observer<'a>,

@@ -3,6 +3,8 @@
 //!
 //! A model of nothing but "which snapshot holds which image" runs beside the real thing.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
 mod support;
 
 use proptest::prelude::*;

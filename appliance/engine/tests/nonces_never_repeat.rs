@@ -1,6 +1,8 @@
 //! Promise: a (key, nonce) pair seals one message, ever. Keys come from pack ids and record salts, nonces from slots; here
 //! everything that ever reached the medium is collected, what crashed included, and none occurs twice.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
 mod support;
 
 use saveos_engine::pack::read::PackReader;

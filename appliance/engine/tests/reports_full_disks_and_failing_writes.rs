@@ -1,6 +1,8 @@
 //! Promise: a medium that fails at any step, or is full at any byte, gives an error that says so, takes nothing that was
 //! committed, and once it is well again the next run completes.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
 mod support;
 
 use saveos_engine::backup::BackupError;
@@ -172,8 +174,7 @@ fn a_disk_full_at_any_byte_is_reported_and_prune_still_runs_on_it() {
     let used: u64 = given.files.values().map(|bytes| bytes.len() as u64).sum::<u64>() + RESERVE;
     let mut kept = given.images.clone();
     kept.remove(&given.ids[0]);
-    let mut refused = 0;
-    for room in (0..).step_by(150_000) {
+    for (refused, room) in (0..).step_by(150_000).enumerate() {
         let (storage, index) = (support::medium_with(&given.files), TempDir::new().unwrap());
         storage.reserve(RESERVE).unwrap();
         let repository = support::open(&storage, index.path()).unwrap();
@@ -184,7 +185,6 @@ fn a_disk_full_at_any_byte_is_reported_and_prune_still_runs_on_it() {
             assert!(refused > 15, "full {refused} times");
             break;
         };
-        refused += 1;
         let fault = fault_of_backup(&error).unwrap_or_else(|| panic!("room for {room} bytes: {error}"));
         assert!(matches!(fault, StorageError::Full { .. }), "room for {room} bytes: {fault}");
         check(&storage, index.path(), &given.images, &given.next, "on the full disk");

@@ -3,6 +3,8 @@
 //! Each operation is recorded once. Then every prefix of its steps, with every fate of what was not synced, becomes a
 //! repository that is opened, verified, restored and backed up to. A medium that skips one kind of sync must be caught.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
 mod support;
 
 use saveos_engine::key::{self, SlotKind};

@@ -29,6 +29,23 @@ pub(crate) fn place_of(image: &[u8], path: &str, block: u64) -> u64 {
     told.trim().parse::<u64>().unwrap_or_else(|_| panic!("debugfs said {told}")) * 4096
 }
 
+/// The same image after one more file was written to it.
+pub(crate) fn with_another_file(image: &[u8], name: &str, bytes: &[u8]) -> Arc<Vec<u8>> {
+    let scratch = tempfile::tempdir().expect("a scratch folder");
+    let file = scratch.path().join("file");
+    put(&file, bytes);
+    edited(image, &format!("write {} {name}", file.display()))
+}
+
+/// The same image after a command of debugfs, checksums included.
+pub(crate) fn edited(image: &[u8], command: &str) -> Arc<Vec<u8>> {
+    let scratch = tempfile::tempdir().expect("a scratch folder");
+    let disk = scratch.path().join("image");
+    put(&disk, image);
+    run(Command::new("debugfs").args(["-w", "-R", command]).arg(&disk));
+    Arc::new(std::fs::read(&disk).expect("the image is still there"))
+}
+
 fn put(path: &Path, bytes: &[u8]) {
     let mut file = std::fs::File::create(path).expect("a scratch file");
     std::io::Write::write_all(&mut file, bytes).expect("room in the scratch folder");

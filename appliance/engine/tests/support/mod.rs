@@ -99,6 +99,17 @@ pub(crate) fn back_up_source(
     name: &str,
     workers: usize,
 ) -> Result<(SnapshotId, Snapshot), BackupError> {
+    back_up_observed(repository, source, name, workers, &|_| Flow::Continue)
+}
+
+/// The same, with somebody watching.
+pub(crate) fn back_up_observed(
+    repository: &Repository,
+    source: &Arc<dyn Source>,
+    name: &str,
+    workers: usize,
+    observe: &backup::Observer<'_>,
+) -> Result<(SnapshotId, Snapshot), BackupError> {
     let scratch = tempfile::tempdir().expect("a scratch folder");
     // Each look at the clock is more than the time between two checkpoints: every pack gets one.
     let minutes = AtomicU64::new(0);
@@ -117,7 +128,7 @@ pub(crate) fn back_up_source(
         scratch: scratch.path(),
         elapsed: &elapsed,
     };
-    backup::run(repository, source, &options, &|_| Flow::Continue)
+    backup::run(repository, source, &options, observe)
 }
 
 /// A backup of bytes, which must work.
