@@ -94,7 +94,8 @@ fn run_checker(
         Err(cause) => return unchecked(format!("could not make a scratch file: {cause}")),
     };
     let part = Part { start: region.start, len: region.len };
-    let options = restore::Options { part, only_metadata: true, workers };
+    // Where there was doubt, structure may lie among what was read raw.
+    let options = restore::Options { part, only_metadata: region.doubts.is_empty(), workers };
     let target = match restore::target::FileTarget::open(
         &copy.0,
         region.len,
