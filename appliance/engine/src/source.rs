@@ -108,11 +108,17 @@ impl DiskSource {
     pub fn mounted_at(&self) -> Option<String> {
         let metadata = self.file.metadata().ok()?;
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
+        let loops = match self.kind {
+            SourceKind::Disk => Vec::new(),
+            SourceKind::Image => loop_devices_of(&metadata),
+        };
         mounts.lines().find_map(|line| {
             let mount = Mount::parse(line)?;
             let ours = match self.kind {
-                SourceKind::Disk => is_same_or_partition(metadata.rdev(), &mount.device),
-                SourceKind::Image => loop_backing(&mount.device).is_some_and(|file| same_file(&file, &metadata)),
+                SourceKind::Disk => is_same_or_partition(&number(metadata.rdev()), &mount.device),
+                SourceKind::Image => {
+                    mount.is_of(&metadata) || loops.iter().any(|(_, ours)| is_same_or_partition(ours, &mount.device))
+                }
             };
             (ours && !mount.read_only).then_some(mount.at)
         })
@@ -123,10 +129,13 @@ impl DiskSource {
     /// Whether a folder lies on this disk, or on a filesystem inside this image.
     pub fn holds(&self, folder: &Path) -> bool {
         let (Ok(own), Ok(folder)) = (self.file.metadata(), std::fs::metadata(folder)) else { return false };
-        let device = format!("{}:{}", rustix::fs::major(folder.dev()), rustix::fs::minor(folder.dev()));
+        let device = number(folder.dev());
         match self.kind {
             SourceKind::Disk => on_same_disk(own.rdev(), &device),
-            SourceKind::Image => loop_backing(&device).is_some_and(|file| same_file(&file, &own)),
+            SourceKind::Image => {
+                loop_devices_of(&own).iter().any(|(_, ours)| is_same_or_partition(ours, &device))
+                    || mount_of(&own).is_some_and(|mount| mount.device == device)
+            }
         }
     }
 }
@@ -135,6 +144,7 @@ impl DiskSource {
 struct Mount {
     device: String,
     at: String,
+    source: PathBuf,
     read_only: bool,
 }
 
@@ -142,21 +152,49 @@ impl Mount {
     fn parse(line: &str) -> Option<Mount> {
         let mut words = line.split(' ');
         let device = words.nth(2)?.to_owned();
-        let at = words.nth(1)?.replace("\\040", " ");
+        let at = unescape(words.nth(1)?);
         let per_mount = words.next()?;
-        let per_filesystem = line.rsplit(' ').next()?;
+        let mut last = line.rsplit(' ');
+        let (per_filesystem, source) = (last.next()?, unescape(last.next()?));
         let has_ro = |options: &str| options.split(',').any(|option| option == "ro");
         Some(Mount {
             device,
             at,
+            source: source.into(),
             read_only: has_ro(per_filesystem) || (has_ro(per_mount) && per_filesystem.is_empty()),
         })
     }
 }
 
+impl Mount {
+    /// Whether a FUSE driver serves this file: it has no device of its own, and the mount names the file.
+    fn is_of(&self, image: &std::fs::Metadata) -> bool {
+        self.source.is_absolute() && same_file(&self.source, image)
+    }
+}
+
+/// Blanks, tabs, line ends and backslashes are octal in mountinfo.
+fn unescape(word: &str) -> String {
+    word.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\")
+}
+
+/// The mount of an image by a FUSE driver.
+fn mount_of(image: &std::fs::Metadata) -> Option<Mount> {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
+    mounts.lines().filter_map(Mount::parse).find(|mount| mount.is_of(image))
+}
+
+/// Where a FUSE driver has mounted an image.
+pub(crate) fn mount_point_of(image: &std::fs::Metadata) -> Option<String> {
+    mount_of(image).map(|mount| mount.at)
+}
+
+fn number(device: u64) -> String {
+    format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device))
+}
+
 /// Whether `major:minor` of a mount is this disk, a partition of it, or sits on it.
-fn is_same_or_partition(rdev: u64, mounted: &str) -> bool {
-    let ours = format!("{}:{}", rustix::fs::major(rdev), rustix::fs::minor(rdev));
+fn is_same_or_partition(ours: &str, mounted: &str) -> bool {
     if ours == mounted {
         return true;
     }
@@ -181,28 +219,23 @@ fn sits_on(device: &str, disk: &Path, depth: u32) -> bool {
 /// Whether writing to the first device would change the second (`major:minor`): the same, a partition of it, or the whole
 /// disk that it is a partition of.
 pub(crate) fn on_same_disk(rdev: u64, other: &str) -> bool {
-    if is_same_or_partition(rdev, other) {
+    let ours = number(rdev);
+    if is_same_or_partition(&ours, other) {
         return true;
     }
-    let ours = format!("{}:{}", rustix::fs::major(rdev), rustix::fs::minor(rdev));
     std::fs::canonicalize(format!("/sys/dev/block/{other}")).is_ok_and(|disk| sits_on(&ours, &disk, 0))
 }
 
-/// The loop device that a file backs, if one does.
-pub(crate) fn loop_device_of(metadata: &std::fs::Metadata) -> Option<String> {
-    let devices = std::fs::read_dir("/sys/block").ok()?;
-    devices.flatten().find_map(|device| {
-        let name = device.file_name().to_string_lossy().into_owned();
+/// The loop devices that a file backs: path and `major:minor`.
+pub(crate) fn loop_devices_of(metadata: &std::fs::Metadata) -> Vec<(String, String)> {
+    let Ok(devices) = std::fs::read_dir("/sys/block") else { return Vec::new() };
+    let backed = devices.flatten().filter_map(|device| {
         let file = std::fs::read_to_string(device.path().join("loop/backing_file")).ok()?;
-        same_file(Path::new(file.trim_end()), metadata).then(|| format!("/dev/{name}"))
-    })
-}
-
-fn loop_backing(device: &str) -> Option<PathBuf> {
-    let file = std::fs::read_to_string(format!("/sys/dev/block/{device}/loop/backing_file"))
-        .or_else(|_| std::fs::read_to_string(format!("/sys/dev/block/{device}/../loop/backing_file")))
-        .ok()?;
-    Some(PathBuf::from(file.trim_end()))
+        let number = std::fs::read_to_string(device.path().join("dev")).ok()?;
+        let path = format!("/dev/{}", device.file_name().to_string_lossy());
+        same_file(Path::new(file.trim_end_matches('\n')), metadata).then(|| (path, number.trim().to_owned()))
+    });
+    backed.collect()
 }
 
 fn same_file(path: &Path, metadata: &std::fs::Metadata) -> bool {

@@ -29,12 +29,12 @@ pub(crate) fn restores_exactly(disk: &Disk, seen: Seen) {
     repo.run(&["restore", "latest", text(&restored)]).exits(0);
     let bytes = read(&restored);
     same_used_bytes(disk, &bytes);
-    for part in &disk.parts {
-        same_filesystem(&repo, disk, part, seen, &bytes);
-    }
     assert!(repo.run(&["restore", "latest", "-"]).exits(0).out == bytes, "standard output differs from the file");
     goes_on_where_it_differs(&repo, &restored, &bytes);
     is_proven_clean(&repo, disk);
+    for part in &disk.parts {
+        same_filesystem(&repo, disk, part, seen, &bytes);
+    }
 }
 
 fn plan_of(image: &Path) -> Vec<Value> {
@@ -79,7 +79,8 @@ pub(crate) fn same_used_bytes(disk: &Disk, restored: &[u8]) {
     for region in show.iter().filter(|object| object["type"] == "region") {
         let (start, len) = (number(&region["start"]) as usize, number(&region["len"]) as usize);
         let (a, b) = (&source[start..start + len], &restored[start..start + len]);
-        let difference = match disk.parts.iter().find(|part| part.start == start as u64) {
+        let part = disk.parts.iter().find(|part| part.start == start as u64 && region["bytes"]["free"] != 0);
+        let difference = match part {
             Some(part) => UsedMap::of(part.kind, &carve(&disk.image, part)).first_difference(a, b),
             // Swap pages are left out; their header is not.
             None if region["filesystem"] == "swap" => first_difference(a, b, 0..4096),
@@ -116,21 +117,16 @@ fn same_filesystem(repo: &Repo, disk: &Disk, part: &Part, seen: Seen, whole: &[u
             (alone, format!("latest:{number}"))
         }
     };
-    let used = UsedMap::of(part.kind, &source);
-    assert!(used.bytes(true) > 0 && used.bytes(false) > 0);
-    let bytes = read(&restored);
     if seen == Seen::ParsedAmongGarbage {
+        let used = UsedMap::of(part.kind, &source);
         assert!(used.dirty(&read(&source)) > used.bytes(false) / 2, "there was no garbage");
-        assert_eq!(used.dirty(&bytes), 0, "free space was read");
+        assert_eq!(used.dirty(&read(&restored)), 0, "free space was read");
     }
     if let Some(checked) = check(part.kind, &restored) {
         checked.exits(0);
     }
-    // Looked at on copies: even a read-only mount may write.
-    let copy = repo.beside("looked-at");
-    write(&copy, &bytes);
     let expected = tree_of(part.kind, &source).expect("the source can be read");
-    let found = tree_of(part.kind, &copy).expect("the restored filesystem can be read");
+    let found = tree_of(part.kind, &restored).expect("the restored filesystem can be read");
     assert!(expected.len() > 50, "only {} files", expected.len());
     same_trees(&expected, &found);
     if seen != Seen::Raw {

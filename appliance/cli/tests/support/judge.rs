@@ -13,6 +13,11 @@ pub(crate) struct UsedMap(Vec<(u64, u64, bool)>);
 impl UsedMap {
     /// Asks partclone. What its map does not speak of (the backup boot sector of NTFS) counts as used.
     pub(crate) fn of(kind: Kind, image: &Path) -> UsedMap {
+        if kind == Kind::Fat
+            && let Some(map) = UsedMap::of_fat12(&read(image))
+        {
+            return map;
+        }
         let name = match kind {
             Kind::Ext => "partclone.extfs",
             Kind::Ntfs => "partclone.ntfs",
@@ -42,6 +47,23 @@ impl UsedMap {
         }
         ranges.push((at.min(len), len - at.min(len), true));
         UsedMap(ranges)
+    }
+
+    /// Partclone 0.3.23 counts the clusters of FAT12 from the wrong byte.
+    fn of_fat12(bytes: &[u8]) -> Option<UsedMap> {
+        let short = |at: usize| usize::from(u16::from_le_bytes([bytes[at], bytes[at + 1]]));
+        let (sector, cluster) = (short(11), usize::from(bytes[13]) * short(11));
+        let (fat, fat_sectors) = (short(14) * sector, short(22));
+        let heap = fat + usize::from(bytes[16]) * fat_sectors * sector + short(17) * 32;
+        let count = (bytes.len() - heap) / cluster;
+        if fat_sectors == 0 || count >= 4085 {
+            return None;
+        }
+        let is_used = |n: usize| short(fat + n * 3 / 2) >> (n % 2 * 4) & 0xfff != 0;
+        let clusters = (2..count + 2).map(|n| ((heap + (n - 2) * cluster) as u64, cluster as u64, is_used(n)));
+        let end = heap + count * cluster;
+        let rest = (end as u64, (bytes.len() - end) as u64, true);
+        Some(UsedMap([(0, heap as u64, true)].into_iter().chain(clusters).chain([rest]).collect()))
     }
 
     pub(crate) fn bytes(&self, used: bool) -> u64 {

@@ -209,8 +209,11 @@ fn refuse_busy_file(path: &Path, metadata: &std::fs::Metadata, repository: &Path
     if absolute(path).starts_with(absolute(repository)) {
         return refuse("belongs to the repository".to_owned());
     }
-    if let Some(device) = crate::source::loop_device_of(metadata) {
+    if let Some((device, _)) = crate::source::loop_devices_of(metadata).first() {
         return refuse(format!("is in use by {device}"));
+    }
+    if let Some(at) = crate::source::mount_point_of(metadata) {
+        return refuse(format!("is mounted at {at}"));
     }
     Ok(())
 }
