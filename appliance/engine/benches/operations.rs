@@ -1,5 +1,7 @@
 //! Time of the operations every chunk goes through: hash, compress, seal, look up. `cargo bench -p saveos-engine`.
 
+#![expect(missing_docs, reason = "the macros of criterion write a public function")]
+
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use saveos_engine::chunk::{ChunkId, Compressor, DATA_MAX};
 use saveos_engine::index::run::{self, Position, RunEntry};
