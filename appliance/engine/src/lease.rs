@@ -139,6 +139,11 @@ pub fn held(locks: &Path) -> Result<BTreeSet<String>, LeaseError> {
     Ok(names)
 }
 
+/// Whether nobody holds a lease of this kind now.
+pub fn is_free(locks: &Path, kind: LeaseKind) -> Result<bool, LeaseError> {
+    Ok(!held(locks)?.iter().any(|name| name.starts_with(kind.name())))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -149,7 +149,8 @@ impl Repository {
         };
         let root = key::unlock(&storage, id, secret)?;
         if options.lease == LeaseKind::Writer {
-            storage.clear_drafts()?;
+            // When in doubt they stay: the next backup asks again.
+            storage.clear_drafts(&|| lease::is_free(&locks, LeaseKind::Sweeper).unwrap_or(false))?;
         }
         let own_index = path.join("index");
         let index_folder = if is_read_only(path) { options.scratch.join("index") } else { own_index };
