@@ -22,6 +22,9 @@ use std::sync::Arc;
 /// Space kept so that prune can work on a full disk.
 pub const RESERVE: u64 = 64 * 1024 * 1024;
 
+/// With less than this a restore keeps its index elsewhere: SQLite's files beside the database and a run of a few packs.
+const INDEX_ROOM: u64 = 4 * 1024 * 1024;
+
 /// Why a repository could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum RepositoryError {
@@ -142,6 +145,11 @@ impl Repository {
         let storage = Local::open(path);
         let id = read_config(&storage, path)?;
         let locks = path.join("locks");
+        let free = storage.free_bytes().unwrap_or(u64::MAX);
+        if options.lease == LeaseKind::Sweeper && free < RESERVE {
+            // Before anything is written: prune needs room for its lease and index, too.
+            storage.reserve(0)?;
+        }
         let lease = match lease::take(&locks, options.lease, options.boot) {
             // Nobody prunes a medium that cannot be written.
             Err(LeaseError::Io { .. }) if options.lease == LeaseKind::Reader && is_read_only(path) => None,
@@ -153,7 +161,8 @@ impl Repository {
             storage.clear_drafts(&|| lease::is_free(&locks, LeaseKind::Sweeper).unwrap_or(false))?;
         }
         let own_index = path.join("index");
-        let index_folder = if is_read_only(path) { options.scratch.join("index") } else { own_index };
+        let no_room = options.lease == LeaseKind::Reader && free < INDEX_ROOM;
+        let index_folder = if no_room || is_read_only(path) { options.scratch.join("index") } else { own_index };
         let locks = lease.is_some().then_some(locks);
         Self::assemble(Arc::new(storage), Keys::derive(&root, id), &index_folder, locks, lease)
     }
