@@ -72,7 +72,7 @@ pub fn take(locks: &Path, kind: LeaseKind, boot: &str) -> Result<Lease, LeaseErr
     let hidden = locks.join(format!(".{name}"));
     let mut own = File::options().write(true).create_new(true).open(&hidden).map_err(io)?;
     own.lock().map_err(io)?;
-    own.write_all(describe(boot).as_bytes()).map_err(io)?;
+    write_who(&mut own, boot).map_err(io)?;
     #[expect(clippy::disallowed_methods, reason = "leases mean nothing after a power cut")]
     fs::rename(&hidden, &path).map_err(io)?;
     Ok(Lease { _own: own, _gate: gate, path, name })
@@ -93,8 +93,16 @@ fn pass_gate(path: &Path, kind: LeaseKind, boot: &str) -> Result<File, LeaseErro
         Err(TryLockError::Error(source)) => return Err(io(source)),
     }
     gate.set_len(0).map_err(io)?;
-    gate.write_all(describe(boot).as_bytes()).map_err(io)?;
+    write_who(&mut gate, boot).map_err(io)?;
     Ok(gate)
+}
+
+/// The text is for people and the lock is what counts: on a full disk a restore and a prune go on without it.
+fn write_who(file: &mut File, boot: &str) -> io::Result<()> {
+    match file.write_all(describe(boot).as_bytes()) {
+        Err(full) if full.kind() == io::ErrorKind::StorageFull => Ok(()),
+        other => other,
+    }
 }
 
 fn describe(boot: &str) -> String {
@@ -137,6 +145,11 @@ pub fn held(locks: &Path) -> Result<BTreeSet<String>, LeaseError> {
         }
     }
     Ok(names)
+}
+
+/// Whether nobody holds a lease of this kind now.
+pub fn is_free(locks: &Path, kind: LeaseKind) -> Result<bool, LeaseError> {
+    Ok(!held(locks)?.iter().any(|name| name.starts_with(kind.name())))
 }
 
 #[cfg(test)]

@@ -22,6 +22,9 @@ use std::sync::Arc;
 /// Space kept so that prune can work on a full disk.
 pub const RESERVE: u64 = 64 * 1024 * 1024;
 
+/// With less than this a restore keeps its index elsewhere: SQLite's files beside the database and a run of a few packs.
+const INDEX_ROOM: u64 = 4 * 1024 * 1024;
+
 /// Why a repository could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum RepositoryError {
@@ -124,7 +127,7 @@ pub struct Repository {
     temporary_index: Option<TemporaryFolder>,
 }
 
-/// The index of a medium that cannot be written: gone with the repository.
+/// The index of a medium that cannot be written or is full: gone with the repository.
 struct TemporaryFolder(PathBuf);
 
 impl TemporaryFolder {
@@ -161,6 +164,11 @@ impl Repository {
             storage.steps().restore_folders()?;
         }
         let locks = path.join("locks");
+        let free = storage.free_bytes().unwrap_or(u64::MAX);
+        if options.lease == LeaseKind::Sweeper && free < RESERVE {
+            // Before anything is written: prune needs room for its lease and index, too.
+            storage.reserve(0)?;
+        }
         let lease = match lease::take(&locks, options.lease, options.boot) {
             // Nobody prunes a medium that cannot be written.
             Err(LeaseError::Io { .. }) if options.lease == LeaseKind::Reader && is_read_only(path) => None,
@@ -168,12 +176,14 @@ impl Repository {
         };
         let root = key::unlock(&storage, id, secret)?;
         if options.lease == LeaseKind::Writer {
-            storage.clear_drafts()?;
+            // When in doubt they stay: the next backup asks again.
+            storage.clear_drafts(&|| lease::is_free(&locks, LeaseKind::Sweeper).unwrap_or(false))?;
         }
         let own_index = path.join("index");
+        let no_room = options.lease == LeaseKind::Reader && free < INDEX_ROOM;
         let locks = lease.is_some().then_some(locks);
         let keys = Keys::derive(&root, id);
-        if !is_read_only(path) {
+        if !no_room && !is_read_only(path) {
             return Self::assemble(Arc::new(storage), keys, &own_index, locks, lease);
         }
         let temporary = TemporaryFolder::new(options.scratch);

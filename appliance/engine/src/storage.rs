@@ -118,8 +118,9 @@ pub trait Storage: Send + Sync {
     /// Removes an object; durable when it returns.
     fn remove(&self, area: Area, name: &str) -> Result<(), StorageError>;
 
-    /// Removes unfinished drafts of dead processes. Only the holder of the writer lease may call it.
-    fn clear_drafts(&self) -> Result<(), StorageError>;
+    /// Removes unfinished drafts of dead processes. Only the holder of the writer lease may call it. `alone` is asked after
+    /// the drafts were listed, whether no sweeper is at work: then those listed are nobody's.
+    fn clear_drafts(&self, alone: &dyn Fn() -> bool) -> Result<(), StorageError>;
 
     /// Bytes left on the medium, where that is known.
     fn free_bytes(&self) -> Option<u64>;

@@ -12,11 +12,11 @@ use saveos_engine::key::{self, SlotKind};
 use saveos_engine::lease::{self, LeaseKind};
 use saveos_engine::prune::{self, Mode, Pruned};
 use saveos_engine::repair;
-use saveos_engine::repository::Repository;
+use saveos_engine::repository::{self, OpenOptions, Repository};
 use saveos_engine::snapshot::SnapshotId;
 use saveos_engine::storage::recorded::{Recorded, RecordedStorage, Sabotage, Unsynced};
 use saveos_engine::storage::{Area, Storage};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use support::Images;
 use support::disk::{Disk, image, noise};
@@ -497,5 +497,62 @@ proptest! {
         });
         prop_assert!(at_rest);
         world.check_with_fresh_index();
+    }
+}
+
+/// A repository in a real folder, with a device key.
+fn local_repository() -> (TempDir, PathBuf) {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("repository");
+    let (storage, id, root) = repository::init(&path).unwrap();
+    key::add_secret(&storage, id, &root, "box", SlotKind::Device, &support::DEVICE).unwrap();
+    repository::seal_init(&storage, id).unwrap();
+    (folder, path)
+}
+
+fn open_local(path: &Path, lease: LeaseKind) -> Repository {
+    let options = OpenOptions { lease, boot: "boot", scratch: path.parent().unwrap() };
+    Repository::open(path, &support::device(support::DEVICE), &options).unwrap()
+}
+
+#[test]
+fn a_backup_that_starts_leaves_the_drafts_of_a_running_prune_alone() {
+    let (_folder, path) = local_repository();
+    let sweeper = open_local(&path, LeaseKind::Sweeper);
+    let mut draft = sweeper.storage().create(Area::Snapshots, "record").unwrap();
+    let writer = open_local(&path, LeaseKind::Writer);
+    draft.append(b"anything").unwrap();
+    draft.commit().unwrap();
+    drop((sweeper, writer));
+    // Nobody sweeps now: what is left in there is nobody's.
+    std::fs::File::create(path.join("tmp/leftover")).unwrap();
+    open_local(&path, LeaseKind::Writer);
+    assert_eq!(std::fs::read_dir(path.join("tmp")).unwrap().count(), 0);
+}
+
+#[test]
+fn drafts_of_a_dead_process_with_the_same_number_are_in_nobodys_way() {
+    let (_folder, path) = local_repository();
+    // In a container every run may be process 1; only a backup clears what the last one left.
+    for number in 0..4 {
+        std::fs::File::create(path.join(format!("tmp/{}-{number}", std::process::id()))).unwrap();
+    }
+    let sweeper = open_local(&path, LeaseKind::Sweeper);
+    saveos_engine::storage::put(sweeper.storage(), Area::Dead, "list", b"packs").unwrap();
+}
+
+#[test]
+fn a_real_folder_keeps_its_snapshots_through_prunes_and_a_lost_index() {
+    let (_folder, path) = local_repository();
+    let (old, new) = (image(1, 2), support::disk::changed(&image(1, 2), 4, 5));
+    let first = support::snapshot_of(&open_local(&path, LeaseKind::Writer), &old, "nas");
+    let second = support::snapshot_of(&open_local(&path, LeaseKind::Writer), &new, "nas");
+    let kept = Images::from([(second, new)]);
+    prune::forget(&open_local(&path, LeaseKind::Sweeper), &[first]).unwrap();
+    for _ in 0..3 {
+        prune::run(&open_local(&path, LeaseKind::Sweeper), Mode::Run).unwrap();
+        std::fs::remove_dir_all(path.join("index")).unwrap();
+        let reader = open_local(&path, LeaseKind::Reader);
+        assert_eq!(support::complaint(&reader, &kept, &Images::new()), None);
     }
 }

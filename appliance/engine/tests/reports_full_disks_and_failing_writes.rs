@@ -7,13 +7,17 @@ mod support;
 
 use saveos_engine::backup::BackupError;
 use saveos_engine::key::{self, KeyError, SlotKind};
+use saveos_engine::lease::LeaseKind;
 use saveos_engine::prune::{self, Mode};
 use saveos_engine::repository::store::StoreError;
-use saveos_engine::repository::{RESERVE, RepositoryError};
+use saveos_engine::repository::{self, OpenOptions, RESERVE, Repository, RepositoryError};
 use saveos_engine::snapshot::SnapshotId;
 use saveos_engine::storage::recorded::{RecordedStorage, Sabotage};
 use saveos_engine::storage::{Area, Storage, StorageError};
-use std::path::Path;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use support::disk::{Disk, changed, image, noise};
 use support::{Files, Images};
@@ -67,7 +71,7 @@ fn check(storage: &Arc<RecordedStorage>, index: &Path, must: &Images, new: &Arc<
 
 /// Backs up after the medium is well again.
 fn next_backup_completes(storage: &Arc<RecordedStorage>, index: &Path, given: &Given, must: &Images) {
-    storage.clear_drafts().unwrap();
+    storage.clear_drafts(&|| true).unwrap();
     let id = support::snapshot_of(&support::open(storage, index).unwrap(), &given.next, "nas");
     let mut must = must.clone();
     must.insert(id, Arc::clone(&given.next));
@@ -203,4 +207,76 @@ fn a_disk_full_at_any_byte_is_reported_and_prune_still_runs_on_it() {
         storage.steps().limit_capacity(None);
         next_backup_completes(&storage, index.path(), &given, &kept);
     }
+}
+
+/// A small disk of its own, unmounted when dropped.
+struct SmallDisk {
+    folder: TempDir,
+}
+
+impl SmallDisk {
+    /// `None` where this process may not mount.
+    fn mounted(options: &str) -> Option<SmallDisk> {
+        let folder = TempDir::new().unwrap();
+        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(folder.path()).output();
+        let mounted = mount.is_ok_and(|done| done.status.success());
+        if !mounted {
+            eprintln!("SKIPPED: may not mount a small disk");
+        }
+        mounted.then_some(SmallDisk { folder })
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("repository")
+    }
+
+    fn open(&self, lease: LeaseKind, scratch: &Path) -> Repository {
+        let options = OpenOptions { lease, boot: "boot", scratch };
+        Repository::open(&self.path(), &support::device(support::DEVICE), &options).unwrap()
+    }
+
+    /// Leaves no byte.
+    fn fill(&self) {
+        let mut file = File::create(self.folder.path().join("filler")).unwrap();
+        for size in [65_536, 4096, 1] {
+            while file.write_all(&vec![1; size]).is_ok() {}
+        }
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        drop(Command::new("umount").arg(self.folder.path()).status());
+    }
+}
+
+#[test]
+fn a_real_full_disk_still_restores_and_prunes() {
+    let Some(disk) = SmallDisk::mounted("size=90m") else { return };
+    let scratch = TempDir::new().unwrap();
+    let (storage, id, root) = repository::init(&disk.path()).unwrap();
+    key::add_secret(&storage, id, &root, "box", SlotKind::Device, &support::DEVICE).unwrap();
+    storage.reserve(RESERVE).unwrap();
+    repository::seal_init(&storage, id).unwrap();
+    let images = [noise(1, 4 << 20), noise(2, 4 << 20)].map(Arc::new);
+    let ids = images
+        .each_ref()
+        .map(|image| support::snapshot_of(&disk.open(LeaseKind::Writer, scratch.path()), image, "nas"));
+    let writer = disk.open(LeaseKind::Writer, scratch.path());
+    let refused = support::back_up(&writer, &Disk::healthy(&Arc::new(noise(3, 40 << 20))), "nas").unwrap_err();
+    assert!(matches!(fault_of_backup(&refused), Some(StorageError::Full { .. })), "{refused}");
+    drop(writer);
+    disk.fill();
+
+    let mut all: Images = ids.into_iter().zip(images).collect();
+    let reader = disk.open(LeaseKind::Reader, scratch.path());
+    assert_eq!(support::complaint(&reader, &all, &Images::new()), None);
+    drop(reader);
+    prune::forget(&disk.open(LeaseKind::Sweeper, scratch.path()), &ids[..1]).unwrap();
+    all.remove(&ids[0]);
+    prune::run(&disk.open(LeaseKind::Sweeper, scratch.path()), Mode::Run).unwrap();
+    let pruned = prune::run(&disk.open(LeaseKind::Sweeper, scratch.path()), Mode::Run).unwrap();
+    assert!(pruned.deleted_bytes > 4 << 20, "{pruned:?}");
+    let reader = disk.open(LeaseKind::Reader, scratch.path());
+    assert_eq!(support::complaint(&reader, &all, &Images::new()), None);
 }

@@ -117,9 +117,13 @@ impl<S: Steps> Storage for Durable<S> {
         self.steps.sync_directory(&folder_of(area, name)).map_err(wrap)
     }
 
-    fn clear_drafts(&self) -> Result<(), StorageError> {
+    fn clear_drafts(&self, alone: &dyn Fn() -> bool) -> Result<(), StorageError> {
         let wrap = |source| StorageError::new("clear", Area::Root, "tmp", source);
-        for (name, _, _) in self.steps.list("tmp").map_err(wrap)? {
+        let drafts = self.steps.list("tmp").map_err(wrap)?;
+        if drafts.is_empty() || !alone() {
+            return Ok(());
+        }
+        for (name, _, _) in drafts {
             self.steps.remove(&format!("tmp/{name}")).map_err(wrap)?;
         }
         Ok(())

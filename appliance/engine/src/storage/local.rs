@@ -7,7 +7,6 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Objects in a folder of a local filesystem.
 pub type Local = Durable<LocalSteps>;
@@ -15,7 +14,7 @@ pub type Local = Durable<LocalSteps>;
 impl Local {
     /// Opens the folder of an existing repository. Writes nothing.
     pub fn open(root: &Path) -> Local {
-        Durable::new(LocalSteps { root: root.to_owned(), drafts: AtomicU64::new(0) })
+        Durable::new(LocalSteps { root: root.to_owned() })
     }
 
     /// Makes the folders of a new repository in `root`, which must be missing or empty, and syncs them.
@@ -63,7 +62,6 @@ fn make_folders(root: &Path) -> io::Result<()> {
 /// The steps on real files.
 pub struct LocalSteps {
     root: PathBuf,
-    drafts: AtomicU64,
 }
 
 impl LocalSteps {
@@ -156,7 +154,8 @@ impl Steps for LocalSteps {
     }
 
     fn unique(&self) -> String {
-        format!("{}-{}", std::process::id(), self.drafts.fetch_add(1, Ordering::Relaxed))
+        // Not the process id: in a container every run may be process 1, beside drafts of the last one.
+        crate::chunk::hex(&crate::seal::random_bytes::<16>())
     }
 }
 

@@ -52,8 +52,8 @@ impl Storage for Hooked {
         self.inner.remove(area, name)
     }
 
-    fn clear_drafts(&self) -> Result<(), StorageError> {
-        self.inner.clear_drafts()
+    fn clear_drafts(&self, alone: &dyn Fn() -> bool) -> Result<(), StorageError> {
+        self.inner.clear_drafts(alone)
     }
 
     fn free_bytes(&self) -> Option<u64> {
