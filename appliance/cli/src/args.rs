@@ -1,6 +1,6 @@
 //! The command line, as scripts rely on it: names here are a contract.
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::path::PathBuf;
 
 /// Backs up whole disks into a deduplicated, compressed, encrypted repository, and gets them back bit for bit.
@@ -294,6 +294,11 @@ pub(crate) enum Repair {
     },
 }
 
+/// Ends the program as a wrong argument does: what the definition cannot say.
+pub(crate) fn refuse(why: &str) -> ! {
+    Arguments::command().error(clap::error::ErrorKind::MissingRequiredArgument, why).exit()
+}
+
 /// `5%` or `5` as a part of one.
 fn percent(text: &str) -> Result<f64, String> {
     let number: f64 = text.trim_end_matches('%').parse().map_err(|_| format!("{text} is no percentage"))?;
@@ -303,7 +308,6 @@ fn percent(text: &str) -> Result<f64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_definition_is_sound() {
