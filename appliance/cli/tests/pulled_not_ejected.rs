@@ -225,4 +225,3 @@ fn an_image_mounted_by_ntfs_3g_is_refused() {
     let _mount = Mount::readable(Kind::Ntfs, &image.path()).expect("the image mounts");
     repo.backup(&image.path(), "read-only");
 }
-

@@ -53,7 +53,13 @@ filesystem!(ext4_of_1k_blocks, Kind::Ext, 24, "mke2fs -q -F -t ext4 -b 1024", Se
 filesystem!(ext4_of_4k_blocks, Kind::Ext, 24, "mke2fs -q -F -t ext4 -b 4096", Seen::Parsed);
 filesystem!(ext4_without_journal, Kind::Ext, 24, "mke2fs -q -F -t ext4 -b 2048 -O ^has_journal", Seen::Parsed);
 filesystem!(ext4_of_64_bits, Kind::Ext, 24, "mke2fs -q -F -t ext4 -b 4096 -O 64bit,metadata_csum", Seen::Parsed);
-filesystem!(ext4_of_32_bits_without_checksums, Kind::Ext, 24, "mke2fs -q -F -t ext4 -O ^64bit,^metadata_csum", Seen::Parsed);
+filesystem!(
+    ext4_of_32_bits_without_checksums,
+    Kind::Ext,
+    24,
+    "mke2fs -q -F -t ext4 -O ^64bit,^metadata_csum",
+    Seen::Parsed
+);
 filesystem!(ext4_with_inline_data, Kind::Ext, 24, "mke2fs -q -F -t ext4 -I 512 -O inline_data", Seen::Parsed);
 filesystem!(ext4_with_meta_bg, Kind::Ext, 24, "mke2fs -q -F -t ext4 -b 1024 -O meta_bg,^resize_inode", Seen::Parsed);
 filesystem!(ext4_with_bigalloc_is_read_whole, Kind::Ext, 24, "mke2fs -q -F -t ext4 -O bigalloc -C 16384", Seen::Raw);

@@ -160,7 +160,8 @@ fn reads_outside_of_the_disk_are_errors() {
     let view = View::new();
     let mut client = view.connect();
     client.begin();
-    for (offset, len) in [(LEN, 1), (LEN - 1, 2), (u64::MAX, 1), (u64::MAX - 1, 512), (0, u32::MAX), (1 << 63, 1 << 20)] {
+    for (offset, len) in [(LEN, 1), (LEN - 1, 2), (u64::MAX, 1), (u64::MAX - 1, 512), (0, u32::MAX), (1 << 63, 1 << 20)]
+    {
         assert_ne!(client.request(0, offset, len, b""), 0, "{offset} {len}");
     }
     assert_eq!(client.request(0, LEN - 100, 100, b""), 0);

@@ -1,8 +1,8 @@
 //! The promise, step by step.
 
 use crate::support::{
-    Disk, Part, Ran, Repo, Tree, UsedMap, check, contents, damage, first_difference, read, saveos, text, tree_of, write,
-    write_at,
+    Disk, Part, Ran, Repo, Tree, UsedMap, check, contents, damage, first_difference, read, saveos, text, tree_of,
+    write, write_at,
 };
 use crate::support::{Image, Kind};
 use serde_json::Value;
@@ -48,7 +48,8 @@ fn is_seen_as(disk: &Disk, seen: Seen) {
     let covered = regions.iter().try_fold(0, |at, region| (region["start"] == at).then(|| at + number(&region["len"])));
     assert_eq!(covered, Some(disk.image.len()), "the regions are not the disk: {regions:#?}");
     for part in &disk.parts {
-        let region = regions.iter().find(|region| number(&region["start"]) == part.start).expect("a region starts there");
+        let region =
+            regions.iter().find(|region| number(&region["start"]) == part.start).expect("a region starts there");
         assert_eq!(region["partition"].as_u64(), part.number.map(u64::from), "{region}");
         assert_eq!(number(&region["len"]), part.len, "{region}");
         assert_eq!(region["filesystem"], part.kind.name(), "{region}");

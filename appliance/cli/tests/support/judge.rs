@@ -133,7 +133,8 @@ pub(crate) fn damage(kind: Kind, image: &Path) {
             let mut mft = u64::from_le_bytes(bytes[48..56].try_into().expect("8 bytes"));
             mft *= short(11) * u64::from(bytes[13].max(1));
             if bytes[13] > 128 {
-                mft = u64::from_le_bytes(bytes[48..56].try_into().expect("8 bytes")) * (short(11) << (256 - u64::from(bytes[13])));
+                mft = u64::from_le_bytes(bytes[48..56].try_into().expect("8 bytes"))
+                    * (short(11) << (256 - u64::from(bytes[13])));
             }
             write_at(image, mft + 64 * 1024, &[0xa5; 8192]);
         }

@@ -31,7 +31,14 @@ impl Ran {
     /// Insists on an exit code.
     #[track_caller]
     pub(crate) fn exits(self, code: i32) -> Ran {
-        assert_eq!(self.code, code, "{}\n{}{}", self.what, String::from_utf8_lossy(&self.out[..self.out.len().min(4000)]), self.err);
+        assert_eq!(
+            self.code,
+            code,
+            "{}\n{}{}",
+            self.what,
+            String::from_utf8_lossy(&self.out[..self.out.len().min(4000)]),
+            self.err
+        );
         self
     }
 

@@ -3,7 +3,7 @@
 //! Everything a test makes lies in a temporary folder and is unmounted and removed with it. A missing tool or right makes a
 //! test say `SKIPPED: …` and end; nothing else may end it early.
 
-#![allow(dead_code, unused_imports, reason = "every test file uses another part")]
+#![allow(dead_code, unused_imports, unused_macros, reason = "every test file uses another part")]
 
 mod disk;
 mod image;
