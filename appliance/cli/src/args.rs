@@ -70,7 +70,7 @@ pub(crate) enum Command {
         #[arg(long)]
         live: bool,
         /// Read at most so many MiB a second
-        #[arg(long, value_name = "MIB/S")]
+        #[arg(long, value_name = "MIB/S", value_parser = rate)]
         limit_read: Option<f64>,
     },
     /// List snapshots
@@ -297,6 +297,12 @@ pub(crate) enum Repair {
 /// Ends the program as a wrong argument does: what the definition cannot say.
 pub(crate) fn refuse(why: &str) -> ! {
     Arguments::command().error(clap::error::ErrorKind::MissingRequiredArgument, why).exit()
+}
+
+/// MiB a second: more than nothing.
+fn rate(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| format!("{text} is no number"))?;
+    if number.is_finite() && number > 0.0 { Ok(number) } else { Err("give a number above 0".to_owned()) }
 }
 
 /// `5%` or `5` as a part of one.

@@ -46,6 +46,9 @@ fn wrong_usage_is_exit_code_2() {
         &["forget", "--repo", "/r", "--dry-run"],
         &["forget", "--repo", "/r", "a-snapshot", "--keep-last", "1"],
         &["forget", "--repo", "/r", "--keep-last", "-1"],
+        &["backup", "x", "--repo", "/r", "--limit-read", "0"],
+        &["backup", "x", "--repo", "/r", "--limit-read=-3"],
+        &["backup", "x", "--repo", "/r", "--limit-read", "nan"],
         &["completions", "no-shell"],
     ] {
         let ran = run(words);
@@ -288,6 +291,14 @@ fn targets_in_use_are_refused() {
     // A file that is in use as a disk.
     if let Err(missing) = can(Kind::Ext.tools()) {
         skip!("{missing}");
+    }
+    // A disk that is too small is not begun.
+    let small = Image::garbage(MIB);
+    {
+        let device = support::Loop::new(&small.path(), &[]).expect("a loop device");
+        let before = small.bytes();
+        force(&device.0).refuses("the restore needs 2097152");
+        assert!(small.bytes() == before);
     }
     let image = Image::blank(96 * MIB);
     tool(&["mke2fs", "-q", "-F", "-t", "ext4", &image.text()]);

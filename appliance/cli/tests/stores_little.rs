@@ -117,7 +117,7 @@ fn a_changed_disk_costs_what_changed() {
     {
         let mount = Mount::writable(Kind::Ext, &image.path());
         for n in 0..400u64 {
-            let at = (n * 2_654_435_761 >> 7) % 4096 * 4096;
+            let at = ((n * 2_654_435_761) >> 7) % 4096 * 4096;
             change(&mount.at.join(format!("big-{}", n % 3)), at, &noise(n, 4096));
         }
         (0..6).for_each(|n| std::fs::remove_file(mount.at.join(format!("file-{n}"))).expect("the file was there"));
