@@ -13,6 +13,7 @@ cargo xtask demo                 show the product: back up a real disk image, ch
 cargo xtask test [SUITE…]        run every check and test (or: format lint deny unit engine cli reader fuzz)
 cargo xtask setup                install what the others need, and say what
 cargo xtask bench engine [--size GIB] [--runs N]   time saveos beside restic, borg and others, on the same disk
+cargo xtask bench scale          memory and reads at 8 TiB, ten million files, 30 million chunks
 cargo xtask fuzz TARGET [SECONDS]   fuzz one parser (default 60 s)
 ";
 
@@ -25,6 +26,7 @@ fn main() -> anyhow::Result<()> {
         ["test", suites @ ..] => test::run_task(suites),
         ["setup"] => setup::everything(),
         ["bench", "engine", options @ ..] => bench::engine(options),
+        ["bench", "scale"] => shell::run("cargo", &["bench", "--locked", "-p", "saveos-engine", "--bench", "scale"]),
         ["fuzz", target] => test::fuzz(target, 60),
         ["fuzz", target, seconds] => test::fuzz(target, seconds.parse()?),
         [] | ["help" | "--help" | "-h"] => {

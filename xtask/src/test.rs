@@ -62,7 +62,7 @@ fn deny() -> anyhow::Result<()> {
 /// The second reader opens the golden repository.
 fn reader() -> anyhow::Result<()> {
     let python = virtual_environment()?;
-    run(&python.to_string_lossy(), &["appliance/engine/tests/reader/test_golden.py"])
+    run(&python.to_string_lossy(), &["appliance/engine/tests/golden/v1/test_golden.py"])
 }
 
 fn virtual_environment() -> anyhow::Result<PathBuf> {

@@ -69,7 +69,7 @@ impl From<StorageError> for BackupError {
 pub struct Options<'a> {
     /// Who writes.
     pub writer: WriterId,
-    /// What a person calls the source; the parent is the last snapshot of this name.
+    /// What a person calls the source; the parent is the last snapshot of this name, else of this disk.
     pub name: String,
     /// Labels.
     pub tags: Vec<String>,
@@ -144,19 +144,21 @@ pub fn run(
     options: &Options<'_>,
     observe: &Observer<'_>,
 ) -> Result<(SnapshotId, Snapshot), BackupError> {
-    let history = History::of(repository, options)?;
-    let layout = Layout::survey(&source, source.sector_size(), options.scratch)?;
+    let disk = torn::Surveyed::cached(&**source);
+    let layout = Layout::survey(&disk, source.sector_size(), options.scratch)?;
+    let readable = disk.readable();
+    let history = History::of(repository, options, &layout.identity)?;
     let counters = Counters::default();
     let whose = CheckpointFor { writer: options.writer, sequence: history.sequence, elapsed: options.elapsed };
     let made = storing(repository, Some(whose), |packer| {
-        let run = Run { packer, source, layout: &layout, options, counters: &counters, observe };
+        let run = Run { packer, source, layout: &layout, readable, options, counters: &counters, observe };
         let parent = match &history.parent {
             Some((_, parent)) => repository.read_segment_list(parent).unwrap_or_default(),
             None => Vec::new(),
         };
         let mut assembled = assemble::pieces_to_segments(&run, parent)?;
         rescue::second_pass(&run, &mut assembled)?;
-        let torn_pieces = torn::read_metadata_again(&run, &assembled)?;
+        let torn_pieces = torn::look_again(&run, &assembled)?;
         let lists = store_lists(packer, &assembled.segments, options.level)?;
         Ok::<_, BackupError>((assembled, torn_pieces, lists))
     })?;
@@ -191,6 +193,8 @@ struct Run<'a> {
     packer: &'a Packer<'a>,
     source: &'a Arc<dyn Source>,
     layout: &'a Layout,
+    /// Whether the survey met no bad sector.
+    readable: bool,
     options: &'a Options<'a>,
     counters: &'a Counters,
     observe: &'a Observer<'a>,
@@ -215,21 +219,26 @@ struct History {
 }
 
 impl History {
-    fn of(repository: &Repository, options: &Options<'_>) -> Result<History, BackupError> {
+    fn of(repository: &Repository, options: &Options<'_>, identity: &str) -> Result<History, BackupError> {
         let (snapshots, _) = repository.snapshots()?;
         let own = snapshots.iter().filter(|(_, snapshot)| snapshot.writer == options.writer);
         let last = own.max_by_key(|(_, snapshot)| snapshot.sequence);
         let unfinished = checkpoint::list(repository.storage(), repository.keys())?;
         let begun =
             unfinished.iter().filter(|(_, begun)| begun.writer == options.writer).map(|(_, begun)| begun.sequence);
+        // The same name, else the same disk under another: any parent is safe, a close one saves most.
+        let is_like = |snapshot: &Snapshot| snapshot.name == options.name || snapshot.source.identity == identity;
+        let likeness = |snapshot: &Snapshot| {
+            (snapshot.name == options.name, is_like(snapshot), snapshot.writer == options.writer, snapshot.sequence)
+        };
         Ok(History {
             // A sequence that a checkpoint used is not used again: two backups must not share one.
             sequence: last.map_or(0, |(_, snapshot)| snapshot.sequence).max(begun.max().unwrap_or(0)) + 1,
             previous: last.map(|(id, _)| *id),
             parent: snapshots
                 .iter()
-                .filter(|(_, snapshot)| snapshot.name == options.name)
-                .max_by_key(|(_, snapshot)| (snapshot.writer == options.writer, snapshot.sequence))
+                .max_by_key(|(_, snapshot)| likeness(snapshot))
+                .filter(|(_, best)| is_like(best))
                 .cloned(),
         })
     }

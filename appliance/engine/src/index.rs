@@ -13,7 +13,7 @@ use crate::seal::{Keys, Kind, PackId};
 use crate::storage::{Area, Object, Storage, StorageError};
 use catalogue::{Catalogue, CatalogueError};
 use run::{Position, Run, RunEntry};
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -82,8 +82,16 @@ pub struct Index {
 
 #[derive(Default)]
 struct Fresh {
-    entries: HashMap<[u8; 16], Position>,
+    /// In the order of a run. Repeats stay: a chunk may lie in a dead-listed pack and in the one it was moved to.
+    entries: BTreeSet<RunEntry>,
     packs: Vec<catalogue::PackRow>,
+}
+
+impl Fresh {
+    fn find(&self, prefix: &[u8; 16]) -> Vec<Position> {
+        let at = |pack, slot| RunEntry { prefix: *prefix, position: Position { pack, slot } };
+        self.entries.range(at(0, 0)..=at(u32::MAX, u32::MAX)).map(|entry| entry.position).collect()
+    }
 }
 
 /// What opening found out of step.
@@ -120,6 +128,20 @@ impl Index {
     /// Takes these packs as absent: a dead list names them.
     pub fn treat_as_absent(&self, packs: HashSet<PackId>) {
         *write(&self.absent) = packs;
+    }
+
+    /// Whether a dead list names this pack.
+    pub fn is_absent(&self, pack: &PackId) -> bool {
+        read(&self.absent).contains(pack)
+    }
+
+    /// Takes in packs that other processes have made durable since this index was opened. No other thread may be looking
+    /// chunks up.
+    pub fn catch_up(&self, storage: &dyn Storage, keys: &Keys) -> Result<Refresh, IndexError> {
+        self.flush()?;
+        write(&self.packs).clear();
+        write(&self.numbers).clear();
+        self.refresh(storage, keys)
     }
 
     /// Compares names and sizes of all packs with the rows; reads the tables of those that differ.
@@ -202,14 +224,15 @@ impl Index {
     ) -> Result<Option<Location>, IndexError> {
         let usable = |pack: &PackId| usable(&read(&self.absent), pack);
         let prefix = chunk.prefix();
-        let fresh = lock(&self.fresh).entries.get(&prefix).copied();
-        if fresh.is_none() && !read(&self.runs).iter().any(|run| run.may_hold(&prefix)) {
+        let fresh = lock(&self.fresh).find(&prefix);
+        if fresh.is_empty() && !read(&self.runs).iter().any(|run| run.may_hold(&prefix)) {
             return Ok(None);
         }
         if let Some(location) = self.in_opened(chunk, &usable) {
             return Ok(Some(location));
         }
-        if let Some(found) = fresh.and_then(|position| self.confirm(storage, keys, chunk, position, &usable)) {
+        let confirmed = |position| self.confirm(storage, keys, chunk, position, &usable);
+        if let Some(found) = fresh.into_iter().find_map(confirmed) {
             return Ok(Some(found));
         }
         let runs: Vec<Arc<Run>> = read(&self.runs).iter().filter(|run| run.may_hold(&prefix)).cloned().collect();
@@ -276,7 +299,8 @@ impl Index {
         write(&self.numbers).insert(id, number);
         let mut fresh = lock(&self.fresh);
         for (slot, chunk) in chunks.iter().enumerate() {
-            fresh.entries.insert(chunk.prefix(), Position { pack: number, slot: slot as u32 });
+            let position = Position { pack: number, slot: slot as u32 };
+            fresh.entries.insert(RunEntry { prefix: chunk.prefix(), position });
         }
         fresh.packs.push(catalogue::PackRow { number, id, kind, size, chunks: chunks.len() as u64 });
         let full = fresh.entries.len() >= FRESH_LIMIT;
@@ -290,13 +314,10 @@ impl Index {
         if fresh.packs.is_empty() {
             return Ok(());
         }
-        let mut entries: Vec<RunEntry> =
-            fresh.entries.iter().map(|(&prefix, &position)| RunEntry { prefix, position }).collect();
-        entries.sort_unstable();
         let name = run::fresh_name();
         let path = self.folder.join(&name);
-        let count = entries.len() as u64;
-        let run = run::write(&path, &name, count, entries.into_iter().map(Ok))
+        let count = fresh.entries.len() as u64;
+        let run = run::write(&path, &name, count, fresh.entries.iter().copied().map(Ok))
             .map_err(|source| IndexError::Run { path, source })?;
         lock(&self.catalogue).add_run(&name, count, &fresh.packs)?;
         write(&self.runs).push(Arc::new(run));

@@ -70,10 +70,12 @@ pub fn run(repository: &Repository, mode: Mode) -> Result<Pruned, RepositoryErro
     if mode == Mode::Run && storage.free_bytes().is_some_and(|free| free < RESERVE) {
         storage.reserve(0)?;
     }
+    // Before the mark: a backup whose lease has ended by now has committed by now, and the mark sees its snapshot.
+    let held = held_leases(repository, own)?;
     let marked = Marked::all(repository)?;
     let lists = read_lists(repository)?;
     let mut pruned = Pruned { live_bytes: marked.live_bytes(), ..Pruned::default() };
-    delete_ready(repository, &lists, &marked, own, mode, &mut pruned)?;
+    delete_ready(repository, &lists, &marked, &held, mode, &mut pruned)?;
 
     let listed: HashSet<PackId> = lists.iter().flat_map(|list| &list.packs).copied().collect();
     let mut dead: Vec<PackId> = marked.dead().filter(|pack| !listed.contains(pack)).collect();
@@ -110,12 +112,11 @@ fn delete_ready(
     repository: &Repository,
     lists: &[List],
     marked: &Marked,
-    own: &str,
+    held: &BTreeSet<String>,
     mode: Mode,
     pruned: &mut Pruned,
 ) -> Result<(), RepositoryError> {
     let storage = repository.storage();
-    let held = held_leases(repository, own)?;
     for list in lists {
         let (revived, dead): (Vec<PackId>, Vec<PackId>) = list.packs.iter().partition(|pack| marked.is_live(pack));
         pruned.revived_packs += revived.len();
@@ -123,11 +124,11 @@ fn delete_ready(
             // A prune was cut between the two files: begin the wait now.
             pruned.waiting_packs += dead.len();
             if mode == Mode::Run {
-                write_leases(repository, &list.name, own)?;
+                write_leases(repository, &list.name, repository.lease_name())?;
             }
             continue;
         };
-        if waits_for.intersection(&held).next().is_some() {
+        if waits_for.intersection(held).next().is_some() {
             pruned.waiting_packs += dead.len();
             continue;
         }

@@ -121,6 +121,22 @@ pub struct Repository {
     /// What opening the index found out of step.
     pub refresh: Refresh,
     lease: Option<Lease>,
+    temporary_index: Option<TemporaryFolder>,
+}
+
+/// The index of a medium that cannot be written: gone with the repository.
+struct TemporaryFolder(PathBuf);
+
+impl TemporaryFolder {
+    fn new(scratch: &Path) -> Self {
+        TemporaryFolder(scratch.join(format!("saveos-index-{}", crate::chunk::hex(&random_bytes::<8>()))))
+    }
+}
+
+impl Drop for TemporaryFolder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0); // best effort: it lies in a scratch folder
+    }
 }
 
 /// Snapshots that can be read, and what is wrong with the others.
@@ -141,6 +157,9 @@ impl Repository {
     pub fn open(path: &Path, secret: &Secret, options: &OpenOptions<'_>) -> Result<Repository, RepositoryError> {
         let storage = Local::open(path);
         let id = read_config(&storage, path)?;
+        if !is_read_only(path) {
+            storage.steps().restore_folders()?;
+        }
         let locks = path.join("locks");
         let lease = match lease::take(&locks, options.lease, options.boot) {
             // Nobody prunes a medium that cannot be written.
@@ -152,9 +171,15 @@ impl Repository {
             storage.clear_drafts()?;
         }
         let own_index = path.join("index");
-        let index_folder = if is_read_only(path) { options.scratch.join("index") } else { own_index };
         let locks = lease.is_some().then_some(locks);
-        Self::assemble(Arc::new(storage), Keys::derive(&root, id), &index_folder, locks, lease)
+        let keys = Keys::derive(&root, id);
+        if !is_read_only(path) {
+            return Self::assemble(Arc::new(storage), keys, &own_index, locks, lease);
+        }
+        let temporary = TemporaryFolder::new(options.scratch);
+        let mut repository = Self::assemble(Arc::new(storage), keys, &temporary.0, locks, lease)?;
+        repository.temporary_index = Some(temporary);
+        Ok(repository)
     }
 
     /// Puts a repository together from its parts; for storages that are no local folder.
@@ -169,7 +194,7 @@ impl Repository {
         let dead = dead_packs(&*storage, &keys)?;
         let (index, refresh) = Index::open(index_folder, &*storage, &keys)?;
         index.treat_as_absent(dead);
-        Ok(Repository { storage, keys, index, locks, refresh, lease })
+        Ok(Repository { storage, keys, index, locks, refresh, lease, temporary_index: None })
     }
 
     /// The objects.
@@ -197,14 +222,18 @@ impl Repository {
         self.lease.as_ref().map_or("", Lease::name)
     }
 
-    /// Reads a chunk, proven.
+    /// Reads a chunk, proven. Packs that a dead list names are read too: a backup that began before the list may have
+    /// referred to them, and prune takes them off it later.
     pub fn read_chunk(
         &self,
         chunk: &ChunkId,
         buffers: &mut ReadBuffers,
         plain: &mut Vec<u8>,
     ) -> Result<(), RepositoryError> {
-        let location = self.index.locate(&*self.storage, &self.keys, chunk)?;
+        let location = match self.index.locate(&*self.storage, &self.keys, chunk)? {
+            Some(location) => Some(location),
+            None => self.index.locate_in_dead(&*self.storage, &self.keys, chunk)?,
+        };
         let location = location.ok_or(RepositoryError::LostChunk(*chunk))?;
         let row = location.pack.row(location.position).ok_or(RepositoryError::LostChunk(*chunk))?;
         Ok(location.pack.read_chunk(&self.keys, &row, buffers, plain)?)

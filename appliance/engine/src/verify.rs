@@ -70,7 +70,9 @@ pub fn run(
             all.iter().collect()
         }
     };
-    for error in &repository.refresh.unreadable {
+    // After the snapshots: a backup beside us may have committed since the index was opened.
+    let refresh = repository.index().catch_up(repository.storage(), repository.keys())?;
+    for error in &refresh.unreadable {
         report.problems.push(problem(&format!("pack {}", error.pack.hex()), &error.fault));
     }
     let mut references =
@@ -88,7 +90,11 @@ pub fn run(
     }
     let packs: Vec<PackId> = match only {
         Some(_) => references.wanted.keys().copied().collect(),
-        None => repository.index().packs(),
+        // Packs that are listed as dead and that nothing needs may be deleted while we look.
+        None => {
+            let needed = |pack: &PackId| !repository.index().is_absent(pack) || references.wanted.contains_key(pack);
+            repository.index().packs().into_iter().filter(needed).collect()
+        }
     };
     report.packs = packs.len();
     let wanted = only.map(|_| &references.wanted);

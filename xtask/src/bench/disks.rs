@@ -263,7 +263,7 @@ impl Noise {
         let mut at = 0;
         while at < out.len() {
             let end = (at + 100 + self.next() as usize % 3000).min(out.len());
-            if self.next() % 2 == 0 {
+            if self.next().is_multiple_of(2) {
                 self.fill(&mut out[at..end]);
             } else {
                 self.text(&mut out[at..end]);

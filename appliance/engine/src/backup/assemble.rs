@@ -14,7 +14,7 @@ use crate::sort::{Sorted, Sorter};
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use std::collections::{BTreeMap, HashMap};
 
-/// Batches between reader and workers: two being worked on, two being read ahead. 8 MiB each.
+/// Batches between reader and workers: two being worked on, two being read ahead, of 8 MiB at most.
 const AHEAD: usize = 2;
 /// Notes of one kind in the summary.
 pub(super) const LISTED: usize = 1000;
@@ -84,7 +84,8 @@ fn work(
     recycle: &Sender<Vec<u8>>,
 ) -> Result<(), BackupError> {
     let mut worker = Worker::new(run, rewritten);
-    for batch in batches {
+    for mut batch in batches {
+        batch.fill(run)?;
         let entries = worker.store_batch(&batch)?;
         let unreadable = batch.items.iter().filter(|item| !item.readable);
         let damaged = unreadable.filter_map(|item| Some((item.piece.start(), item.piece.file?))).collect();

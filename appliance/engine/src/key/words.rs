@@ -33,6 +33,9 @@ mod tests {
         assert_eq!(words.split(' ').count(), 24);
         let written = format!("  {}\n", words.to_uppercase().replace(' ', "  "));
         assert_eq!(parse(&written).unwrap(), entropy);
+        let numbered: Vec<String> =
+            (1..).zip(words.split(' ')).map(|(number, word)| format!("{number:2} {word:<10}")).collect();
+        assert_eq!(parse(&numbered.join("\n")).unwrap(), entropy);
     }
 
     #[test]

@@ -66,6 +66,9 @@ pub enum PackFault {
         #[source]
         source: ChunkError,
     },
+    /// It can be read by one trailer, and the other is not what it should be.
+    #[error("one of its two trailers is damaged, or something lies behind them")]
+    Trailers,
     /// A MiB of the file differs from its digest.
     #[error("bytes {at}.. differ from their digest")]
     Digest {
@@ -215,7 +218,7 @@ fn read_trailer(file: &dyn ReadAt) -> Result<Trailer, PackFault> {
     Ok(Trailer::find(&tail, file.len())?)
 }
 
-/// Compares every MiB of a pack with its digest: a scrub that needs no key.
+/// Compares every MiB of a pack with its digest, and its trailers with each other: a scrub that needs no key.
 pub fn scrub(storage: &dyn Storage, id: PackId) -> Result<u64, PackError> {
     let wrap = |fault| PackError { pack: id, fault };
     let file = storage.open(Area::Packs, &id.hex()).map_err(|cause| wrap(cause.into()))?;
@@ -232,6 +235,11 @@ pub fn scrub(storage: &dyn Storage, id: PackId) -> Result<u64, PackError> {
         if blake3::hash(&buffer[..len]).as_bytes() != digest {
             return Err(wrap(PackFault::Digest { at }));
         }
+    }
+    let trailers = trailer.bytes().repeat(2);
+    if file.len() != covered + trailers.len() as u64 || read(&*file, covered, trailers.len()).map_err(wrap)? != trailers
+    {
+        return Err(wrap(PackFault::Trailers));
     }
     Ok(file.len())
 }

@@ -26,11 +26,15 @@ pub struct Marked {
 impl Marked {
     /// Marks from all snapshots and checkpoints.
     pub fn all(repository: &Repository) -> Result<Marked, RepositoryError> {
-        let mut marking = Marking { repository, marked: Marked::none(repository)?, buffers: ReadBuffers::default() };
+        let checkpoints = checkpoint::list(repository.storage(), repository.keys())?;
+        // After the checkpoints: a backup that commits now writes its snapshot before it removes its checkpoint.
         let (snapshots, damaged) = repository.snapshots()?;
         if let Some(error) = damaged.into_iter().next() {
             return Err(error.into());
         }
+        // After the snapshots: every pack they need is durable before them, maybe later than our index.
+        repository.index().catch_up(repository.storage(), repository.keys())?;
+        let mut marking = Marking { repository, marked: Marked::none(repository)?, buffers: ReadBuffers::default() };
         let mut plain = Vec::new();
         for (_, snapshot) in snapshots {
             for list in &snapshot.segment_lists {
@@ -44,7 +48,7 @@ impl Marked {
                 }
             }
         }
-        for (_, checkpoint) in checkpoint::list(repository.storage(), repository.keys())? {
+        for (_, checkpoint) in checkpoints {
             checkpoint
                 .packs
                 .iter()

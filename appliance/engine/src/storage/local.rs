@@ -26,17 +26,32 @@ impl Local {
     }
 }
 
+impl LocalSteps {
+    /// Makes folders that are missing: many tools that copy a repository leave empty ones out.
+    pub fn restore_folders(&self) -> Result<(), StorageError> {
+        let wrap = |source| StorageError::new("make the folders of", Area::Root, "", source);
+        folders_in(&self.root).map_err(wrap)
+    }
+}
+
+fn folders_in(root: &Path) -> io::Result<()> {
+    let names = ["keys", "packs", "snapshots", "checkpoints", "dead", "locks", "tmp"].map(str::to_owned);
+    let packs = (0..=255u8).map(|byte| format!("packs/{byte:02x}"));
+    for name in names.into_iter().chain(packs) {
+        match fs::create_dir(root.join(name)) {
+            Err(there) if there.kind() == io::ErrorKind::AlreadyExists => {}
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
 fn make_folders(root: &Path) -> io::Result<()> {
     fs::create_dir_all(root)?;
     if fs::read_dir(root)?.next().is_some() {
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, "the folder is not empty"));
     }
-    for folder in ["keys", "packs", "snapshots", "checkpoints", "dead", "locks", "tmp"] {
-        fs::create_dir(root.join(folder))?;
-    }
-    for byte in 0..=255u8 {
-        fs::create_dir(root.join("packs").join(format!("{byte:02x}")))?;
-    }
+    folders_in(root)?;
     File::open(root.join("packs"))?.sync_all()?;
     File::open(root)?.sync_all()?;
     match root.parent() {

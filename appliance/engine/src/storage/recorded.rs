@@ -40,11 +40,22 @@ pub enum Unsynced {
     NamesOnly,
     /// Bytes did, but only the first half of each unsynced append; names did.
     Torn,
+    /// Removals did, new names did not: folders are written back in any order.
+    NewNamesLost,
+    /// New names did, removals did not.
+    RemovalsLost,
 }
 
 impl Unsynced {
     /// Every way to lose power.
-    pub const ALL: [Unsynced; 4] = [Unsynced::Kept, Unsynced::Lost, Unsynced::NamesOnly, Unsynced::Torn];
+    pub const ALL: [Unsynced; 6] = [
+        Unsynced::Kept,
+        Unsynced::Lost,
+        Unsynced::NamesOnly,
+        Unsynced::Torn,
+        Unsynced::NewNamesLost,
+        Unsynced::RemovalsLost,
+    ];
 }
 
 /// Makes one kind of sync do nothing, to prove that a test would notice.
@@ -169,23 +180,32 @@ impl Cut {
         for step in log {
             self.apply(step);
         }
-        let (names, torn) = match self.unsynced {
-            Unsynced::Lost => (&self.durable_names, false),
-            Unsynced::Torn => (&self.live_names, true),
-            Unsynced::Kept | Unsynced::NamesOnly => (&self.live_names, false),
-        };
         let mut files = BTreeMap::new();
-        for (name, inode) in names {
-            let durable = self.durable_bytes.get(inode).cloned().unwrap_or_default();
-            let live = self.live_bytes.get(inode).cloned().unwrap_or_default();
+        for (name, inode) in self.surviving_names() {
+            let durable = self.durable_bytes.get(&inode).cloned().unwrap_or_default();
+            let live = self.live_bytes.get(&inode).cloned().unwrap_or_default();
             let bytes = match self.unsynced {
                 Unsynced::Kept => live,
-                _ if torn => live[..durable.len() + (live.len() - durable.len()) / 2].to_vec(),
+                Unsynced::Torn => live[..durable.len() + (live.len() - durable.len()) / 2].to_vec(),
                 _ => durable,
             };
-            files.insert(name.clone(), Arc::new(bytes));
+            files.insert(name, Arc::new(bytes));
         }
         files
+    }
+
+    fn surviving_names(&self) -> BTreeMap<String, u64> {
+        let (durable, live) = (&self.durable_names, &self.live_names);
+        match self.unsynced {
+            Unsynced::Kept | Unsynced::NamesOnly | Unsynced::Torn => live.clone(),
+            Unsynced::Lost => durable.clone(),
+            Unsynced::NewNamesLost => durable
+                .iter()
+                .filter(|(name, _)| live.contains_key(*name))
+                .map(|(name, at)| (name.clone(), *at))
+                .collect(),
+            Unsynced::RemovalsLost => durable.iter().chain(live).map(|(name, at)| (name.clone(), *at)).collect(),
+        }
     }
 
     fn apply(&mut self, step: &Step) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use saveos_engine::fs::{Extent, FsError, exfat};
 
 use super::handmade::{CLUSTERS, SECTOR, Stream, Tiny};
-use super::support::{damage, find, read_node, use_tree};
+use super::support::{Failing, damage, find, read_node, use_tree};
 use super::told::Told;
 
 fn told(tiny: &Tiny) -> Told {
@@ -83,6 +83,23 @@ fn what_a_short_bitmap_does_not_tell_is_read() {
     tiny.0[at] = 3;
     let rest = tiny.extent(2 + 24, u64::from(CLUSTERS - 24) * SECTOR as u64);
     assert!(told(&tiny).in_use().iter().any(|extent| extent.start <= rest.start && extent.end() >= rest.end()));
+}
+
+#[test]
+fn unreadable_parts_are_doubts_and_count_as_in_use() {
+    let tiny = Tiny::sane();
+    let clean = told(&tiny);
+    for (cluster, files) in [(2, 3), (3, 3), (11, 2)] {
+        let told = super::survey(&Failing(tiny.0.clone(), vec![tiny.extent(cluster, 1)]));
+        assert!(!told.doubts.is_empty());
+        assert_eq!(told.files.len(), files, "cluster {cluster}");
+        let all = Extent::new(0, tiny.0.len() as u64);
+        let expected = if cluster == 2 { vec![all] } else { clean.in_use() };
+        assert_eq!(told.in_use(), expected, "cluster {cluster}");
+    }
+    // Without its root or its table the volume is not worth believing, or only files in one piece are known.
+    assert!(exfat::survey(&Failing(tiny.0.clone(), vec![tiny.extent(4, 1)]), &mut Told::default()).is_err());
+    let _ = exfat::survey(&Failing(tiny.0.clone(), vec![Extent::new(24 * 512, 1)]), &mut Told::default());
 }
 
 #[test]

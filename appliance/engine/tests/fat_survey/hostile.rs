@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use saveos_engine::fs::{Extent, fat};
 
-use super::support::{damage, use_tree};
+use super::support::{Failing, damage, use_tree};
 use super::survey;
 use super::told::Told;
 
@@ -29,7 +29,7 @@ impl Tiny {
 
     fn link(&mut self, cluster: u16, next: u16) {
         let at = SECTOR + usize::from(cluster) * 3 / 2;
-        let (keep, value) = if cluster % 2 == 0 { (0xF000, next) } else { (0x000F, next << 4) };
+        let (keep, value) = if cluster.is_multiple_of(2) { (0xF000, next) } else { (0x000F, next << 4) };
         let pair = u16::from_le_bytes([self.0[at], self.0[at + 1]]) & keep | value;
         self.0[at..at + 2].copy_from_slice(&pair.to_le_bytes());
     }
@@ -123,6 +123,48 @@ fn marks_of_an_unfinished_mount_are_notes() {
     let told = tiny.survey();
     assert_eq!(told.doubts, Vec::<String>::new());
     assert_eq!(told.notes, ["the volume was not unmounted cleanly"]);
+}
+
+/// The tiny volume with a second FAT behind the first.
+fn with_two_fats() -> Vec<u8> {
+    let Tiny(one) = Tiny::sane();
+    let mut two = [&one[..2 * SECTOR], &one[SECTOR..]].concat();
+    two[16] = 2;
+    two[19] += 1;
+    two
+}
+
+#[test]
+fn fats_that_differ_are_a_doubt() {
+    let mut two = with_two_fats();
+    assert_eq!(survey(&two).doubts, Vec::<String>::new());
+    two[2 * SECTOR + 1] ^= 1;
+    assert_eq!(survey(&two).doubts, Vec::<String>::new(), "the first two entries are marks");
+    two[2 * SECTOR + 20] ^= 1;
+    assert_eq!(survey(&two).doubts, ["FAT 2 is not a copy of the first"]);
+}
+
+#[test]
+fn an_unreadable_fat_is_replaced_by_its_copy() {
+    let two = with_two_fats();
+    let clean = survey(&two);
+    for sector in [1, 2] {
+        let told = survey(&Failing(two.clone(), vec![Extent::new(sector * 512 + 4, 1)]));
+        assert_eq!(told.doubts.len(), 1, "{:?}", told.doubts);
+        assert_eq!(told.claims(), clean.claims());
+        assert_eq!(told.in_use(), clean.in_use());
+    }
+}
+
+#[test]
+fn what_an_unreadable_directory_names_stays_without_an_owner() {
+    let Tiny(bytes) = Tiny::sane();
+    let clean = survey(&bytes);
+    let sub = Extent::new(4 * 512, 512);
+    let told = survey(&Failing(bytes, vec![sub]));
+    assert!(told.doubts[0].contains("could not read"), "{:?}", told.doubts);
+    assert_eq!(told.in_use(), clean.in_use());
+    assert_eq!((told.files.len(), clean.files.len()), (1, 2));
 }
 
 #[test]

@@ -32,6 +32,22 @@ impl ReadAt for Disk {
     }
 }
 
+/// A disk that cannot read some of its bytes.
+pub(crate) struct Failing(pub(crate) Vec<u8>, pub(crate) Vec<Extent>);
+
+impl ReadAt for Failing {
+    fn len(&self) -> u64 {
+        self.0.as_slice().len() as u64
+    }
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> std::io::Result<()> {
+        let end = offset + buf.len() as u64;
+        if self.1.iter().any(|bad| bad.start < end && offset < bad.end()) {
+            return Err(std::io::Error::other("bad sector"));
+        }
+        self.0.read_at(offset, buf)
+    }
+}
+
 /// Path below the root to content.
 pub(crate) type Files = BTreeMap<String, Vec<u8>>;
 

@@ -99,7 +99,7 @@ impl Geometry {
         let fat = Extent::new(narrow(80)?, narrow(84)?);
         let clusters = u32_at(boot, 92).ok_or_else(short)?;
         let heap = Heap { start: narrow(88)?, cluster: 1 << (shift + cluster_shift), clusters };
-        let regions = Extent::new(0, 2 * REGION_SECTORS << shift);
+        let regions = Extent::new(0, (2 * REGION_SECTORS) << shift);
         let root = u32_at(boot, 96).ok_or_else(short)?;
         let entries = (u64::from(clusters) + u64::from(FIRST_CLUSTER)) * 4;
         let checks = [

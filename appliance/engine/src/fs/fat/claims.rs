@@ -28,6 +28,9 @@ pub(in crate::fs) struct Claims<'o> {
     doubts: u64,
 }
 
+/// Takes one run: where it lies in the file, and on the disk.
+type Run<'r> = dyn FnMut(&mut dyn Survey, u64, Extent) -> Result<(), FsError> + 'r;
+
 /// How far a file reaches into its clusters.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::fs) struct Length {
@@ -99,12 +102,7 @@ impl<'o> Claims<'o> {
     }
 
     /// Joins clusters that follow each other; stops with a doubt where something does not fit.
-    fn runs(
-        &mut self,
-        what: Arguments<'_>,
-        mut walk: Walk<'_>,
-        each: &mut dyn FnMut(&mut dyn Survey, u64, Extent) -> Result<(), FsError>,
-    ) -> Result<u64, FsError> {
+    fn runs(&mut self, what: Arguments<'_>, mut walk: Walk<'_>, each: &mut Run<'_>) -> Result<u64, FsError> {
         let (mut first, mut count, mut before) = (0u32, 0u64, 0u64);
         while let Some(cluster) = self.take(what, &mut walk) {
             if count > 0 && u64::from(first) + count != u64::from(cluster) {

@@ -71,7 +71,7 @@ impl Width {
         match self {
             Width::Twelve => {
                 let pair = u16_at(bytes, index.checked_add(index / 2)?)?;
-                Some(u32::from(if index % 2 == 0 { pair & 0xFFF } else { pair >> 4 }))
+                Some(u32::from(if index.is_multiple_of(2) { pair & 0xFFF } else { pair >> 4 }))
             }
             Width::Sixteen => u16_at(bytes, index.checked_mul(2)?).map(u32::from),
             Width::TwentyEight => Some(u32_at(bytes, index.checked_mul(4)?)? & 0x0FFF_FFFF),

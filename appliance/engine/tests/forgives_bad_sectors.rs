@@ -1,0 +1,343 @@
+//! Promise: a sick disk is backed up as far as it can be read, and the snapshot says to the sector what is missing and which
+//! files it hurts. A disk that goes away, changes or shrinks meanwhile never passes for whole.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
+mod support;
+
+use proptest::prelude::*;
+use saveos_engine::backup::{BackupError, Flow};
+use saveos_engine::repository::Repository;
+use saveos_engine::rescue_map;
+use saveos_engine::snapshot::{Snapshot, State};
+use saveos_engine::source::{DiskSource, Source};
+use saveos_engine::storage::recorded::{RecordedStorage, Sabotage};
+use saveos_engine::storage::{Area, Storage};
+use std::ops::Range;
+use std::sync::Arc;
+use support::disk::{Disk, SECTOR, changed, image, noise};
+use support::ext;
+use tempfile::TempDir;
+
+/// A repository of its own.
+struct Place {
+    storage: Arc<RecordedStorage>,
+    index: TempDir,
+}
+
+impl Place {
+    fn new() -> Place {
+        Place { storage: support::fresh_medium(Sabotage::None), index: TempDir::new().unwrap() }
+    }
+
+    fn open(&self) -> Repository {
+        support::open(&self.storage, self.index.path()).unwrap()
+    }
+
+    fn back_up(&self, disk: &Arc<Disk>) -> Result<Snapshot, BackupError> {
+        support::back_up(&self.open(), disk, "nas").map(|(_, snapshot)| snapshot)
+    }
+
+    fn restored(&self, snapshot: &Snapshot) -> Vec<u8> {
+        support::restored(&self.open(), snapshot).unwrap()
+    }
+
+    fn stored(&self) -> u64 {
+        self.storage.list(Area::Packs).unwrap().iter().map(|pack| pack.size).sum()
+    }
+}
+
+fn sectors(numbers: &[u64]) -> Vec<Range<u64>> {
+    numbers.iter().map(|number| number * SECTOR..(number + 1) * SECTOR).collect()
+}
+
+/// The image with zeros where it could not be read.
+fn without(image: &[u8], bad: &[Range<u64>]) -> Vec<u8> {
+    let mut left = image.to_vec();
+    bad.iter().for_each(|bad| left[bad.start as usize..bad.end as usize].fill(0));
+    left
+}
+
+/// Sorted and joined.
+fn joined(ranges: impl IntoIterator<Item = Range<u64>>) -> Vec<Range<u64>> {
+    let mut sorted: Vec<Range<u64>> = ranges.into_iter().collect();
+    sorted.sort_by_key(|range| range.start);
+    let mut joined: Vec<Range<u64>> = Vec::new();
+    for range in sorted {
+        match joined.last_mut() {
+            Some(last) if last.end >= range.start => last.end = last.end.max(range.end),
+            _ => joined.push(range),
+        }
+    }
+    joined
+}
+
+fn noted(snapshot: &Snapshot) -> Vec<Range<u64>> {
+    joined(snapshot.summary.holes.iter().map(|hole| hole.start..hole.start + hole.len))
+}
+
+/// The lines of a ddrescue map: position, size, status. They must cover the disk without gap or overlap.
+fn map_of(place: &Place, snapshot: &Snapshot) -> Vec<(Range<u64>, char)> {
+    let text = rescue_map::of(&place.open(), snapshot).unwrap();
+    let number = |word: &str| u64::from_str_radix(word.trim_start_matches("0x"), 16).unwrap();
+    let lines: Vec<(Range<u64>, char)> = text
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .skip(1) // where ddrescue would go on
+        .map(|line| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let start = number(words[0]);
+            (start..start + number(words[1]), words[2].parse().unwrap())
+        })
+        .collect();
+    assert!(lines.windows(2).all(|pair| pair[0].0.end == pair[1].0.start), "{text}");
+    let whole = lines.first().map(|line| line.0.start).zip(lines.last().map(|line| line.0.end));
+    assert_eq!(whole, Some((0, snapshot.source.size)));
+    lines
+}
+
+fn assert_holes_are(place: &Place, snapshot: &Snapshot, image: &[u8], bad: &[Range<u64>]) {
+    let bad = joined(bad.iter().cloned());
+    assert_eq!(snapshot.state, State::Partial);
+    assert_eq!(noted(snapshot), bad);
+    assert_eq!(snapshot.summary.hole_bytes, bad.iter().map(|range| range.end - range.start).sum::<u64>());
+    assert!(place.restored(snapshot) == without(image, &bad), "a readable byte is missing, or a bad one made up");
+    let map = map_of(place, snapshot).into_iter().filter(|(_, status)| *status == '-').map(|(range, _)| range);
+    assert_eq!(joined(map), bad);
+}
+
+#[test]
+fn holes_are_exactly_the_bad_sectors() {
+    let image = image(1, 2);
+    let last = image.len() as u64 / SECTOR - 1;
+    // The first and the last sector, neighbours, both sides of a chunk's end, a whole chunk, one in zeros.
+    let mut bad = sectors(&[0, 9, 10, 511, 512, 3500, last]);
+    bad.push(1024 * SECTOR..1536 * SECTOR);
+    let place = Place::new();
+    let snapshot = place.back_up(&Disk::with_bad_sectors(&image, &bad)).unwrap();
+    assert_holes_are(&place, &snapshot, &image, &bad);
+
+    // The sectors come back: the next run is whole, and stores little more than what was missing.
+    let healed = place.back_up(&Disk::healthy(&image)).unwrap();
+    assert_eq!((healed.state, healed.summary.hole_bytes), (State::Complete, 0));
+    assert!(place.restored(&healed) == *image);
+    assert!(place.restored(&snapshot) == without(&image, &bad), "the older snapshot is what it was");
+}
+
+#[test]
+fn a_disk_without_a_readable_sector_is_all_hole() {
+    let image = image(1, 1);
+    let all = sectors(&(0..image.len() as u64 / SECTOR).collect::<Vec<_>>());
+    let place = Place::new();
+    let snapshot = place.back_up(&Disk::with_bad_sectors(&image, &all)).unwrap();
+    assert_holes_are(&place, &snapshot, &image, &all);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_bad_sectors_are_holes_and_nothing_else_is(
+        bad in prop::collection::vec((0..2048u64, 1..40u64), 1..12),
+        seed in 0..4u64,
+    ) {
+        let image = image(seed, 1);
+        let end = image.len() as u64;
+        let bad: Vec<Range<u64>> =
+            bad.iter().map(|(at, count)| at * SECTOR..((at + count) * SECTOR).min(end)).collect();
+        let place = Place::new();
+        let snapshot = place.back_up(&Disk::with_bad_sectors(&image, &bad)).unwrap();
+        assert_holes_are(&place, &snapshot, &image, &bad);
+    }
+}
+
+#[test]
+fn the_files_that_bad_sectors_hurt_are_named() {
+    let precious = noise(3, 700_000);
+    let image = ext::image(
+        8,
+        &[("a/healthy", &noise(4, 300_000)), ("a/deep/precious", &precious), ("also hurt", &noise(5, 90_000))],
+    );
+    let at = |path: &str, block| ext::place_of(&image, path, block);
+    // Blocks 3 and 160 of one file, block 0 of the other: one sector of each.
+    let hurt = [
+        (at("/a/deep/precious", 3) + SECTOR, "/a/deep/precious"),
+        (at("/a/deep/precious", 160), "/a/deep/precious"),
+        (at("\"/also hurt\"", 0) + 7 * SECTOR, "/also hurt"),
+    ];
+    let bad: Vec<Range<u64>> = hurt.iter().map(|(start, _)| *start..*start + SECTOR).collect();
+    let place = Place::new();
+    let snapshot = place.back_up(&Disk::with_bad_sectors(&image, &bad)).unwrap();
+    assert_eq!(snapshot.state, State::Partial);
+    for (start, path) in hurt {
+        let hole = snapshot.summary.holes.iter().find(|hole| hole.start == start).unwrap();
+        assert_eq!((hole.len, hole.file.as_deref()), (SECTOR, Some(path)));
+    }
+    assert_eq!(noted(&snapshot), joined(bad.iter().cloned()));
+    assert!(place.restored(&snapshot) == without(&image, &bad));
+    let map = map_of(&place, &snapshot);
+    assert!(map.iter().any(|(_, status)| *status == '?'), "free space was never tried");
+
+    let healed = place.back_up(&Disk::healthy(&image)).unwrap();
+    assert_eq!(healed.state, State::Complete);
+    assert!(place.restored(&healed) == *image);
+}
+
+#[test]
+fn bad_sectors_in_the_structure_of_a_filesystem_lose_no_file_data() {
+    let image = ext::image(8, &[("one", &noise(3, 400_000)), ("two", &noise(4, 200_000))]);
+    // Superblock, group descriptors, bitmaps, inode table, root folder: each in turn.
+    for block in (0..80).step_by(3) {
+        let bad = sectors(&[block * 8 + 2]);
+        let place = Place::new();
+        let snapshot = place.back_up(&Disk::with_bad_sectors(&image, &bad)).unwrap();
+        assert!(place.restored(&snapshot) == without(&image, &bad), "bad sector in block {block}");
+        let missing = noted(&snapshot);
+        assert!(missing.is_empty() || missing == bad, "bad sector in block {block}: {missing:?}");
+        assert_eq!(snapshot.state, if missing.is_empty() { State::Complete } else { State::Partial });
+    }
+}
+
+/// Unplugs the disk after every number of reads, plugs `later` in, and backs that up.
+fn unplugged_anywhere(disk: &Arc<Vec<u8>>, later: &Arc<Vec<u8>>, step: usize) {
+    let undisturbed = Place::new();
+    let healthy = Disk::healthy(disk);
+    undisturbed.back_up(&healthy).unwrap();
+    let new_in_later = if disk == later { 0 } else { 2 << 20 };
+    let mut kept_something = 0;
+    for reads in (0..healthy.reads()).step_by(step) {
+        let place = Place::new();
+        match place.back_up(&Disk::unplugged_after(disk, reads)) {
+            Err(BackupError::Gone { .. }) => {}
+            other => panic!("gone after {reads} of {} reads: {other:?}", healthy.reads()),
+        }
+        assert_eq!(place.storage.list(Area::Snapshots).unwrap(), [], "a snapshot of a disk that is gone");
+        let kept = place.stored();
+        let checkpoints = place.storage.list(Area::Checkpoints).unwrap().len();
+        assert_eq!(checkpoints, usize::from(kept > 0), "what is stored needs a checkpoint");
+        kept_something += checkpoints;
+        // A prune between the two keeps what the checkpoint names.
+        let pruned = saveos_engine::prune::run(&place.open(), saveos_engine::prune::Mode::Run).unwrap();
+        assert_eq!(pruned.listed_packs, 0, "{pruned:?}");
+
+        let snapshot = place.back_up(&Disk::healthy(later)).unwrap();
+        assert_eq!(snapshot.state, State::Complete);
+        assert!(place.restored(&snapshot) == **later, "gone after {reads} reads");
+        assert_eq!(place.storage.list(Area::Checkpoints).unwrap(), []);
+        // Stored once: only the ends of two more packs come on top.
+        let (both, once) = (place.stored(), undisturbed.stored());
+        assert!(both <= once + new_in_later + 16 * 1024, "{both} bytes for a disk of {once}, gone after {reads} reads");
+        assert!(snapshot.summary.bytes_stored + kept <= both + 16 * 1024);
+    }
+    assert!(kept_something > 0, "no cut left anything behind");
+}
+
+#[test]
+fn a_disk_that_goes_away_is_resumed_without_storing_twice() {
+    let disk = Arc::new(noise(1, 18 << 20));
+    unplugged_anywhere(&disk, &disk, 2);
+}
+
+#[test]
+fn a_disk_that_went_away_and_came_back_changed_is_taken_as_it_is_now() {
+    let disk = Arc::new(noise(1, 18 << 20));
+    unplugged_anywhere(&disk, &changed(&disk, 3, 5), 5);
+}
+
+#[test]
+fn a_filesystem_that_goes_away_is_resumed_without_storing_twice() {
+    let disk = ext::image(16, &[("one", &noise(3, 4_000_000)), ("two", &noise(4, 5_000_000))]);
+    unplugged_anywhere(&disk, &disk, 3);
+}
+
+#[test]
+fn a_filesystem_written_to_meanwhile_is_torn_or_one_moment() {
+    let before = ext::image(8, &[("one", &noise(3, 400_000)), ("two", &noise(4, 200_000))]);
+    // Somebody mounts it and unmounts it again.
+    let after = ext::edited(&before, "set_super_value mnt_count 7");
+    assert!(before != after);
+    let healthy = Disk::healthy(&before);
+    Place::new().back_up(&healthy).unwrap();
+    let outcomes: Vec<&str> = (1..healthy.reads())
+        .map(|reads| {
+            let place = Place::new();
+            let snapshot = place.back_up(&Disk::changing_after(&before, reads, &after)).unwrap();
+            let found = place.restored(&snapshot);
+            match snapshot.state {
+                State::Torn => {
+                    assert!(!snapshot.state.is_recovery_point() && snapshot.summary.torn_pieces == 1);
+                    assert!(found == *before, "the first reading is what is kept");
+                    "torn"
+                }
+                State::Complete if found == *after => "written before it was read",
+                State::Complete if found == *before => "written after it was read again",
+                other => panic!("{other}, and no moment of the disk, when written to after {reads} reads"),
+            }
+        })
+        .collect();
+    let mut phases = outcomes;
+    phases.dedup();
+    assert_eq!(phases, ["written before it was read", "torn", "written after it was read again"]);
+    let last = Place::new().back_up(&Disk::changing_after(&before, healthy.reads(), &after)).unwrap();
+    assert_eq!(last.state, State::Complete);
+}
+
+#[test]
+fn a_file_written_meanwhile_makes_the_snapshot_torn_or_is_whole_in_it() {
+    let before = ext::image(8, &[("one", &noise(3, 400_000)), ("two", &noise(4, 200_000))]);
+    let after = ext::with_another_file(&before, "three", &noise(5, 300_000));
+    assert!(before != after);
+    let healthy = Disk::healthy(&before);
+    Place::new().back_up(&healthy).unwrap();
+    let mut torn = 0;
+    for reads in 1..healthy.reads() {
+        let place = Place::new();
+        let snapshot = place.back_up(&Disk::changing_after(&before, reads, &after)).unwrap();
+        let found = place.restored(&snapshot);
+        torn += usize::from(snapshot.state == State::Torn);
+        assert!(
+            snapshot.state == State::Torn || found == *before || found == *after,
+            "{} and no moment of the disk, when written to after {reads} of {} reads",
+            snapshot.state,
+            healthy.reads()
+        );
+    }
+    assert!(torn > 0);
+}
+
+#[test]
+fn an_image_that_shrinks_is_gone_and_not_whole() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("disk.img");
+    let bytes = noise(1, 3 << 20);
+    let mut file = std::fs::File::create(&path).unwrap();
+    std::io::Write::write_all(&mut file, &bytes).unwrap();
+    let source: Arc<dyn Source> = Arc::new(DiskSource::open(&path).unwrap());
+    file.set_len(2 << 20).unwrap();
+    let place = Place::new();
+    let outcome = support::back_up_source(&place.open(), &source, "image", 1);
+    assert!(matches!(outcome, Err(BackupError::Gone { .. })), "{outcome:?}");
+    assert_eq!(place.storage.list(Area::Snapshots).unwrap(), []);
+    // As long as it is now, it is a disk like any other.
+    let source: Arc<dyn Source> = Arc::new(DiskSource::open(&path).unwrap());
+    let (_, snapshot) = support::back_up_source(&place.open(), &source, "image", 1).unwrap();
+    assert_eq!(snapshot.state, State::Complete);
+    assert!(place.restored(&snapshot) == bytes[..2 << 20]);
+}
+
+#[test]
+fn stopping_on_request_keeps_what_is_stored() {
+    let disk = Arc::new(noise(1, 18 << 20));
+    let place = Place::new();
+    let source: Arc<dyn Source> = Disk::healthy(&disk);
+    let outcome = support::back_up_observed(&place.open(), &source, "nas", 1, &|progress| {
+        if progress.done > 8 << 20 { Flow::Stop } else { Flow::Continue }
+    });
+    assert!(matches!(outcome, Err(BackupError::Stopped)), "{outcome:?}");
+    assert_eq!(place.storage.list(Area::Checkpoints).unwrap().len(), 1);
+    let kept = place.stored();
+    assert!(kept > 8 << 20);
+    let snapshot = place.back_up(&Disk::healthy(&disk)).unwrap();
+    assert!(snapshot.summary.bytes_stored + kept < (18 << 20) + 64 * 1024);
+    assert!(place.restored(&snapshot) == *disk);
+}

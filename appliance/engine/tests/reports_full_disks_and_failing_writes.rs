@@ -1,0 +1,206 @@
+//! Promise: a medium that fails at any step, or is full at any byte, gives an error that says so, takes nothing that was
+//! committed, and once it is well again the next run completes.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
+mod support;
+
+use saveos_engine::backup::BackupError;
+use saveos_engine::key::{self, KeyError, SlotKind};
+use saveos_engine::prune::{self, Mode};
+use saveos_engine::repository::store::StoreError;
+use saveos_engine::repository::{RESERVE, RepositoryError};
+use saveos_engine::snapshot::SnapshotId;
+use saveos_engine::storage::recorded::{RecordedStorage, Sabotage};
+use saveos_engine::storage::{Area, Storage, StorageError};
+use std::path::Path;
+use std::sync::Arc;
+use support::disk::{Disk, changed, image, noise};
+use support::{Files, Images};
+use tempfile::TempDir;
+
+/// A repository with two snapshots, each with something of its own.
+struct Given {
+    files: Files,
+    images: Images,
+    ids: Vec<SnapshotId>,
+    next: Arc<Vec<u8>>,
+}
+
+fn given() -> Given {
+    let storage = support::fresh_medium(Sabotage::None);
+    let index = TempDir::new().unwrap();
+    let old = image(1, 2);
+    let mut new = old.to_vec();
+    let half = new.len() / 4;
+    new[..half].copy_from_slice(&noise(77, half));
+    let new = Arc::new(new);
+    let mut ids = Vec::new();
+    for disk in [&old, &new] {
+        ids.push(support::snapshot_of(&support::open(&storage, index.path()).unwrap(), disk, "nas"));
+    }
+    let images = ids.iter().copied().zip([old, Arc::clone(&new)]).collect();
+    let mut next = changed(&new, 5, 4).to_vec();
+    next.extend(noise(78, 3 << 20));
+    Given { files: storage.steps().files(), images, ids, next: Arc::new(next) }
+}
+
+/// The fault of the medium that an error tells of.
+fn storage_fault(error: &RepositoryError) -> Option<&StorageError> {
+    match error {
+        RepositoryError::Storage(fault) | RepositoryError::Store(StoreError::Storage(fault)) => Some(fault),
+        _ => None,
+    }
+}
+
+fn fault_of_backup(error: &BackupError) -> Option<&StorageError> {
+    match error {
+        BackupError::Repository(cause) => storage_fault(cause),
+        _ => None,
+    }
+}
+
+fn check(storage: &Arc<RecordedStorage>, index: &Path, must: &Images, new: &Arc<Vec<u8>>, when: &str) {
+    let repository = support::open(storage, index).unwrap();
+    assert_eq!(support::complaint_with_new(&repository, must, new), None, "{when}");
+}
+
+/// Backs up after the medium is well again.
+fn next_backup_completes(storage: &Arc<RecordedStorage>, index: &Path, given: &Given, must: &Images) {
+    storage.clear_drafts().unwrap();
+    let id = support::snapshot_of(&support::open(storage, index).unwrap(), &given.next, "nas");
+    let mut must = must.clone();
+    must.insert(id, Arc::clone(&given.next));
+    check(storage, index, &must, &given.next, "after the next backup");
+    assert_eq!(storage.list(Area::Checkpoints).unwrap(), []);
+}
+
+#[test]
+fn a_backup_fails_at_every_step_and_loses_nothing() {
+    let given = given();
+    for n in 0.. {
+        let (storage, index) = (support::medium_with(&given.files), TempDir::new().unwrap());
+        let repository = support::open(&storage, index.path()).unwrap();
+        storage.steps().fail_after(Some(n));
+        let outcome = support::back_up(&repository, &Disk::healthy(&given.next), "nas");
+        storage.steps().fail_after(None);
+        drop(repository);
+        match outcome {
+            Ok(_) => {
+                assert!(n > 15, "a backup of {n} steps");
+                break;
+            }
+            Err(error) => {
+                let fault = fault_of_backup(&error).unwrap_or_else(|| panic!("step {n}: {error}"));
+                assert!(matches!(fault, StorageError::Io { .. }), "step {n}: {fault}");
+            }
+        }
+        check(&storage, index.path(), &given.images, &given.next, &format!("after step {n} failed"));
+        next_backup_completes(&storage, index.path(), &given, &given.images);
+    }
+}
+
+#[test]
+fn forget_and_prune_fail_at_every_step_and_lose_nothing() {
+    let given = given();
+    let mut kept = given.images.clone();
+    kept.remove(&given.ids[0]);
+    for n in 0.. {
+        let (storage, index) = (support::medium_with(&given.files), TempDir::new().unwrap());
+        let repository = support::open(&storage, index.path()).unwrap();
+        storage.steps().fail_after(Some(n));
+        let outcome = prune::forget(&repository, &given.ids[..1]).and_then(|()| {
+            prune::run(&repository, Mode::Run)?;
+            drop(repository);
+            prune::run(&support::open(&storage, index.path())?, Mode::Run)
+        });
+        storage.steps().fail_after(None);
+        match outcome {
+            Ok(pruned) => {
+                assert!(n > 15 && pruned.deleted_packs > 0, "{n} steps, {pruned:?}");
+                break;
+            }
+            Err(error) => {
+                let fault = storage_fault(&error).unwrap_or_else(|| panic!("step {n}: {error}"));
+                assert!(matches!(fault, StorageError::Io { .. }), "step {n}: {fault}");
+            }
+        }
+        check(&storage, index.path(), &kept, &given.images[&given.ids[0]], &format!("after step {n} failed"));
+        // Twice more, and everything is as if nothing had failed.
+        let forgotten = storage.list(Area::Snapshots).unwrap().len() == 1;
+        if forgotten {
+            for _ in 0..3 {
+                prune::run(&support::open(&storage, index.path()).unwrap(), Mode::Run).unwrap();
+            }
+            let idle = prune::run(&support::open(&storage, index.path()).unwrap(), Mode::Run).unwrap();
+            assert_eq!((idle.listed_packs, idle.deleted_packs, idle.waiting_packs), (0, 0, 0), "step {n}");
+        }
+        next_backup_completes(&storage, index.path(), &given, &kept_of(&storage, &given));
+    }
+}
+
+/// Of the given snapshots those whose records are still there.
+fn kept_of(storage: &Arc<RecordedStorage>, given: &Given) -> Images {
+    let there: Vec<String> = storage.list(Area::Snapshots).unwrap().into_iter().map(|object| object.name).collect();
+    given.images.clone().into_iter().filter(|(id, _)| there.contains(&id.to_string())).collect()
+}
+
+#[test]
+fn a_key_is_added_whole_or_not_at_all() {
+    let given = given();
+    for n in 0.. {
+        let storage = support::medium_with(&given.files);
+        storage.steps().fail_after(Some(n));
+        let (root, id) = (support::root_key(), support::REPOSITORY);
+        let outcome = key::add_secret(&*storage, id, &root, "new", SlotKind::Device, &[9; 32]);
+        storage.steps().fail_after(None);
+        let (_, damaged) = key::list(&*storage).unwrap();
+        assert!(damaged.is_empty());
+        key::unlock(&*storage, id, &support::device(support::DEVICE)).unwrap();
+        match outcome {
+            Ok(_) => {
+                key::unlock(&*storage, id, &support::device([9; 32])).unwrap();
+                assert!(n > 3);
+                break;
+            }
+            Err(error) => assert!(matches!(error, KeyError::Storage(StorageError::Io { .. }))),
+        }
+    }
+}
+
+#[test]
+fn a_disk_full_at_any_byte_is_reported_and_prune_still_runs_on_it() {
+    let given = given();
+    let used: u64 = given.files.values().map(|bytes| bytes.len() as u64).sum::<u64>() + RESERVE;
+    let mut kept = given.images.clone();
+    kept.remove(&given.ids[0]);
+    for (refused, room) in (0..).step_by(150_000).enumerate() {
+        let (storage, index) = (support::medium_with(&given.files), TempDir::new().unwrap());
+        storage.reserve(RESERVE).unwrap();
+        let repository = support::open(&storage, index.path()).unwrap();
+        storage.steps().limit_capacity(Some(used + room));
+        let outcome = support::back_up(&repository, &Disk::healthy(&given.next), "nas");
+        drop(repository);
+        let Err(error) = outcome else {
+            assert!(refused > 15, "full {refused} times");
+            break;
+        };
+        let fault = fault_of_backup(&error).unwrap_or_else(|| panic!("room for {room} bytes: {error}"));
+        assert!(matches!(fault, StorageError::Full { .. }), "room for {room} bytes: {fault}");
+        check(&storage, index.path(), &given.images, &given.next, "on the full disk");
+
+        // Not one byte is left besides the reserve, and prune gives space back.
+        let now: u64 = storage.steps().files().values().map(|bytes| bytes.len() as u64).sum();
+        storage.steps().limit_capacity(Some(now + RESERVE));
+        let sweeper = support::open(&storage, index.path()).unwrap();
+        prune::forget(&sweeper, &given.ids[..1]).unwrap();
+        prune::run(&sweeper, Mode::Run).unwrap();
+        drop(sweeper);
+        let second = prune::run(&support::open(&storage, index.path()).unwrap(), Mode::Run).unwrap();
+        assert!(second.deleted_packs > 0 && second.deleted_bytes > 0, "{second:?}");
+        check(&storage, index.path(), &kept, &given.next, "after pruning the full disk");
+
+        storage.steps().limit_capacity(None);
+        next_backup_completes(&storage, index.path(), &given, &kept);
+    }
+}
