@@ -1,6 +1,6 @@
 //! The command line, as scripts rely on it: names here are a contract.
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::path::PathBuf;
 
 /// Backs up whole disks into a deduplicated, compressed, encrypted repository, and gets them back bit for bit.
@@ -70,7 +70,7 @@ pub(crate) enum Command {
         #[arg(long)]
         live: bool,
         /// Read at most so many MiB a second
-        #[arg(long, value_name = "MIB/S")]
+        #[arg(long, value_name = "MIB/S", value_parser = rate)]
         limit_read: Option<f64>,
     },
     /// List snapshots
@@ -294,6 +294,17 @@ pub(crate) enum Repair {
     },
 }
 
+/// Ends the program as a wrong argument does: what the definition cannot say.
+pub(crate) fn refuse(why: &str) -> ! {
+    Arguments::command().error(clap::error::ErrorKind::MissingRequiredArgument, why).exit()
+}
+
+/// MiB a second: more than nothing.
+fn rate(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| format!("{text} is no number"))?;
+    if number.is_finite() && number > 0.0 { Ok(number) } else { Err("give a number above 0".to_owned()) }
+}
+
 /// `5%` or `5` as a part of one.
 fn percent(text: &str) -> Result<f64, String> {
     let number: f64 = text.trim_end_matches('%').parse().map_err(|_| format!("{text} is no percentage"))?;
@@ -303,7 +314,6 @@ fn percent(text: &str) -> Result<f64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_definition_is_sound() {

@@ -13,7 +13,7 @@ mod verify;
 mod view;
 
 use crate::args::{Arguments, Command};
-use crate::output::{Exit, Output};
+use crate::output::{Exit, Output, print_bytes};
 use clap::CommandFactory;
 
 pub(crate) fn run(command: Command, out: &Output) -> anyhow::Result<Exit> {
@@ -36,11 +36,15 @@ pub(crate) fn run(command: Command, out: &Output) -> anyhow::Result<Exit> {
         Command::Repair(command) => repair::run(command, out),
         Command::Plan { source } => plan::run(&source, out),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Arguments::command(), "saveos", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "saveos", &mut script);
+            print_bytes(&script)?;
             Ok(Exit::Complete)
         }
         Command::Man => {
-            clap_mangen::Man::new(Arguments::command()).render(&mut std::io::stdout())?;
+            let mut page = Vec::new();
+            clap_mangen::Man::new(Arguments::command()).render(&mut page)?;
+            print_bytes(&page)?;
             Ok(Exit::Complete)
         }
     }

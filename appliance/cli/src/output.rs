@@ -62,7 +62,8 @@ impl Output {
         let chain: Vec<String> = error.chain().map(ToString::to_string).collect();
         if self.json {
             let line = serde_json::json!({"type": "error", "message": chain.join(": ")});
-            println!("{line}");
+            // Best effort: the reader may have gone, and the exit code tells.
+            let _ = writeln!(std::io::stdout(), "{line}");
         }
         let mut shown: Vec<&str> = Vec::new();
         for part in &chain {
@@ -77,8 +78,13 @@ impl Output {
 
 /// Prints, and ends quietly when the reader has gone (`saveos files ls … | head`).
 fn print(text: &str) -> anyhow::Result<()> {
+    print_bytes(text.as_bytes())
+}
+
+/// Prints what is no line: a man page, a map.
+pub(crate) fn print_bytes(bytes: &[u8]) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match out.write_all(bytes).and_then(|()| out.flush()) {
         Err(gone) if gone.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
         other => Ok(other?),
     }

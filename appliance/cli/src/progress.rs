@@ -2,7 +2,7 @@
 
 use crate::output::Output;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -51,10 +51,9 @@ impl Bar {
             *last = Instant::now();
             let rate = self.bar.per_sec() as u64;
             let left = self.bar.eta().as_secs();
-            println!(
-                "{}",
-                serde_json::json!({"type": "progress", "done": done, "total": total, "bytes_per_second": rate, "seconds_left": left})
-            );
+            let line = serde_json::json!({"type": "progress", "done": done, "total": total, "bytes_per_second": rate, "seconds_left": left});
+            // A reader that has gone does not end a backup.
+            let _ = writeln!(std::io::stdout(), "{line}");
         }
     }
 }

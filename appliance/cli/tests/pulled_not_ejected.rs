@@ -207,6 +207,70 @@ fn a_mounted_image_is_backed_up_live_and_proves_nothing() {
     assert_eq!(repo.json(&["backup", &image.text(), "--live"]).exits(0).last("summary")["state"], "complete");
 }
 
+/// Backs up slowly, and does something to the source when the backup has stored its first megabyte.
+fn disturbed(repo: &Repo, image: &Image, deed: impl Fn(&Path)) -> support::Ran {
+    let words = ["backup", &image.text(), "--name", "disturbed", "--limit-read", "8", "--json"];
+    let mut command = repo.command(&words);
+    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let child = command.spawn().expect("the binary starts");
+    let (begun, tmp) = (std::time::Instant::now(), repo.path().join("tmp"));
+    let drafted = || -> u64 {
+        let files = std::fs::read_dir(&tmp).into_iter().flatten().flatten();
+        files.filter_map(|file| file.metadata().ok()).map(|metadata| metadata.len()).sum()
+    };
+    while drafted() < MIB {
+        assert!(begun.elapsed().as_secs() < 20, "nothing is written");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    deed(&image.path());
+    support::Ran::from(child.wait_with_output().expect("it ends"), "disturbed backup".to_owned())
+}
+
+fn full_disk() -> Image {
+    let image = Image::blank(40 * MIB);
+    tool(&["mke2fs", "-q", "-F", "-t", "ext2", "-b", "1024", &image.text()]);
+    let mount = Mount::writable(Kind::Ext, &image.path());
+    (0..28).for_each(|n| support::write(&mount.at.join(format!("f{n}")), &noise(n, 1 << 20)));
+    support::settle(&mount.at);
+    drop(mount);
+    image
+}
+
+/// Somebody else writes to the disk while it is read: no moment of it looked like the snapshot.
+#[test]
+fn a_disk_that_changes_while_it_is_read_is_torn() {
+    if let Err(missing) = can(Kind::Ext.tools()) {
+        skip!("{missing}");
+    }
+    let (repo, image) = (Repo::new(), full_disk());
+    let ran = disturbed(&repo, &image, |path| {
+        // The volume's name, in the superblock that was read first.
+        support::write_at(path, 1024 + 120, b"changed");
+    });
+    let summary = ran.exits(3).last("summary");
+    assert_eq!(summary["state"], "torn", "{summary}");
+    assert_ne!(summary["torn_pieces"], 0);
+    assert_eq!(repo.backup(&image.path(), "disturbed")["state"], "complete");
+}
+
+/// The disk goes away: no snapshot, and what was stored is kept for the next time.
+#[test]
+fn a_disk_that_vanishes_leaves_no_snapshot() {
+    if let Err(missing) = can(Kind::Ext.tools()) {
+        skip!("{missing}");
+    }
+    let (repo, image) = (Repo::new(), full_disk());
+    let whole = image.bytes();
+    let shrink = |path: &Path| File::options().write(true).open(path).and_then(|f| f.set_len(9 * MIB)).expect("a file");
+    disturbed(&repo, &image, shrink).refuses("vanished or shrank");
+    assert!(repo.json(&["snapshots"]).exits(0).out.is_empty());
+    support::write(&image.path(), &whole);
+    let summary = repo.backup(&image.path(), "disturbed");
+    let (new, hashed) = (summary["bytes_new"].as_u64(), summary["bytes_hashed"].as_u64());
+    assert!(new < hashed, "nothing was kept: {new:?} of {hashed:?} stored again");
+    assert_eq!(repo.json(&["verify", "--fsck"]).exits(0).last("verified")["problems"], 0);
+}
+
 /// A FUSE driver over an image file has no device of ours to look at; the mount names the file.
 #[test]
 fn an_image_mounted_by_ntfs_3g_is_refused() {

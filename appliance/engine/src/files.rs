@@ -39,15 +39,23 @@ pub fn find(tree: &dyn Tree, path: &[u8]) -> Result<Node, FsError> {
     Ok(node)
 }
 
-/// The entries of a directory, sorted by name.
-pub fn entries(tree: &dyn Tree, directory: &Node) -> Result<Vec<Entry>, FsError> {
-    let mut found = Vec::new();
-    tree.list(directory, &mut |entry| {
-        found.push(entry);
+/// What could be read of a directory.
+pub struct Listing {
+    /// Entries, sorted by name.
+    pub entries: Vec<Entry>,
+    /// Why there may be more.
+    pub damage: Option<FsError>,
+}
+
+/// The entries of a directory. Damage hides only what is damaged.
+pub fn entries(tree: &dyn Tree, directory: &Node) -> Listing {
+    let mut entries = Vec::new();
+    let told = tree.list(directory, &mut |entry| {
+        entries.push(entry);
         true
-    })?;
-    found.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(found)
+    });
+    entries.sort_by(|a, b| a.name.cmp(&b.name));
+    Listing { entries, damage: told.err() }
 }
 
 /// Paths of these files. Walks the whole tree; stops when all are found.

@@ -29,10 +29,13 @@ fn ls(wanted: &str, path: &str, repo: &Repo, out: &Output) -> anyhow::Result<Exi
         print(name.as_bytes(), &node, out)?;
         return Ok(Exit::Complete);
     }
-    for entry in files::entries(&*tree, &node)? {
+    let listing = files::entries(&*tree, &node);
+    for entry in &listing.entries {
         print(&entry.name, &entry.node, out)?;
     }
-    Ok(Exit::Complete)
+    let Some(damage) = listing.damage else { return Ok(Exit::Complete) };
+    out.warn(&format!("there may be more in {path}: {damage}"));
+    Ok(Exit::Partial)
 }
 
 fn print(name: &[u8], node: &Node, out: &Output) -> anyhow::Result<()> {
@@ -62,21 +65,21 @@ fn cp(wanted: &str, path: &str, dest: &Path, repo: &Repo, out: &Output) -> anyho
     }
     let name = path.trim_end_matches('/').rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or("files");
     let copied = files::copy::copy(&*tree, &node, name.as_bytes(), dest)?;
-    for failure in &copied.failed {
-        out.warn(&format!("{:#}", anyhow::anyhow!("{failure}")));
-    }
+    let failed: Vec<String> =
+        copied.failed.into_iter().map(|failure| format!("{:#}", anyhow::Error::new(failure))).collect();
+    failed.iter().for_each(|failure| out.warn(failure));
     out.line(&format!(
         "copied {} files, {} directories, {} links; {} not copied",
         copied.files,
         copied.directories,
         copied.links,
-        copied.failed.len()
+        failed.len()
     ))?;
     out.object(&serde_json::json!({
         "type": "copied", "files": copied.files, "directories": copied.directories, "links": copied.links,
-        "bytes": copied.bytes, "failed": copied.failed.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "bytes": copied.bytes, "failed": failed,
     }))?;
-    Ok(if copied.failed.is_empty() { Exit::Complete } else { Exit::Partial })
+    Ok(if failed.is_empty() { Exit::Complete } else { Exit::Partial })
 }
 
 /// Opens the filesystem that `SNAPSHOT[:PARTITION]` names. Without a number the only browsable one is meant.

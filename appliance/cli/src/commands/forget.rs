@@ -3,7 +3,6 @@
 use crate::args::{self, Repo};
 use crate::output::{Exit, Output, printable, size, time};
 use crate::session;
-use anyhow::bail;
 use saveos_engine::lease::LeaseKind;
 use saveos_engine::prune::{self, Mode};
 use saveos_engine::retention::{self, Policy};
@@ -20,10 +19,10 @@ pub(crate) fn forget(arguments: &args::Forget, out: &Output) -> anyhow::Result<E
         tags: arguments.keep_tag.iter().cloned().collect(),
     };
     if policy.is_empty() && arguments.snapshots.is_empty() {
-        bail!("name snapshots to forget, or a policy such as --keep-daily 7: nobody means to forget everything");
+        args::refuse("name snapshots to forget, or a policy such as --keep-daily 7: nobody means to forget everything");
     }
     if !policy.is_empty() && !arguments.snapshots.is_empty() {
-        bail!("name snapshots or a policy, not both");
+        args::refuse("name snapshots or a policy, not both");
     }
     let repository = session::open(&arguments.repo, LeaseKind::Sweeper, out)?;
     let mut gone: Vec<SnapshotId> = Vec::new();

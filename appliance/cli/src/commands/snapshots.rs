@@ -1,7 +1,7 @@
 //! `saveos snapshots` and `saveos show`.
 
 use crate::args::Repo;
-use crate::output::{Exit, Output, printable, size, time};
+use crate::output::{Exit, Output, print_bytes, printable, size, time};
 use crate::session;
 use saveos_engine::lease::LeaseKind;
 
@@ -46,7 +46,7 @@ pub(crate) fn show(wanted: &str, repo: &Repo, map: bool, out: &Output) -> anyhow
     let repository = session::open(repo, LeaseKind::Reader, out)?;
     let (id, snapshot) = repository.find_snapshot(wanted)?;
     if map {
-        print!("{}", saveos_engine::rescue_map::of(&repository, &snapshot)?);
+        print_bytes(saveos_engine::rescue_map::of(&repository, &snapshot)?.as_bytes())?;
         return Ok(Exit::Complete);
     }
     let mut object = serde_json::to_value(&snapshot)?;

@@ -6,8 +6,9 @@ use crate::{progress, session};
 use anyhow::Context;
 use saveos_engine::lease::LeaseKind;
 use saveos_engine::view::{SnapshotDisk, nbd};
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixListener;
+use std::io::ErrorKind;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,8 +20,7 @@ pub(crate) fn run(wanted: &str, repo: &Repo, socket: &Path, out: &Output) -> any
     let repository = session::open(repo, LeaseKind::Reader, out)?;
     let (id, snapshot) = repository.find_snapshot(wanted)?;
     let disk = Arc::new(SnapshotDisk::open(repository, &snapshot, &session::scratch(&repo.repo))?);
-    let listener =
-        UnixListener::bind(socket).with_context(|| format!("could not make the socket {}", socket.display()))?;
+    let listener = listen(socket).with_context(|| format!("could not make the socket {}", socket.display()))?;
     let _remove = Remove(socket);
     std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o600))?;
     listener.set_nonblocking(true)?;
@@ -45,11 +45,28 @@ pub(crate) fn run(wanted: &str, repo: &Repo, socket: &Path, out: &Output) -> any
                 });
             }
             Ok(_) => {} // dropped: too many at once
-            Err(wait) if wait.kind() == std::io::ErrorKind::WouldBlock => std::thread::sleep(Duration::from_millis(20)),
+            Err(wait) if wait.kind() == ErrorKind::WouldBlock => std::thread::sleep(Duration::from_millis(20)),
             Err(other) => return Err(other.into()),
         }
     }
     Ok(Exit::Complete)
+}
+
+/// Binds. A socket that a killed server left behind, which nobody answers, gives way.
+fn listen(socket: &Path) -> std::io::Result<UnixListener> {
+    let bound = UnixListener::bind(socket);
+    let Err(in_use) = &bound else { return bound };
+    let is_socket = std::fs::symlink_metadata(socket).is_ok_and(|metadata| metadata.file_type().is_socket());
+    if in_use.kind() != ErrorKind::AddrInUse || !is_socket {
+        return bound;
+    }
+    match UnixStream::connect(socket) {
+        Err(refused) if refused.kind() == ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(socket)?;
+            UnixListener::bind(socket)
+        }
+        _ => bound,
+    }
 }
 
 struct Remove<'a>(&'a Path);

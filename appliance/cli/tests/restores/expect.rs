@@ -114,6 +114,8 @@ fn same_filesystem(repo: &Repo, disk: &Disk, part: &Part, seen: Seen, whole: &[u
             repo.run(&["restore", "latest", text(&alone), "--partition", &number.to_string()]).exits(0);
             let bytes = read(&alone);
             assert!(bytes == whole[part.start as usize..][..part.len as usize], "partition {number} alone differs");
+            let streamed = repo.run(&["restore", "latest", "-", "--partition", &number.to_string()]).exits(0);
+            assert!(streamed.out == bytes, "partition {number} on standard output differs");
             (alone, format!("latest:{number}"))
         }
     };

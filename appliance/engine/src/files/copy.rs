@@ -116,8 +116,9 @@ fn copy_node(
         NodeKind::Directory => {
             std::fs::create_dir(target).map_err(write)?;
             copied.directories += 1;
-            let list = entries(tree, node).map_err(|source| CopyError::Read { path: shown.to_owned(), source })?;
-            for entry in list {
+            let list = entries(tree, node);
+            copied.failed.extend(list.damage.map(|source| CopyError::Read { path: shown.to_owned(), source }));
+            for entry in list.entries {
                 let shown = format!("{shown}/{}", String::from_utf8_lossy(&entry.name));
                 let done = checked(&entry.name)
                     .and_then(|name| copy_node(tree, &entry.node, &shown, &target.join(name), depth + 1, copied));

@@ -82,7 +82,10 @@ impl FileTarget {
     pub fn open(path: &Path, need: u64, repository: &Path, overwrite: Overwrite) -> Result<FileTarget, TargetError> {
         let io = |source| TargetError::Io { path: path.to_owned(), source };
         let metadata = match std::fs::metadata(path) {
-            Err(missing) if missing.kind() == io::ErrorKind::NotFound => return Self::create(path, need).map_err(io),
+            Err(missing) if missing.kind() == io::ErrorKind::NotFound => {
+                refuse_repository(path, folder_of(path), repository)?;
+                return Self::create(path, need).map_err(io);
+            }
             other => other.map_err(io)?,
         };
         let kind = metadata.file_type();
@@ -115,8 +118,7 @@ impl FileTarget {
     fn create(path: &Path, need: u64) -> io::Result<FileTarget> {
         let file = File::options().read(true).write(true).create_new(true).open(path)?;
         file.set_len(need)?;
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        Ok(FileTarget { file, folder: Some(File::open(folder)?), len: need, holds_data: false })
+        Ok(FileTarget { file, folder: Some(File::open(folder_of(path))?), len: need, holds_data: false })
     }
 
     /// An unnamed sparse file, for checks.
@@ -202,13 +204,23 @@ fn refuse_busy_disk(path: &Path, rdev: u64, repository: &Path) -> Result<(), Tar
     Ok(())
 }
 
+/// What lies, or would come to lie, in the repository's folder is no target.
+fn refuse_repository(path: &Path, place: &Path, repository: &Path) -> Result<(), TargetError> {
+    let absolute = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    if !absolute(place).starts_with(absolute(repository)) {
+        return Ok(());
+    }
+    Err(TargetError::Protected { what: path.display().to_string(), why: "belongs to the repository".to_owned() })
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// A file of the repository, or one that backs a loop device in use, is no target.
 fn refuse_busy_file(path: &Path, metadata: &std::fs::Metadata, repository: &Path) -> Result<(), TargetError> {
     let refuse = |why: String| Err(TargetError::Protected { what: path.display().to_string(), why });
-    let absolute = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    if absolute(path).starts_with(absolute(repository)) {
-        return refuse("belongs to the repository".to_owned());
-    }
+    refuse_repository(path, path, repository)?;
     if let Some((device, _)) = crate::source::loop_devices_of(metadata).first() {
         return refuse(format!("is in use by {device}"));
     }
