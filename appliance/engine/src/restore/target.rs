@@ -108,7 +108,8 @@ impl FileTarget {
         }
         let file = File::options().read(true).write(true).open(path).map_err(io)?;
         let mut len = rustix::fs::seek(&file, rustix::fs::SeekFrom::End(0)).map_err(io::Error::from).map_err(io)?;
-        if kind.is_file() && len < need {
+        if kind.is_file() && len != need {
+            // A longer file would keep a stale tail, with a second backup partition table in it.
             file.set_len(need).map_err(io)?;
             len = need;
         }
