@@ -284,7 +284,9 @@ fn decode_entry(cursor: &mut Cursor<'_>, ids: &[ChunkId], window: u64) -> Result
         let delta = cursor.zigzag()?;
         let start = previous.checked_add_signed(delta).ok_or(SegmentError::Contradiction)?;
         let len = cursor.varint()?;
-        previous = start.checked_add(len).ok_or(SegmentError::Contradiction)?;
+        // No device is larger, and deltas are signed.
+        previous =
+            start.checked_add(len).filter(|&end| i64::try_from(end).is_ok()).ok_or(SegmentError::Contradiction)?;
         total = total.checked_add(len).ok_or(SegmentError::Contradiction)?;
         extents.push(Extent::new(start, len));
     }
@@ -446,6 +448,14 @@ mod tests {
             if let Some(first) = bytes.first_mut() { *first = 1 }
             let _ = decode(&bytes); // only the absence of a panic counts
         }
+    }
+
+    #[test]
+    fn extents_no_device_has_are_refused() {
+        let mut builder = Builder::new(0);
+        let extents = vec![Extent::new(1 << 62, 1), Extent::new((1 << 63) + 5, 1)];
+        builder.push(&Entry { class: Class::Raw, extents, content: Content::Zeros });
+        assert_eq!(decode(&builder.finish()), Err(SegmentError::Contradiction));
     }
 
     #[test]
