@@ -12,15 +12,21 @@ pub fn generate() -> (Zeroizing<String>, Zeroizing<[u8; 32]>) {
     (Zeroizing::new(words.to_string()), entropy)
 }
 
-/// The bytes these words spell. Case and spacing do not matter.
+/// The bytes these words spell. Case, spacing, line breaks and the numbers that `init` prints beside the words do not matter.
 pub fn parse(text: &str) -> Result<Zeroizing<[u8; 32]>, KeyError> {
-    let text = Zeroizing::new(text.to_lowercase());
-    let words =
-        Mnemonic::parse_in(Language::English, text.trim()).map_err(|cause| KeyError::Words(cause.to_string()))?;
+    let text = Zeroizing::new(without_numbers(&Zeroizing::new(text.to_lowercase())));
+    let words = Mnemonic::parse_in(Language::English, &*text).map_err(|cause| KeyError::Words(cause.to_string()))?;
     let entropy = Zeroizing::new(words.to_entropy());
     let bytes =
         entropy.as_slice().try_into().map_err(|_| KeyError::Words(format!("{} words, not 24", words.word_count())))?;
     Ok(Zeroizing::new(bytes))
+}
+
+/// `1 abandon`, `1. abandon` and `1) abandon` are all "abandon": no word of the list has a digit.
+fn without_numbers(text: &str) -> String {
+    let is_number = |word: &&str| word.trim_end_matches(['.', ')', ':']).chars().all(|c| c.is_ascii_digit());
+    let words: Vec<&str> = text.split_whitespace().filter(|word| !is_number(word)).collect();
+    words.join(" ")
 }
 
 #[cfg(test)]
@@ -34,8 +40,10 @@ mod tests {
         let written = format!("  {}\n", words.to_uppercase().replace(' ', "  "));
         assert_eq!(parse(&written).unwrap(), entropy);
         let numbered: Vec<String> =
-            (1..).zip(words.split(' ')).map(|(number, word)| format!("{number:2} {word:<10}")).collect();
+            (1..).zip(words.split(' ')).map(|(number, word)| format!("{number:2}. {word:<10}")).collect();
         assert_eq!(parse(&numbered.join("\n")).unwrap(), entropy);
+        let bare = numbered.join("\n").replace('.', "");
+        assert_eq!(parse(&bare).unwrap(), entropy);
     }
 
     #[test]
