@@ -93,9 +93,8 @@ pub struct Options<'a> {
     pub elapsed: &'a (dyn Fn() -> Duration + Sync),
 }
 
-/// zstd level 2 of 1..=22: on two cores compression is the wall. On the benchmark's disk, in pieces of 256 KiB, level 1 is a
-/// sixth faster and 2.4 % larger, level 3 slower and no smaller.
-pub const DEFAULT_LEVEL: i32 = 2;
+/// zstd level 1 of 1..=22, tuned in `chunk`: on two cores compression is the wall.
+pub const DEFAULT_LEVEL: i32 = 1;
 
 /// How far a backup is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

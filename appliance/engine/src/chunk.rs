@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use zstd::zstd_safe::CParameter;
 
 /// Largest data chunk: a file is cut at multiples of this. Measured: 256 KiB dedupes big files as well as 4 KiB does,
 /// with 1/60 of the index.
@@ -123,6 +124,12 @@ pub struct Compressor {
     scratch: Vec<u8>,
 }
 
+/// Level 1 with a hash table that still fits a core's second cache (256 KiB), and matches from 5 bytes. On the benchmark's
+/// disk in pieces of 256 KiB: 6.5 % smaller than plain level 1 at 0.9 of its speed; level 2 is slower by a third and larger.
+const FAST_HASH_LOG: u32 = 16;
+/// See above.
+const FAST_MIN_MATCH: u32 = 5;
+
 /// Bytes sampled at the front and in the middle before a large chunk is compressed as a whole.
 const SAMPLE: usize = 8 * 1024;
 
@@ -133,6 +140,10 @@ impl Compressor {
         let mut full = make(level);
         // The table names the plain length and the AEAD guards the bytes: neither needs a second copy in the frame.
         full.include_checksum(false).expect("a known parameter");
+        if level == 1 {
+            full.set_parameter(CParameter::HashLog(FAST_HASH_LOG)).expect("a legal size");
+            full.set_parameter(CParameter::MinMatch(FAST_MIN_MATCH)).expect("a legal length");
+        }
         Self { full, probe: make(-3), scratch: Vec::new() }
     }
 
