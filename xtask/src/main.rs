@@ -12,7 +12,7 @@ const HELP: &str = "\
 cargo xtask demo                 show the product: back up a real disk image, change it, restore it, compare
 cargo xtask test [SUITE…]        run every check and test (or: format lint deny unit engine cli reader fuzz)
 cargo xtask setup                install what the others need, and say what
-cargo xtask bench engine [--size GIB] [--runs N]   time saveos beside restic, borg and others, on the same disk
+cargo xtask bench engine [--size GIB] [--runs N] [--only PEERS] [--cold]   time saveos beside its peers, on the same disk
 cargo xtask bench scale          memory and reads at 8 TiB, ten million files, 30 million chunks
 cargo xtask fuzz TARGET [SECONDS]   fuzz one parser (default 60 s)
 ";

@@ -35,7 +35,17 @@ const TESTS: &[Need] = &[
 ];
 
 /// What we are compared with.
-const PEERS: &[Need] = &[("restic", "restic"), ("borg", "borgbackup"), ("zstd", "zstd"), ("openssl", "openssl")];
+const PEERS: &[Need] = &[
+    ("restic", "restic"),
+    ("borg", "borgbackup"),
+    ("zstd", "zstd"),
+    ("openssl", "openssl"),
+    ("b3sum", "b3sum"),
+    ("time", "time"),
+    ("nbdkit", "nbdkit"),
+    ("nbdfuse", "libnbd-bin"),
+    ("fusermount3", "fuse3"),
+];
 
 /// Everything.
 pub(crate) fn everything() -> anyhow::Result<()> {

@@ -51,6 +51,13 @@ impl Disks {
         Ok(Disks { first, work_day, second, size, allocated, changed })
     }
 
+    /// In one line.
+    pub(crate) fn describe(&self) -> String {
+        let mib = |bytes: u64| bytes >> 20;
+        let (size, allocated, changed) = (mib(self.size), mib(self.allocated), mib(self.changed));
+        format!("disk: {size} MiB, {allocated} MiB allocated; the work day changes {changed} MiB of blocks")
+    }
+
     /// Whether two disks hold the same files and structure. Free blocks may differ.
     pub(crate) fn same_content(&self, one: &Path, other: &Path) -> anyhow::Result<bool> {
         quiet("e2fsck", &["-fn", &other.to_string_lossy()])?;
