@@ -7,8 +7,9 @@ pub mod claims;
 pub mod identify;
 pub mod partition;
 pub mod pieces;
+mod swap;
 
-use crate::fs::{self, Extent, FsError, LeftOut};
+use crate::fs::{self, Extent, FsError};
 use crate::read::{ReadAt, Window};
 use claims::{Claims, ClassBytes};
 use identify::Filesystem;
@@ -127,6 +128,9 @@ fn survey_partition(
     let window = Window::new(disk, part.start, part.len);
     let filesystem = if part.trusted { identify::identify(&window) } else { Filesystem::Unknown };
     let mut claims = Claims::new(part.start, part.len, region as u16, pieces);
+    if let Some(why) = part.doubt {
+        claims.everything(why);
+    }
     if !part.trusted {
         claims.everything("the partition table contradicts itself here");
     } else {
@@ -135,7 +139,7 @@ fn survey_partition(
             Filesystem::Ntfs => fs::ntfs::survey(&window, &mut claims),
             Filesystem::Fat => fs::fat::survey(&window, &mut claims),
             Filesystem::Exfat => fs::exfat::survey(&window, &mut claims),
-            Filesystem::Swap => survey_swap(part.len, &mut claims),
+            Filesystem::Swap => swap::survey(&window, &mut claims),
             other => {
                 claims.everything(other.why_raw());
                 Ok(())
@@ -159,12 +163,4 @@ fn survey_partition(
         notes: settled.notes,
         bytes: settled.bytes,
     })
-}
-
-/// Swap: the header page is kept, so the restored partition is swap again; its pages are nobody's data.
-fn survey_swap(len: u64, out: &mut dyn fs::Survey) -> Result<(), FsError> {
-    let header = len.min(4096);
-    out.allocated(Extent::new(0, len))?;
-    out.meta(Extent::new(0, header))?;
-    out.left_out(LeftOut::SwapPages, Extent::new(header, len - header))
 }

@@ -109,7 +109,7 @@ pub fn identify(disk: &dyn ReadAt) -> Filesystem {
         () if has(0, &md_magic) || has(4096, &md_magic) || md_at_end(disk.len()) => Filesystem::Md,
         () if fs::ntfs::probe(disk) => Filesystem::Ntfs,
         () if fs::exfat::probe(disk) => Filesystem::Exfat,
-        () if has(4086, b"SWAPSPACE2") => Filesystem::Swap,
+        () if super::swap::probe(disk) => Filesystem::Swap,
         () if fs::ext::probe(disk) => Filesystem::Ext,
         () if fs::fat::probe(disk) => Filesystem::Fat,
         () if has(0, b"XFSB") => Filesystem::Xfs,

@@ -1,7 +1,9 @@
 //! Partition tables: GPT (the primary, else the backup), MBR with its chain of logical partitions, or none.
 //!
 //! Whatever the table says, the result is a list of disjoint partitions inside the disk, in order. Where the table
-//! contradicts itself the space is one untrusted partition, which is read raw.
+//! contradicts itself the space is one untrusted partition, which is read raw. An old table must not win over a newer one:
+//! it would call bytes free that somebody uses. So a GPT counts as the kernel counts it, behind a protective MBR, and where
+//! only a part of the evidence is left its partitions are parsed and read as a whole.
 
 use crate::chunk::hex;
 use crate::fs;
@@ -35,6 +37,8 @@ pub struct Partition {
     pub name: String,
     /// False where entries overlap or leave the disk.
     pub trusted: bool,
+    /// Why the table may be an old one: then all of the partition is read, whatever its filesystem calls free.
+    pub doubt: Option<&'static str>,
 }
 
 /// What the table says.
@@ -58,30 +62,82 @@ const MAX_LOGICAL: usize = 256;
 /// Reads the table. Never fails: a disk without a readable table is one region.
 pub fn read(disk: &dyn ReadAt, sector_size: u32) -> Table {
     let mut notes = Vec::new();
-    let sizes = [u64::from(sector_size), 512, 4096];
-    for sector in sizes {
-        if let Some((identity, found)) = read_gpt(disk, sector, &mut notes) {
-            let partitions = settle(found, disk.len(), &mut notes);
-            return Table { kind: TableKind::Gpt, identity: format!("gpt:{identity}"), partitions, notes };
-        }
-    }
     let boot = disk.read_vec(0, 512).unwrap_or_default();
-    let looks_like_boot_sector = fs::ntfs::probe(disk) || fs::exfat::probe(disk) || fs::fat::probe(disk);
+    let gpt = [u64::from(sector_size), 512, 4096].into_iter().find_map(|sector| find_gpt(disk, sector));
+    let says = FirstSector::of(disk, &boot);
+    match gpt {
+        Some(gpt) if says != FirstSector::OtherUse => return from_gpt(disk, gpt, says, notes),
+        Some(_) => {
+            notes.push("an old GPT is on this disk; its first sector was given to something else since".to_owned())
+        }
+        None => {}
+    }
     let has_signature = boot.get(510..) == Some(&[0x55, 0xaa]);
-    if has_signature && !looks_like_boot_sector {
+    if has_signature && !looks_like_boot_sector(disk) {
         let sector = if sector_size == 4096 { 4096 } else { 512 };
         let found = read_mbr(disk, &boot, sector, &mut notes);
         if !found.is_empty() {
             let identity = format!("mbr:{}", hex(boot.get(440..444).unwrap_or_default()));
-            return Table { kind: TableKind::Mbr, identity, partitions: settle(found, disk.len(), &mut notes), notes };
+            let partitions = settle(found, disk.len(), None, &mut notes);
+            return Table { kind: TableKind::Mbr, identity, partitions, notes };
         }
     }
-    let whole = Partition { number: None, start: 0, len: disk.len(), name: String::new(), trusted: true };
     let kind = match super::identify::identify(disk) {
         super::identify::Filesystem::Unknown => TableKind::None,
         _ => TableKind::Superfloppy,
     };
-    Table { kind, identity: format!("size:{}", disk.len()), partitions: vec![whole], notes }
+    Table { kind, identity: format!("size:{}", disk.len()), partitions: vec![whole(disk, true)], notes }
+}
+
+/// What the first sector says about a GPT.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum FirstSector {
+    /// A protective MBR: there is one.
+    Protective,
+    /// Nothing: blank, unreadable, or boot code without a table.
+    Silent,
+    /// A table of its own, or a filesystem.
+    OtherUse,
+}
+
+impl FirstSector {
+    fn of(disk: &dyn ReadAt, boot: &[u8]) -> FirstSector {
+        let entries = if boot.get(510..) == Some(&[0x55, 0xaa]) { mbr_entries(boot) } else { Vec::new() };
+        match () {
+            () if entries.iter().any(|entry| entry.kind == 0xee) => FirstSector::Protective,
+            () if looks_like_boot_sector(disk) || entries.iter().any(|entry| entry.kind != 0) => FirstSector::OtherUse,
+            () => FirstSector::Silent,
+        }
+    }
+}
+
+fn looks_like_boot_sector(disk: &dyn ReadAt) -> bool {
+    fs::ntfs::probe(disk) || fs::exfat::probe(disk) || fs::fat::probe(disk)
+}
+
+fn whole(disk: &dyn ReadAt, trusted: bool) -> Partition {
+    Partition { number: None, start: 0, len: disk.len(), name: String::new(), trusted, doubt: None }
+}
+
+fn from_gpt(disk: &dyn ReadAt, gpt: Gpt, says: FirstSector, mut notes: Vec<String>) -> Table {
+    let identity = format!("gpt:{}", gpt.identity);
+    // A filesystem over the whole disk and a table below it: one of the two is old.
+    let contradicted =
+        says == FirstSector::Silent && !matches!(super::identify::identify(disk), super::identify::Filesystem::Unknown);
+    if contradicted {
+        notes.push("a GPT and a filesystem over the whole disk contradict each other".to_owned());
+        return Table { kind: TableKind::Gpt, identity, partitions: vec![whole(disk, false)], notes };
+    }
+    let doubt = match (gpt.copy, says) {
+        (Copy::Backup, _) => Some("the primary partition table is damaged and the backup may be older"),
+        (Copy::Primary, FirstSector::Silent) => Some("no protective MBR announces this partition table"),
+        (Copy::Primary, _) => None,
+    };
+    if gpt.copy == Copy::Backup {
+        notes.push("the primary partition table is damaged: the backup at the end of the disk was used".to_owned());
+    }
+    let partitions = settle(gpt.found, disk.len(), doubt, &mut notes);
+    Table { kind: TableKind::Gpt, identity, partitions, notes }
 }
 
 struct Found {
@@ -91,14 +147,23 @@ struct Found {
     name: String,
 }
 
-fn read_gpt(disk: &dyn ReadAt, sector: u64, notes: &mut Vec<String>) -> Option<(String, Vec<Found>)> {
-    if let Some(table) = gpt_at(disk, sector, sector) {
-        return Some(table);
-    }
-    let backup = (disk.len() / sector).checked_sub(1)? * sector;
-    let table = gpt_at(disk, backup, sector)?;
-    notes.push("the primary partition table is damaged: the backup at the end of the disk was used".to_owned());
-    Some(table)
+/// Which copy of a GPT was read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Copy {
+    Primary,
+    Backup,
+}
+
+struct Gpt {
+    identity: String,
+    found: Vec<Found>,
+    copy: Copy,
+}
+
+fn find_gpt(disk: &dyn ReadAt, sector: u64) -> Option<Gpt> {
+    let read = |at: u64, copy: Copy| gpt_at(disk, at, sector).map(|(identity, found)| Gpt { identity, found, copy });
+    let last = (disk.len() / sector).checked_sub(1)? * sector;
+    read(sector, Copy::Primary).or_else(|| read(last, Copy::Backup))
 }
 
 fn gpt_at(disk: &dyn ReadAt, at: u64, sector: u64) -> Option<(String, Vec<Found>)> {
@@ -223,7 +288,7 @@ fn read_logical(disk: &dyn ReadAt, base: u64, sector: u64, found: &mut Vec<Found
 }
 
 /// Sorts entries, cuts them to the disk, and joins those that overlap into one untrusted partition.
-fn settle(mut found: Vec<Found>, size: u64, notes: &mut Vec<String>) -> Vec<Partition> {
+fn settle(mut found: Vec<Found>, size: u64, doubt: Option<&'static str>, notes: &mut Vec<String>) -> Vec<Partition> {
     found.sort_by_key(|part| (part.start, part.len));
     let mut partitions: Vec<Partition> = Vec::new();
     for part in found {
@@ -247,7 +312,8 @@ fn settle(mut found: Vec<Found>, size: u64, notes: &mut Vec<String>) -> Vec<Part
                 start: part.start,
                 len: end - part.start,
                 name: part.name,
-                trusted: part.start + part.len <= size,
+                trusted: part.start.saturating_add(part.len) <= size,
+                doubt,
             }),
         }
     }
