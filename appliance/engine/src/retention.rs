@@ -1,10 +1,13 @@
 //! Which snapshots stay: grandfather, father, son. A pure plan: the same snapshots, policy and time give the same answer.
 //!
-//! A clock can be wrong or forged, a sequence cannot go back. So the time a snapshot counts with is bound between its
-//! predecessor's and now, and inside one boot it moves as far as the uptime did: a hundred snapshots forged in an hour
-//! share that hour and push nothing out.
+//! A clock can be wrong or forged, a sequence cannot go back. Only snapshots whose time is believed ([`clock`]) compete for
+//! days and months; the others have places of their own, counted by sequence. So a hundred snapshots with forged times push
+//! nothing out, and neither does a box that wakes up in 1970.
 
-use crate::snapshot::{Snapshot, SnapshotId, State, WriterId};
+mod clock;
+
+use crate::snapshot::{Snapshot, SnapshotId, State};
+use clock::Trust;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,6 +36,16 @@ impl Policy {
     pub fn is_empty(&self) -> bool {
         *self == Policy::default()
     }
+
+    fn asks_for_times(&self) -> bool {
+        [self.hourly, self.daily, self.weekly, self.monthly, self.yearly].iter().any(|&count| count > 0)
+    }
+
+    /// How many it would keep if every snapshot had an hour, day, … of its own.
+    fn places(&self) -> usize {
+        let counts = [self.last, self.hourly, self.daily, self.weekly, self.monthly, self.yearly];
+        counts.into_iter().fold(0, usize::saturating_add)
+    }
 }
 
 /// What becomes of a snapshot, and why.
@@ -46,41 +59,69 @@ pub struct Decision {
     pub keep: Vec<String>,
 }
 
-/// Largest disagreement of clock and uptime that is no jump: NTP slews and suspends are smaller over a day.
-const DRIFT: i64 = 600;
-
 /// Decides for every snapshot; sources (by name) are judged apart.
 pub fn plan(snapshots: &[(SnapshotId, Snapshot)], policy: &Policy, now: i64) -> Vec<Decision> {
-    let times = effective_times(snapshots, now);
+    let times = clock::judge(snapshots, now);
     let mut by_name: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (at, (_, snapshot)) in snapshots.iter().enumerate() {
         by_name.entry(&snapshot.name).or_default().push(at);
     }
     let mut keep = vec![Vec::new(); snapshots.len()];
     for group in by_name.values_mut() {
-        group.sort_by_key(|&at| std::cmp::Reverse((times[at], snapshots[at].1.sequence)));
+        group.sort_by_key(|&at| std::cmp::Reverse((times[at].time(), snapshots[at].1.sequence)));
         keep_group(snapshots, &times, group, policy, &mut keep);
     }
-    let decide = |(at, keep): (usize, Vec<String>)| Decision { snapshot: snapshots[at].0, time: times[at], keep };
+    let decide =
+        |(at, keep): (usize, Vec<String>)| Decision { snapshot: snapshots[at].0, time: times[at].time(), keep };
     keep.into_iter().enumerate().map(decide).collect()
 }
 
 /// One source's snapshots, newest first.
 fn keep_group(
     snapshots: &[(SnapshotId, Snapshot)],
-    times: &[i64],
+    times: &[Trust],
     group: &[usize],
     policy: &Policy,
     keep: &mut [Vec<String>],
 ) {
     let state = |at: usize| snapshots[at].1.state;
-    // Torn and live snapshots are no recovery points: they take nobody's place. The newest stays, it may be all there is.
-    let points: Vec<usize> = group.iter().copied().filter(|&at| state(at).is_recovery_point()).collect();
+    // Torn and live snapshots are no recovery points: they are judged by the same rules, and take no recovery point's place.
+    let (points, others): (Vec<usize>, Vec<usize>) = group.iter().partition(|&&at| state(at).is_recovery_point());
+    for judged in [&points, &others] {
+        keep_believed(snapshots, times, judged, policy, keep);
+        keep_unbelieved(snapshots, times, judged, policy, keep);
+    }
     if let Some(&newest) = group.first().filter(|&&at| !state(at).is_recovery_point()) {
         keep[newest].push("newest, not a recovery point".to_owned());
     }
-    for (number, &at) in points.iter().take(policy.last).enumerate() {
-        keep[at].push(format!("last {}", number + 1));
+    for &at in group {
+        for tag in snapshots[at].1.tags.iter().filter(|tag| policy.tags.contains(*tag)) {
+            keep[at].push(format!("tag {tag}"));
+        }
+    }
+    // Whatever the policy says, the last good one stays.
+    if let Some(&at) = points.iter().find(|&&at| state(at) == State::Complete)
+        && keep[at].is_empty()
+    {
+        keep[at].push("last complete".to_owned());
+    }
+}
+
+fn keep_believed(
+    snapshots: &[(SnapshotId, Snapshot)],
+    times: &[Trust],
+    newest_first: &[usize],
+    policy: &Policy,
+    keep: &mut [Vec<String>],
+) {
+    let is_partial = |at: usize| snapshots[at].1.state == State::Partial;
+    let believed: Vec<usize> = newest_first.iter().copied().filter(|&at| times[at].is_believed()).collect();
+    // A dying disk's partial snapshots must not push its last whole ones out: each kind has its own places.
+    for partial in [false, true] {
+        let of_kind = believed.iter().filter(|&&at| is_partial(at) == partial);
+        for (number, &at) in of_kind.take(policy.last).enumerate() {
+            keep[at].push(format!("last {}", number + 1));
+        }
     }
     type Bucket = fn(i64) -> i64;
     let rules: [(&str, usize, Bucket); 5] = [
@@ -96,10 +137,10 @@ fn keep_group(
     ];
     for (name, count, bucket) in rules {
         let mut best: BTreeMap<i64, usize> = BTreeMap::new();
-        for &at in &points {
+        for &at in &believed {
             // Newest first, so only a better state takes the place.
-            let chosen = best.entry(bucket(times[at])).or_insert(at);
-            if state(*chosen) == State::Partial && state(at) == State::Complete {
+            let chosen = best.entry(bucket(times[at].time())).or_insert(at);
+            if is_partial(*chosen) && !is_partial(at) {
                 *chosen = at;
             }
         }
@@ -107,48 +148,26 @@ fn keep_group(
             keep[*at].push(format!("{name} {}", number + 1));
         }
     }
-    for &at in group {
-        for tag in snapshots[at].1.tags.iter().filter(|tag| policy.tags.contains(*tag)) {
-            keep[at].push(format!("tag {tag}"));
-        }
-    }
-    // Whatever the policy says, the last good one stays.
-    if let Some(&at) = points.iter().find(|&&at| state(at) == State::Complete)
-        && keep[at].is_empty()
-    {
-        keep[at].push("last complete".to_owned());
-    }
 }
 
-/// The times snapshots count with, writer by writer in the order of their sequence.
-fn effective_times(snapshots: &[(SnapshotId, Snapshot)], now: i64) -> Vec<i64> {
-    let mut order: Vec<usize> = (0..snapshots.len()).collect();
-    order.sort_by_key(|&at| (snapshots[at].1.writer, snapshots[at].1.sequence, snapshots[at].0));
-    let mut times = vec![0i64; snapshots.len()];
-    let mut before: Option<(WriterId, usize)> = None;
-    for at in order {
-        let snapshot = &snapshots[at].1;
-        let claimed = snapshot.time.min(now);
-        times[at] = match before {
-            Some((writer, previous)) if writer == snapshot.writer => {
-                let last = &snapshots[previous].1;
-                let elapsed = snapshot.uptime.checked_sub(last.uptime).filter(|_| last.boot == snapshot.boot);
-                match elapsed {
-                    Some(elapsed) => {
-                        let expected = times[previous].saturating_add_unsigned(elapsed);
-                        claimed
-                            .clamp(expected.saturating_sub(DRIFT), expected.saturating_add(DRIFT))
-                            .max(times[previous])
-                            .min(now.max(times[previous]))
-                    }
-                    None => claimed.max(times[previous]),
-                }
-            }
-            _ => claimed,
-        };
-        before = Some((snapshot.writer, at));
+/// As many as the policy has places, by sequence. Those dated after now all stay: it may be our clock that is wrong, and
+/// then they are all there is.
+fn keep_unbelieved(
+    snapshots: &[(SnapshotId, Snapshot)],
+    times: &[Trust],
+    group: &[usize],
+    policy: &Policy,
+    keep: &mut [Vec<String>],
+) {
+    let mut unbelieved: Vec<usize> = group.iter().copied().filter(|&at| !times[at].is_believed()).collect();
+    unbelieved.sort_by_key(|&at| std::cmp::Reverse((snapshots[at].1.sequence, snapshots[at].1.writer)));
+    for (number, &at) in unbelieved.iter().enumerate() {
+        match times[at] {
+            Trust::AfterNow(_) if policy.asks_for_times() => keep[at].push("dated after now".to_owned()),
+            _ if number < policy.places() => keep[at].push(format!("time not believed {}", number + 1)),
+            _ => {}
+        }
     }
-    times
 }
 
 fn day(time: i64) -> i64 {
@@ -178,6 +197,7 @@ pub fn civil_date(days: i64) -> (i64, i64, i64) {
 mod tests {
     use super::*;
     use crate::layout::partition::TableKind;
+    use crate::snapshot::WriterId;
     use crate::snapshot::{SourceInfo, SourceKind, Summary};
     use proptest::prelude::*;
 
@@ -262,6 +282,48 @@ mod tests {
         all[1].1.state = State::Partial;
         all[2].1.state = State::Torn;
         assert_eq!(kept(&all, &Policy { daily: 1, ..Policy::default() }), vec![1, 3]);
+    }
+
+    #[test]
+    fn a_clock_that_is_too_early_forgets_nothing() {
+        let year: Vec<_> = (0..365).map(|n| snapshot(n + 1, NOW - (364 - n as i64) * DAY)).collect();
+        let policy = Policy { daily: 7, monthly: 12, ..Policy::default() };
+        for now in [0, 40 * DAY, NOW - 365 * DAY] {
+            assert!(plan(&year, &policy, now).iter().all(|decision| !decision.keep.is_empty()), "now = {now}");
+        }
+    }
+
+    #[test]
+    fn a_box_that_wakes_up_in_1970_keeps_as_many_as_the_policy_has_places() {
+        let all: Vec<_> = (0..100).map(|n| snapshot(n + 1, 60)).collect();
+        let kept = kept(&all, &Policy { daily: 7, monthly: 12, ..Policy::default() });
+        assert_eq!(kept, (82..=100).collect::<Vec<u64>>());
+    }
+
+    #[test]
+    fn partial_snapshots_of_a_dying_disk_do_not_push_the_last_whole_ones_out() {
+        let mut all: Vec<_> = (0..6).map(|n| snapshot(n + 1, NOW - 6000 + n as i64)).collect();
+        all[3..].iter_mut().for_each(|(_, partial)| partial.state = State::Partial);
+        assert_eq!(kept(&all, &Policy { last: 2, ..Policy::default() }), vec![2, 3, 5, 6]);
+    }
+
+    #[test]
+    fn live_snapshots_have_days_of_their_own() {
+        let mut all: Vec<_> = (0..10).map(|n| snapshot(n + 1, NOW - (9 - n as i64) * DAY)).collect();
+        all.iter_mut().for_each(|(_, live)| live.state = State::Live);
+        assert_eq!(kept(&all, &Policy { daily: 3, ..Policy::default() }), vec![8, 9, 10]);
+    }
+
+    #[test]
+    fn what_repair_wrote_takes_no_newer_ones_place() {
+        let mut all: Vec<_> = (0..10).map(|n| snapshot(n + 1, NOW - (9 - n as i64) * DAY)).collect();
+        for n in 0..5 {
+            let (id, mut repaired) = snapshot(11 + n, NOW - (30 + n as i64) * DAY);
+            repaired.tags = vec!["repaired".to_owned()];
+            all.push((id, repaired));
+        }
+        let kept = kept(&all, &Policy { last: 3, ..Policy::default() });
+        assert_eq!(kept, vec![8, 9, 10, 13, 14, 15]);
     }
 
     proptest! {
