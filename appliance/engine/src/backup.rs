@@ -163,6 +163,8 @@ pub fn run(
         Ok::<_, BackupError>((assembled, torn_pieces, lists))
     })?;
     let (assembled, torn_pieces, segment_lists) = made;
+    // It may have been mounted meanwhile.
+    let live = options.live || source.is_in_use();
     let snapshot = Snapshot {
         writer: options.writer,
         sequence: history.sequence,
@@ -173,7 +175,7 @@ pub fn run(
         uptime: options.uptime,
         name: options.name.clone(),
         tags: options.tags.clone(),
-        state: state(options, torn_pieces, assembled.hole_bytes),
+        state: state(live, torn_pieces, assembled.hole_bytes),
         source: SourceInfo {
             kind: source.kind(),
             size: source.len(),
@@ -256,9 +258,9 @@ fn store_lists(packer: &Packer<'_>, segments: &[SegmentRef], level: i32) -> Resu
     Ok(lists)
 }
 
-fn state(options: &Options<'_>, torn_pieces: u64, hole_bytes: u64) -> State {
+fn state(live: bool, torn_pieces: u64, hole_bytes: u64) -> State {
     match () {
-        () if options.live => State::Live,
+        () if live => State::Live,
         () if torn_pieces > 0 => State::Torn,
         () if hole_bytes > 0 => State::Partial,
         () => State::Complete,

@@ -30,6 +30,16 @@ pub trait Source: ReadAt {
     fn is_gone(&self) -> bool {
         false
     }
+
+    /// Whether somebody may be writing to it now.
+    fn is_in_use(&self) -> bool {
+        false
+    }
+
+    /// Whether it shows that it was written to since it was opened. `false` proves nothing.
+    fn was_written(&self) -> bool {
+        false
+    }
 }
 
 /// Why a source cannot be backed up.
@@ -66,6 +76,15 @@ pub enum SourceError {
         /// Where.
         at: String,
     },
+    /// The kernel has given it to something that may write to it.
+    #[error(
+        "{path} is in use (LVM, RAID, an open LUKS volume, swap or another program); close it, or use --live and get a \
+         snapshot that proves nothing"
+    )]
+    Held {
+        /// Which one.
+        path: PathBuf,
+    },
 }
 
 /// A block device or an image file.
@@ -76,6 +95,7 @@ pub struct DiskSource {
     kind: SourceKind,
     len: u64,
     sector_size: u32,
+    modified: (i64, i64),
 }
 
 impl DiskSource {
@@ -101,28 +121,61 @@ impl DiskSource {
             SourceKind::Image => None,
         };
         let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Sequential); // a hint
-        Ok(DiskSource { path: path.to_owned(), file, direct, kind, len, sector_size })
+        let modified = modified(&file).map_err(wrap)?;
+        Ok(DiskSource { path: path.to_owned(), file, direct, kind, len, sector_size, modified })
     }
 
-    /// Where it is mounted read-write, as a whole or a partition of it.
-    pub fn mounted_at(&self) -> Option<String> {
-        let metadata = self.file.metadata().ok()?;
-        let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
-        let loops = match self.kind {
-            SourceKind::Disk => Vec::new(),
-            SourceKind::Image => loop_devices_of(&metadata),
-        };
-        mounts.lines().find_map(|line| {
-            let mount = Mount::parse(line)?;
-            let ours = match self.kind {
-                SourceKind::Disk => is_same_or_partition(&number(metadata.rdev()), &mount.device),
-                SourceKind::Image => {
-                    mount.is_of(&metadata) || loops.iter().any(|(_, ours)| is_same_or_partition(ours, &mount.device))
-                }
-            };
-            (ours && !mount.read_only).then_some(mount.at)
-        })
+    /// Refuses a source that somebody may write to while it is read.
+    pub fn refuse_in_use(&self) -> Result<(), SourceError> {
+        let (path, mounts) = (self.path.clone(), self.mounts());
+        match mounts.iter().find(|mount| !mount.read_only) {
+            Some(mount) => Err(SourceError::Mounted { path, at: mount.at.clone() }),
+            // A read-only mount holds the device, too, and changes nothing.
+            None if mounts.is_empty() && self.is_held() => Err(SourceError::Held { path }),
+            None => Ok(()),
+        }
     }
+
+    /// Where it is mounted, as a whole or a partition of it.
+    fn mounts(&self) -> Vec<Mount> {
+        let Ok(metadata) = self.file.metadata() else { return Vec::new() };
+        let devices = self.devices(&metadata);
+        let is_ours = |mount: &Mount| {
+            let on = |device: &str| devices.iter().any(|(_, ours)| is_same_or_partition(ours, device));
+            // Filesystems over several devices (btrfs, ZFS) have a number of their own: then the mount's source tells.
+            mount.is_of(&metadata) || on(&mount.device) || mount.source_device().is_some_and(|device| on(&device))
+        };
+        let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        table.lines().filter_map(Mount::parse).filter(is_ours).collect()
+    }
+
+    /// Itself when it is a disk, and the loop devices it backs when it is an image: path and `major:minor`.
+    fn devices(&self, metadata: &std::fs::Metadata) -> Vec<(PathBuf, String)> {
+        match self.kind {
+            SourceKind::Disk => vec![(self.path.clone(), number(metadata.rdev()))],
+            SourceKind::Image => {
+                loop_devices_of(metadata).into_iter().map(|(path, number)| (path.into(), number)).collect()
+            }
+        }
+    }
+
+    /// Whether the kernel refuses to give it, or a partition of it, to somebody alone: it belongs to a mount, LVM, md, an
+    /// open LUKS volume, swap, or a program that asked the same.
+    fn is_held(&self) -> bool {
+        let Ok(metadata) = self.file.metadata() else { return false };
+        let alone = |path: &Path| {
+            let flags = rustix::fs::OFlags::EXCL.bits() as i32;
+            File::options().read(true).custom_flags(flags).open(path).map(drop)
+        };
+        let busy = Some(rustix::io::Errno::BUSY.raw_os_error());
+        self.devices(&metadata).iter().any(|(path, _)| alone(path).is_err_and(|error| error.raw_os_error() == busy))
+    }
+}
+
+/// When an image's bytes changed last. A device's node says nothing of its bytes.
+fn modified(file: &File) -> io::Result<(i64, i64)> {
+    let metadata = file.metadata()?;
+    Ok(if metadata.is_file() { (metadata.mtime(), metadata.mtime_nsec()) } else { (0, 0) })
 }
 
 impl DiskSource {
@@ -167,6 +220,12 @@ impl Mount {
 }
 
 impl Mount {
+    /// `major:minor` of the device it was mounted from, where that is one.
+    fn source_device(&self) -> Option<String> {
+        let metadata = std::fs::metadata(&self.source).ok().filter(|_| self.source.is_absolute())?;
+        metadata.file_type().is_block_device().then(|| number(metadata.rdev()))
+    }
+
     /// Whether a FUSE driver serves this file: it has no device of its own, and the mount names the file.
     fn is_of(&self, image: &std::fs::Metadata) -> bool {
         self.source.is_absolute() && same_file(&self.source, image)
@@ -310,5 +369,13 @@ impl Source for DiskSource {
                 !self.path.exists() || len.map_or(true, |len| len < self.len)
             }
         }
+    }
+
+    fn is_in_use(&self) -> bool {
+        self.refuse_in_use().is_err()
+    }
+
+    fn was_written(&self) -> bool {
+        modified(&self.file).map_or(true, |now| now != self.modified)
     }
 }

@@ -13,6 +13,7 @@ use map::{ExtentMap, Placed};
 use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Pieces kept: 16 MiB.
@@ -30,6 +31,7 @@ pub struct SnapshotDisk {
     rows: Vec<SegmentRef>,
     map: ExtentMap,
     cache: Mutex<Cache>,
+    missing: AtomicU64,
 }
 
 #[derive(Default)]
@@ -48,18 +50,33 @@ impl SnapshotDisk {
     ) -> Result<SnapshotDisk, RepositoryError> {
         let rows = repository.read_segment_list(snapshot)?;
         let map = ExtentMap::build(&repository, &rows, scratch)?;
-        Ok(SnapshotDisk { repository, size: snapshot.source.size, rows, map, cache: Mutex::default() })
+        Ok(SnapshotDisk {
+            repository,
+            size: snapshot.source.size,
+            rows,
+            map,
+            cache: Mutex::default(),
+            missing: AtomicU64::new(0),
+        })
+    }
+
+    /// Bytes read so far that the snapshot does not have: they were given as zeros. A disk has no way to say so, who copies
+    /// files out of it must.
+    pub fn missing_bytes(&self) -> u64 {
+        self.missing.load(Ordering::Relaxed)
     }
 
     fn read_placed(&self, placed: &Placed, at: u64, out: &mut [u8]) -> Result<(), RepositoryError> {
         let mut cache = self.lock();
         let segment = self.segment(&mut cache, placed.segment)?;
         let Some(entry) = segment.get(placed.entry as usize) else { return Ok(()) };
+        let from = placed.piece_offset + (at - placed.start);
+        self.missing.fetch_add(missing_in(&entry.content, from, out.len() as u64), Ordering::Relaxed);
         match &entry.content {
             Content::Zeros | Content::LeftOut(_) | Content::Hole(_) => out.fill(0),
             Content::Chunk(_) | Content::Runs { .. } => {
                 let piece = self.piece(&mut cache, placed, entry)?;
-                let from = (placed.piece_offset + (at - placed.start)) as usize;
+                let from = from as usize;
                 let bytes = piece.get(from..from + out.len());
                 out.copy_from_slice(bytes.ok_or(RepositoryError::LostChunk(ChunkId([0; 32])))?);
             }
@@ -112,6 +129,25 @@ impl ReadAt for SnapshotDisk {
             self.read_placed(&placed, from, out).map_err(io::Error::other)?;
         }
         Ok(())
+    }
+}
+
+/// How many of `len` bytes of a piece, from `from`, are in holes or left out.
+fn missing_in(content: &Content, from: u64, len: u64) -> u64 {
+    match content {
+        Content::Zeros | Content::Chunk(_) => 0,
+        Content::LeftOut(_) | Content::Hole(_) => len,
+        Content::Runs { runs, .. } => {
+            let (mut at, mut missing) = (0, 0);
+            for run in runs {
+                let end = at + u64::from(run.len());
+                if matches!(run, Run::Hole(..)) {
+                    missing += end.min(from + len).saturating_sub(at.max(from));
+                }
+                at = end;
+            }
+            missing
+        }
     }
 }
 

@@ -7,12 +7,15 @@ mod support;
 
 use proptest::prelude::*;
 use saveos_engine::backup::{BackupError, Flow};
+use saveos_engine::files;
+use saveos_engine::layout::identify::Filesystem;
 use saveos_engine::repository::Repository;
 use saveos_engine::rescue_map;
 use saveos_engine::snapshot::{Snapshot, State};
 use saveos_engine::source::{DiskSource, Source};
 use saveos_engine::storage::recorded::{RecordedStorage, Sabotage};
 use saveos_engine::storage::{Area, Storage};
+use saveos_engine::view::SnapshotDisk;
 use std::ops::Range;
 use std::sync::Arc;
 use support::disk::{Disk, SECTOR, changed, image, noise};
@@ -178,9 +181,24 @@ fn the_files_that_bad_sectors_hurt_are_named() {
     let map = map_of(&place, &snapshot);
     assert!(map.iter().any(|(_, status)| *status == '?'), "free space was never tried");
 
+    assert_copies_name(&place, &snapshot, &[("files/a/deep/precious", 2 * SECTOR), ("files/also hurt", SECTOR)]);
+
     let healed = place.back_up(&Disk::healthy(&image)).unwrap();
     assert_eq!(healed.state, State::Complete);
     assert!(place.restored(&healed) == *image);
+    assert_copies_name(&place, &healed, &[]);
+}
+
+/// Copies everything out: exactly these files are said to be incomplete, by so many bytes.
+fn assert_copies_name(place: &Place, snapshot: &Snapshot, incomplete: &[(&str, u64)]) {
+    let folder = TempDir::new().unwrap();
+    let disk = Arc::new(SnapshotDisk::open(Arc::new(place.open()), snapshot, folder.path()).unwrap());
+    let tree = files::browse(Arc::<SnapshotDisk>::clone(&disk), Filesystem::Ext).unwrap();
+    let root = tree.root().unwrap();
+    let copied = files::copy::copy(&*tree, &root, b"files", folder.path(), &|| disk.missing_bytes()).unwrap();
+    let named: Vec<(&str, u64)> =
+        copied.incomplete.iter().map(|file| (file.path.as_str(), file.missing_bytes)).collect();
+    assert_eq!((named, copied.failed.len(), copied.files), (incomplete.to_vec(), 0, 3));
 }
 
 #[test]
@@ -303,6 +321,41 @@ fn a_file_written_meanwhile_makes_the_snapshot_torn_or_is_whole_in_it() {
         );
     }
     assert!(torn > 0);
+}
+
+#[test]
+fn what_nobody_can_parse_is_torn_when_its_header_changes_meanwhile() {
+    let image = Arc::new(noise(77, 3 << 20));
+    let mut later = image.to_vec();
+    later[4096..8192].fill(0x55);
+    let place = Place::new();
+    let healthy = Disk::healthy(&image);
+    assert_eq!(place.back_up(&healthy).unwrap().state, State::Complete);
+    let half = healthy.reads() / 2;
+    let torn = place.back_up(&Disk::changing_after(&image, half, &Arc::new(later))).unwrap();
+    assert_eq!(torn.state, State::Torn);
+}
+
+#[test]
+fn an_image_that_is_written_to_meanwhile_is_torn_wherever_that_was() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("disk.img");
+    std::fs::File::create(&path).unwrap().set_len(8 << 20).unwrap();
+    let source: Arc<dyn Source> = Arc::new(DiskSource::open(&path).unwrap());
+    assert!(!source.was_written());
+    let place = Place::new();
+    let written = std::sync::Once::new();
+    let write = || {
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        // A step of the clock that every filesystem can tell apart.
+        file.set_modified(std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1)).unwrap();
+    };
+    let (_, snapshot) = support::back_up_observed(&place.open(), &source, "nas", 1, &|_| {
+        written.call_once(write);
+        Flow::Continue
+    })
+    .unwrap();
+    assert_eq!(snapshot.state, State::Torn);
 }
 
 #[test]

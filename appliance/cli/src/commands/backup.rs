@@ -7,7 +7,7 @@ use crate::session;
 use saveos_engine::backup::{self, DEFAULT_LEVEL, Flow, Options};
 use saveos_engine::lease::LeaseKind;
 use saveos_engine::snapshot::{Snapshot, SnapshotId, State};
-use saveos_engine::source::{DiskSource, Source, SourceError};
+use saveos_engine::source::{DiskSource, Source};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -22,8 +22,10 @@ pub(crate) struct Wishes {
 
 pub(crate) fn run(path: &Path, repo: &Repo, wishes: Wishes, out: &Output) -> anyhow::Result<Exit> {
     let source = DiskSource::open(path)?;
-    if let Some(at) = source.mounted_at().filter(|_| !wishes.live) {
-        return Err(SourceError::Mounted { path: path.to_owned(), at }.into());
+    let refused = source.refuse_in_use();
+    let live = refused.is_err();
+    if !wishes.live {
+        refused?;
     }
     if source.holds(&repo.repo) {
         anyhow::bail!(
@@ -43,7 +45,7 @@ pub(crate) fn run(path: &Path, repo: &Repo, wishes: Wishes, out: &Output) -> any
         time: session::now(),
         boot: session::boot_id(),
         uptime: session::uptime(),
-        live: source.mounted_at().is_some(),
+        live,
         workers: session::workers(),
         level: DEFAULT_LEVEL,
         limit_read: wishes.limit_read.map(|rate| (rate * 1024.0 * 1024.0) as u64),

@@ -22,7 +22,7 @@ pub(crate) fn run(command: args::Files, out: &Output) -> anyhow::Result<Exit> {
 }
 
 fn ls(wanted: &str, path: &str, repo: &Repo, out: &Output) -> anyhow::Result<Exit> {
-    let tree = open(wanted, repo, out)?;
+    let (tree, disk) = open(wanted, repo, out)?;
     let node = files::find(&*tree, path.as_bytes())?;
     if node.kind != NodeKind::Directory {
         let name = path.rsplit('/').next().unwrap_or(path);
@@ -33,7 +33,11 @@ fn ls(wanted: &str, path: &str, repo: &Repo, out: &Output) -> anyhow::Result<Exi
     for entry in &listing.entries {
         print(&entry.name, &entry.node, out)?;
     }
-    let Some(damage) = listing.damage else { return Ok(Exit::Complete) };
+    let damage = match listing.damage {
+        Some(damage) => damage.to_string(),
+        None if disk.missing_bytes() > 0 => "the snapshot has holes in the filesystem's structure".to_owned(),
+        None => return Ok(Exit::Complete),
+    };
     out.warn(&format!("there may be more in {path}: {damage}"));
     Ok(Exit::Partial)
 }
@@ -57,33 +61,46 @@ fn print(name: &[u8], node: &Node, out: &Output) -> anyhow::Result<()> {
 }
 
 fn cp(wanted: &str, path: &str, dest: &Path, repo: &Repo, out: &Output) -> anyhow::Result<Exit> {
-    let tree = open(wanted, repo, out)?;
+    let (tree, disk) = open(wanted, repo, out)?;
     let node = files::find(&*tree, path.as_bytes())?;
     if dest == Path::new("-") {
         files::copy::stream(&*tree, &node, path, &mut std::io::stdout().lock())?;
-        return Ok(Exit::Complete);
+        let missing = disk.missing_bytes();
+        if missing > 0 {
+            out.warn(&format!("{path} has zeros for {missing} bytes that the snapshot does not have"));
+        }
+        return Ok(if missing > 0 { Exit::Partial } else { Exit::Complete });
     }
     let name = path.trim_end_matches('/').rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or("files");
-    let copied = files::copy::copy(&*tree, &node, name.as_bytes(), dest)?;
+    let copied = files::copy::copy(&*tree, &node, name.as_bytes(), dest, &|| disk.missing_bytes())?;
+    for file in &copied.incomplete {
+        out.warn(&format!("{} has zeros for {} bytes that the snapshot does not have", file.path, file.missing_bytes));
+    }
+    let incomplete: Vec<_> = copied.incomplete.iter().map(|file| &file.path).collect();
     let failed: Vec<String> =
         copied.failed.into_iter().map(|failure| format!("{:#}", anyhow::Error::new(failure))).collect();
     failed.iter().for_each(|failure| out.warn(failure));
     out.line(&format!(
-        "copied {} files, {} directories, {} links; {} not copied",
+        "copied {} files, {} directories, {} links; {} incomplete, {} not copied",
         copied.files,
         copied.directories,
         copied.links,
+        incomplete.len(),
         failed.len()
     ))?;
     out.object(&serde_json::json!({
         "type": "copied", "files": copied.files, "directories": copied.directories, "links": copied.links,
-        "bytes": copied.bytes, "failed": failed,
+        "bytes": copied.bytes, "incomplete": incomplete, "failed": failed,
     }))?;
-    Ok(if failed.is_empty() { Exit::Complete } else { Exit::Partial })
+    // Holes in the structure may have hidden files.
+    Ok(if failed.is_empty() && disk.missing_bytes() == 0 { Exit::Complete } else { Exit::Partial })
 }
 
+/// A filesystem of a snapshot, and the disk it lies on.
+type Browsed = (Box<dyn Tree>, Arc<SnapshotDisk>);
+
 /// Opens the filesystem that `SNAPSHOT[:PARTITION]` names. Without a number the only browsable one is meant.
-fn open(wanted: &str, repo: &Repo, out: &Output) -> anyhow::Result<Box<dyn Tree>> {
+fn open(wanted: &str, repo: &Repo, out: &Output) -> anyhow::Result<Browsed> {
     let (name, partition) = match wanted.split_once(':') {
         Some((name, number)) => (name, Some(number.parse::<u32>().context("the partition is a number")?)),
         None => (wanted, None),
@@ -108,6 +125,7 @@ fn open(wanted: &str, repo: &Repo, out: &Output) -> anyhow::Result<Box<dyn Tree>
         }
     };
     let (start, len, filesystem) = (region.start, region.len, region.filesystem);
-    let disk = SnapshotDisk::open(repository, &snapshot, &session::scratch(&repo.repo))?;
-    Ok(files::browse(Arc::new(Window::new(disk, start, len)), filesystem)?)
+    let disk = Arc::new(SnapshotDisk::open(repository, &snapshot, &session::scratch(&repo.repo))?);
+    let tree = files::browse(Arc::new(Window::new(Arc::clone(&disk), start, len)), filesystem)?;
+    Ok((tree, disk))
 }

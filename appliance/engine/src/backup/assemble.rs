@@ -3,12 +3,12 @@
 use super::batch::{self, Batch};
 use super::parent::ParentCursor;
 use super::piece::{Rewritten, Worker};
-use super::{BackupError, Flow, Run, rescue};
+use super::{BackupError, Flow, Run, rescue, torn};
 use crate::chunk::ChunkId;
 use crate::fs::FileId;
 use crate::repository::store::Sealer;
 use crate::seal::Kind;
-use crate::segment::{self, Builder, Class, Content, Entry};
+use crate::segment::{self, Builder, Content, Entry};
 use crate::snapshot::{HoleNote, LeftOutNote, SegmentRef};
 use crate::sort::{Sorted, Sorter};
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
@@ -34,8 +34,8 @@ pub(super) struct Assembled {
     pub(super) unreadable: Vec<(usize, u64, Vec<u8>)>,
     /// Which file an unreadable piece belongs to, by its first byte.
     pub(super) damaged: HashMap<u64, (u16, FileId)>,
-    /// First byte and id of every META piece, to be compared when they are read again.
-    pub(super) metadata: Sorted<40>,
+    /// First byte and id of every piece that is read again, to be compared then.
+    pub(super) again: Sorted<40>,
 }
 
 /// Entries of one batch, with what later steps want to know of the pieces.
@@ -122,7 +122,7 @@ struct Segments<'r> {
     has_hole: bool,
     kept: usize,
     made: Assembled,
-    metadata: Sorter<40>,
+    again: Sorter<40>,
 }
 
 impl<'r> Segments<'r> {
@@ -142,9 +142,9 @@ impl<'r> Segments<'r> {
                 left_out_bytes: 0,
                 unreadable: Vec::new(),
                 damaged: HashMap::new(),
-                metadata: empty,
+                again: empty,
             },
-            metadata: Sorter::new(run.options.scratch),
+            again: Sorter::new(run.options.scratch),
         }
     }
 
@@ -175,12 +175,14 @@ impl<'r> Segments<'r> {
                     }
                 }
             }
-            Content::Zeros | Content::Chunk(_) | Content::Runs { .. } if entry.class == Class::Meta => {
+            Content::Zeros | Content::Chunk(_) | Content::Runs { .. }
+                if torn::is_read_again(self.run, entry.class, start) =>
+            {
                 let id = entry.content.piece_id().map_or([0; 32], |id| id.0);
                 let mut record = [0; 40];
                 record[..8].copy_from_slice(&start.to_be_bytes());
                 record[8..].copy_from_slice(&id);
-                self.metadata.push(record).map_err(BackupError::Scratch)?;
+                self.again.push(record).map_err(BackupError::Scratch)?;
             }
             _ => {}
         }
@@ -208,7 +210,7 @@ impl<'r> Segments<'r> {
 
     fn finish(mut self) -> Result<Assembled, BackupError> {
         self.close()?;
-        self.made.metadata = self.metadata.finish().map_err(BackupError::Scratch)?;
+        self.made.again = self.again.finish().map_err(BackupError::Scratch)?;
         Ok(self.made)
     }
 }

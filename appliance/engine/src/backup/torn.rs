@@ -1,13 +1,16 @@
 //! Looks at the source's structure a second time. A difference means somebody wrote while we read: no moment of the disk
 //! looked like the snapshot, so it is `Torn` and never a recovery point.
 //!
-//! Two questions. Would the disk be cut in the same way now? It was cut before it was read, and a block that was allocated
-//! in between is in no piece, though the structure that was read names it. And does the structure still hold the same bytes?
+//! Three questions. Would the disk be cut in the same way now? It was cut before it was read, and a block that was allocated
+//! in between is in no piece, though the structure that was read names it. Does the structure still hold the same bytes?
+//! Where nobody knows the structure (LUKS, LVM, btrfs …) the ends and a sample of the rest stand for it. And does the source
+//! itself say that it was written to?
 
 use super::assemble::Assembled;
 use super::{BackupError, Counters, Flow, Run, batch, piece};
 use crate::fs::Extent;
-use crate::layout::Layout;
+use crate::layout::identify::Filesystem;
+use crate::layout::{Layout, Region};
 use crate::read::{ReadAt, past_end};
 use crate::segment::Class;
 use crate::source::Source;
@@ -17,7 +20,28 @@ use std::sync::{Mutex, PoisonError};
 
 /// How many pieces differ from what the snapshot holds.
 pub(super) fn look_again(run: &Run<'_>, assembled: &Assembled) -> Result<u64, BackupError> {
-    Ok(survey_again(run)? + read_metadata_again(run, assembled)?)
+    let torn = survey_again(run)? + read_again(run, assembled)?;
+    Ok(if torn == 0 && run.source.was_written() { 1 } else { torn })
+}
+
+/// The ends of a region without known structure that are read again: there its headers are.
+const ENDS: u64 = 1024 * 1024;
+/// One piece in so many of the rest: 1.6 % more to read, and a stranger that writes 300 MiB there is missed once in 10⁸ times.
+const SAMPLE: u64 = 64;
+
+/// Whether a piece is read a second time.
+pub(super) fn is_read_again(run: &Run<'_>, class: Class, start: u64) -> bool {
+    let unknown = |region: &&Region| region.bytes.meta == 0 && region.filesystem != Filesystem::Gap;
+    match (class, run.layout.region_at(start).filter(unknown)) {
+        (Class::Meta, _) => true,
+        (Class::Raw, Some(region)) => {
+            let end = region.start + region.len;
+            // Other pieces in every run.
+            let draw = (start ^ run.options.time.unsigned_abs().rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            start - region.start < ENDS || end - start <= ENDS || (draw >> 32).is_multiple_of(SAMPLE)
+        }
+        _ => false,
+    }
 }
 
 /// How many pieces are cut in another way now; those behind the first difference count as one.
@@ -106,10 +130,10 @@ impl ReadAt for Surveyed<'_> {
     }
 }
 
-/// How many META pieces differ from what the snapshot holds.
-fn read_metadata_again(run: &Run<'_>, assembled: &Assembled) -> Result<u64, BackupError> {
+/// How many of these pieces differ from what the snapshot holds.
+fn read_again(run: &Run<'_>, assembled: &Assembled) -> Result<u64, BackupError> {
     let keys = run.packer.repository().keys();
-    let mut expected = assembled.metadata.iter();
+    let mut expected = assembled.again.iter();
     let mut due = expected.next().transpose().map_err(BackupError::Scratch)?;
     let mut bytes = Vec::new();
     let mut torn = 0;
@@ -117,7 +141,7 @@ fn read_metadata_again(run: &Run<'_>, assembled: &Assembled) -> Result<u64, Back
         let found = found.map_err(BackupError::Scratch)?;
         let Some(record) = due else { break };
         // Pieces that were unreadable have no record.
-        if found.class != Class::Meta || record[..8] != found.start().to_be_bytes() {
+        if record[..8] != found.start().to_be_bytes() || !is_read_again(run, found.class, found.start()) {
             continue;
         }
         bytes.clear();

@@ -1,5 +1,5 @@
-//! Copies files out of a filesystem into a folder, and never anywhere else: names are checked, links are made last and not
-//! followed, and every file is created new.
+//! Copies files out of a filesystem into a folder, and never anywhere else: names are checked, links are made and never
+//! followed, and every file is created new. A file with bytes that the snapshot does not have is copied and named.
 
 use super::entries;
 use crate::fs::{FsError, Node, NodeKind, Tree};
@@ -65,17 +65,35 @@ pub struct Copied {
     pub links: u64,
     /// Bytes of files.
     pub bytes: u64,
+    /// Files that have zeros where the snapshot has no bytes.
+    pub incomplete: Vec<Incomplete>,
     /// What failed or was refused; the rest was copied all the same.
     pub failed: Vec<CopyError>,
 }
 
+/// A file with zeros where the snapshot has no bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Incomplete {
+    /// Its path in the filesystem.
+    pub path: String,
+    /// How many.
+    pub missing_bytes: u64,
+}
+
 /// Copies a file or a whole directory to `destination`, which must not exist yet or be a directory that gets `name` inside.
-pub fn copy(tree: &dyn Tree, node: &Node, name: &[u8], destination: &Path) -> Result<Copied, CopyError> {
+///
+/// `missing` counts the bytes read so far that the snapshot does not have (`SnapshotDisk::missing_bytes`).
+pub fn copy(
+    tree: &dyn Tree,
+    node: &Node,
+    name: &[u8],
+    destination: &Path,
+    missing: &dyn Fn() -> u64,
+) -> Result<Copied, CopyError> {
     let target = if destination.is_dir() { destination.join(checked(name)?) } else { destination.to_owned() };
-    let mut copied = Copied::default();
-    let shown = String::from_utf8_lossy(name).into_owned();
-    copy_node(tree, node, &shown, &target, 0, &mut copied)?;
-    Ok(copied)
+    let mut copying = Copying { tree, missing, copied: Copied::default() };
+    copying.node(node, &String::from_utf8_lossy(name), &target, 0)?;
+    Ok(copying.copied)
 }
 
 /// Streams one file.
@@ -88,7 +106,8 @@ pub fn stream(tree: &dyn Tree, node: &Node, path: &str, out: &mut dyn Write) -> 
             .read(node, at, &mut buffer[..want])
             .map_err(|source| CopyError::Read { path: path.to_owned(), source })?;
         if read == 0 {
-            break;
+            let source = FsError::Damaged(format!("the file ends at byte {at} of {}", node.size));
+            return Err(CopyError::Read { path: path.to_owned(), source });
         }
         out.write_all(&buffer[..read]).map_err(|source| CopyError::Write { path: PathBuf::from(path), source })?;
         at += read as u64;
@@ -96,48 +115,56 @@ pub fn stream(tree: &dyn Tree, node: &Node, path: &str, out: &mut dyn Write) -> 
     Ok(at)
 }
 
-fn copy_node(
-    tree: &dyn Tree,
-    node: &Node,
-    shown: &str,
-    target: &Path,
-    depth: usize,
-    copied: &mut Copied,
-) -> Result<(), CopyError> {
-    let write = |source| CopyError::Write { path: target.to_owned(), source };
-    match node.kind {
-        NodeKind::File => {
-            let mut file = File::options().write(true).create_new(true).open(target).map_err(write)?;
-            copied.bytes += stream(tree, node, shown, &mut file)?;
-            copied.files += 1;
-            set_time(&file, node);
-        }
-        NodeKind::Directory if depth >= MAX_DEPTH => return Err(CopyError::Depth { path: shown.to_owned() }),
-        NodeKind::Directory => {
-            std::fs::create_dir(target).map_err(write)?;
-            copied.directories += 1;
-            let list = entries(tree, node);
-            copied.failed.extend(list.damage.map(|source| CopyError::Read { path: shown.to_owned(), source }));
-            for entry in list.entries {
-                let shown = format!("{shown}/{}", String::from_utf8_lossy(&entry.name));
-                let done = checked(&entry.name)
-                    .and_then(|name| copy_node(tree, &entry.node, &shown, &target.join(name), depth + 1, copied));
-                copied.failed.extend(done.err());
+struct Copying<'a> {
+    tree: &'a dyn Tree,
+    missing: &'a dyn Fn() -> u64,
+    copied: Copied,
+}
+
+impl Copying<'_> {
+    fn node(&mut self, node: &Node, shown: &str, target: &Path, depth: usize) -> Result<(), CopyError> {
+        let write = |source| CopyError::Write { path: target.to_owned(), source };
+        match node.kind {
+            NodeKind::File => {
+                let mut file = File::options().write(true).create_new(true).open(target).map_err(write)?;
+                let before = (self.missing)();
+                self.copied.bytes += stream(self.tree, node, shown, &mut file)?;
+                self.copied.files += 1;
+                let missing_bytes = (self.missing)() - before;
+                if missing_bytes > 0 {
+                    self.copied.incomplete.push(Incomplete { path: shown.to_owned(), missing_bytes });
+                }
+                set_time(&file, node);
             }
+            NodeKind::Directory if depth >= MAX_DEPTH => return Err(CopyError::Depth { path: shown.to_owned() }),
+            NodeKind::Directory => {
+                std::fs::create_dir(target).map_err(write)?;
+                self.copied.directories += 1;
+                let list = entries(self.tree, node);
+                let damage = list.damage.map(|source| CopyError::Read { path: shown.to_owned(), source });
+                self.copied.failed.extend(damage);
+                for entry in list.entries {
+                    let shown = format!("{shown}/{}", String::from_utf8_lossy(&entry.name));
+                    let done = checked(&entry.name)
+                        .and_then(|name| self.node(&entry.node, &shown, &target.join(name), depth + 1));
+                    self.copied.failed.extend(done.err());
+                }
+            }
+            NodeKind::Symlink => {
+                let mut content = vec![0; node.size.min(64 * 1024) as usize];
+                let read = self
+                    .tree
+                    .read(node, 0, &mut content)
+                    .map_err(|source| CopyError::Read { path: shown.to_owned(), source })?;
+                content.truncate(read);
+                // Made, never followed: `create_new` refuses to write through it.
+                std::os::unix::fs::symlink(std::ffi::OsStr::from_bytes(&content), target).map_err(write)?;
+                self.copied.links += 1;
+            }
+            NodeKind::Other => return Err(CopyError::Special { path: shown.to_owned() }),
         }
-        NodeKind::Symlink => {
-            let mut content = vec![0; node.size.min(64 * 1024) as usize];
-            let read = tree
-                .read(node, 0, &mut content)
-                .map_err(|source| CopyError::Read { path: shown.to_owned(), source })?;
-            content.truncate(read);
-            // Made, never followed: `create_new` refuses to write through it.
-            std::os::unix::fs::symlink(std::ffi::OsStr::from_bytes(&content), target).map_err(write)?;
-            copied.links += 1;
-        }
-        NodeKind::Other => return Err(CopyError::Special { path: shown.to_owned() }),
+        Ok(())
     }
-    Ok(())
 }
 
 /// A name that stays in its directory.
