@@ -26,6 +26,12 @@ pub(crate) fn run(
 ) -> anyhow::Result<Exit> {
     let repository = session::open(repo, LeaseKind::Reader, out)?;
     let (_, snapshot) = repository.find_snapshot(wanted)?;
+    if !snapshot.state.is_recovery_point() {
+        out.warn(&format!(
+            "this snapshot is {}: the source changed while it was read, and files may not fit together",
+            snapshot.state
+        ));
+    }
     let part = Part::of(&snapshot, partition)?;
     if target == Path::new("-") {
         return stream(repository, &snapshot, part, &session::scratch(&repo.repo));

@@ -43,6 +43,8 @@ pub(crate) fn small() -> (Vec<u8>, Files) {
     files.insert("link".into(), b"data.bin".to_vec());
     std::fs::write(mounted.at("hiberfil.sys"), noise(9, 8192)).unwrap();
     files.insert("hiberfil.sys".into(), noise(9, 8192));
+    std::fs::write(mounted.at("pagefile.sys"), noise(10, 65_536)).unwrap();
+    files.insert("pagefile.sys".into(), noise(10, 65_536));
     drop(mounted);
     (image.bytes(), files)
 }
@@ -79,6 +81,8 @@ fn what_makes_a_volume_untrustworthy_is_a_doubt() {
     let at = told.files.iter().find(|file| file.id == id).unwrap().runs[0].1.start as usize;
     asleep[at..at + 4].copy_from_slice(b"HIBR");
     assert!(doubts_of(&asleep).contains("hibernated"));
+    // A Windows that sleeps wakes up with its page file as it was.
+    assert!(!told.left_out.is_empty() && Told::by_surveying(&asleep).left_out.is_empty());
 
     let data = find(&*browse(&clean), "data.bin").id.0;
     let mut bad = clean.clone();

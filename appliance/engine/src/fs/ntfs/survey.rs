@@ -24,6 +24,8 @@ const MAX_EXTEND_DIRECTORIES: usize = 64;
 const BOOT_AREA: u64 = 8192;
 /// What is kept of a page file.
 const PAGING_HEADER: u64 = 4096;
+/// Extents of page files that wait: Windows makes them in a few; what is behind is read.
+const MAX_PAGING: usize = 4096;
 
 /// Surveys the whole volume.
 pub(super) fn run(disk: Arc<dyn ReadAt + '_>, out: &mut dyn Survey) -> Result<(), FsError> {
@@ -35,6 +37,8 @@ pub(super) fn run(disk: Arc<dyn ReadAt + '_>, out: &mut dyn Survey) -> Result<()
         file: File::default(),
         cut: Cut::default(),
         extend_directories: vec![EXTEND],
+        paging: Vec::new(),
+        hibernated: false,
     };
     for doubt in &volume.doubts {
         surveyor.doubt(doubt.clone());
@@ -43,6 +47,7 @@ pub(super) fn run(disk: Arc<dyn ReadAt + '_>, out: &mut dyn Survey) -> Result<()
     surveyor.tell_outside()?;
     surveyor.tell_allocated()?;
     walk::all(&volume, &mut surveyor)?;
+    surveyor.tell_paging()?;
     if let Some(untold) = surveyor.doubts.checked_sub(MAX_DOUBTS).filter(|untold| *untold > 0) {
         surveyor.out.doubt(Doubt(format!("{untold} more doubts like these")));
     }
@@ -57,6 +62,9 @@ struct Surveyor<'v, 'd, 'o> {
     cut: Cut,
     /// `$Extend` and directories in it: their files are the filesystem's own.
     extend_directories: Vec<u64>,
+    /// Pages of page files: whether they may be left out is known only when the file of a sleeping Windows was met.
+    paging: Vec<(LeftOut, Extent)>,
+    hibernated: bool,
 }
 
 /// The file whose attributes arrive.
@@ -226,7 +234,11 @@ impl Surveyor<'_, '_, '_> {
         match owner {
             Owner::Meta => self.out.meta(extent),
             Owner::Raw => self.out.raw(extent),
-            Owner::LeftOut(rule) => self.out.left_out(rule, extent),
+            Owner::LeftOut(rule) if self.paging.len() < MAX_PAGING => {
+                self.paging.push((rule, extent));
+                Ok(())
+            }
+            Owner::LeftOut(_) => self.out.raw(extent),
             Owner::File => {
                 if !self.cut.begun {
                     self.out.file_begin(FileId(self.file.number))?;
@@ -235,6 +247,14 @@ impl Surveyor<'_, '_, '_> {
                 self.out.file_run(logical, extent)
             }
         }
+    }
+
+    /// A sleeping Windows wakes up with its page files as they were; one that was shut down begins them anew.
+    fn tell_paging(&mut self) -> Result<(), FsError> {
+        for (rule, extent) in std::mem::take(&mut self.paging) {
+            if self.hibernated { self.out.raw(extent)? } else { self.out.left_out(rule, extent)? }
+        }
+        Ok(())
     }
 
     fn end_file(&mut self) -> Result<(), FsError> {
@@ -261,7 +281,8 @@ impl Surveyor<'_, '_, '_> {
     /// Windows that sleeps on disk will go on with a volume as it remembers it, not as it lies.
     fn look_at_hibernation(&mut self, head: &[u8]) {
         if matches!(head.get(..4), Some(b"hibr" | b"HIBR")) {
-            self.doubt("Windows is hibernated on this volume: every free block is read too".into());
+            self.hibernated = true;
+            self.doubt("Windows is hibernated on this volume: every free block and page file is read too".into());
         }
     }
 }
