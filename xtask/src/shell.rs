@@ -1,6 +1,7 @@
 //! Runs programs for tasks: says what it runs, fails with the program's own words.
 
 use anyhow::{Context, bail};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -14,6 +15,25 @@ pub(crate) fn run(program: &str, arguments: &[&str]) -> anyhow::Result<()> {
     println!("$ {program} {}", arguments.join(" "));
     let status =
         Command::new(program).args(arguments).status().with_context(|| format!("could not start {program}"))?;
+    if !status.success() {
+        bail!("{program} {} ended with {status}", arguments.join(" "));
+    }
+    Ok(())
+}
+
+/// Runs a program and passes on each line of its standard output.
+pub(crate) fn each_line(program: &str, arguments: &[&str], take: &mut dyn FnMut(&str)) -> anyhow::Result<()> {
+    println!("$ {program} {}", arguments.join(" "));
+    let child = Command::new(program).args(arguments).stdout(Stdio::piped()).spawn();
+    let mut child = child.with_context(|| format!("could not start {program}"))?;
+    let mut lines = BufReader::new(child.stdout.take().context("a pipe was asked for")?);
+    let mut line = Vec::new();
+    // Not `lines()`: a test may print bytes that are no text.
+    while lines.read_until(b'\n', &mut line)? > 0 {
+        take(String::from_utf8_lossy(&line).trim_end_matches(['\n', '\r']));
+        line.clear();
+    }
+    let status = child.wait()?;
     if !status.success() {
         bail!("{program} {} ended with {status}", arguments.join(" "));
     }

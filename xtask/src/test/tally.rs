@@ -1,0 +1,117 @@
+//! Counts what test runs print, so that a test that skipped itself is not taken for one that passed.
+//!
+//! Tests print `SKIPPED: reason` and return; libtest calls that `ok`. Run with `--show-output` it repeats what each passing
+//! test printed below `---- name stdout ----`, which is where the reasons are found.
+
+use std::collections::BTreeMap;
+
+/// Reasons that are right on any machine; all others are a failure where everything can be had: as root, or in CI.
+const ALLOWED: &[&str] = &["no FAT driver"];
+
+/// Sums over test binaries.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    ran: u64,
+    failed: u64,
+    ignored: u64,
+    /// Reason to the tests that gave it. Two binaries may have tests of one name.
+    skipped: BTreeMap<String, Vec<(u64, String)>>,
+    binary: u64,
+    test: String,
+}
+
+impl Tally {
+    /// Takes one line of a test binary's standard output.
+    pub(crate) fn line(&mut self, line: &str) {
+        if line.starts_with("running ") && line.contains(" test") {
+            self.binary += 1;
+        } else if let Some(name) = line.strip_prefix("---- ").and_then(|rest| rest.strip_suffix(" stdout ----")) {
+            name.clone_into(&mut self.test);
+        } else if let Some((_, reason)) = line.split_once("SKIPPED: ") {
+            self.skipped.entry(reason.trim().to_owned()).or_default().push((self.binary, self.test.clone()));
+        } else if let Some(result) = line.strip_prefix("test result: ") {
+            let count = |what: &str| {
+                let words: Vec<&str> = result.split([' ', ';']).filter(|word| !word.is_empty()).collect();
+                words.windows(2).find(|pair| pair[1] == what).and_then(|pair| pair[0].parse().ok()).unwrap_or(0)
+            };
+            self.ran += count("passed");
+            self.failed += count("failed");
+            self.ignored += count("ignored");
+        }
+    }
+
+    /// A check that is no test of cargo's: it passed or failed as a whole.
+    pub(crate) fn failed_outside_tests(&mut self) {
+        self.failed = self.failed.max(1);
+    }
+
+    /// Each reason once, with the tests that gave it.
+    pub(crate) fn reasons(&self) -> Vec<String> {
+        let line = |(reason, tests): (&String, &Vec<(u64, String)>)| {
+            let names: Vec<&str> = tests.iter().map(|(_, name)| name.as_str()).collect();
+            format!("skipped: {reason} ({})", names.join(", "))
+        };
+        let ignored = (self.ignored > 0).then(|| format!("skipped: {} tests are marked #[ignore]", self.ignored));
+        self.skipped.iter().map(line).chain(ignored).collect()
+    }
+
+    /// Reasons that a machine with everything installed has no excuse for.
+    pub(crate) fn unexcused(&self) -> Vec<&str> {
+        let excused = |reason: &str| ALLOWED.iter().any(|allowed| reason.contains(allowed));
+        self.skipped.keys().map(String::as_str).filter(|reason| !excused(reason)).collect()
+    }
+
+    /// `N passed, N failed, N skipped`.
+    pub(crate) fn closing(&self) -> String {
+        let mut tests: Vec<&(u64, String)> = self.skipped.values().flatten().collect();
+        tests.sort_unstable();
+        tests.dedup();
+        let skipped = tests.len() as u64;
+        format!(
+            "{} passed, {} failed, {} skipped",
+            self.ran.saturating_sub(skipped),
+            self.failed,
+            skipped + self.ignored
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tally_of(text: &str) -> Tally {
+        let mut tally = Tally::default();
+        text.lines().for_each(|line| tally.line(line));
+        tally
+    }
+
+    #[test]
+    fn a_test_that_skipped_itself_did_not_pass() {
+        let tally = tally_of(
+            "running 3 tests\ntest fat ... ok\ntest ext ... ok\ntest raw ... ok\n\nsuccesses:\n\n\
+             ---- fat stdout ----\nSKIPPED: no FAT driver here\nSKIPPED: needs root\n\n\
+             ---- ext stdout ----\nSKIPPED: needs root\n\n\nsuccesses:\n    fat\n    ext\n\n\
+             test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s\n\
+             running 1 test\n---- fat stdout ----\nSKIPPED: needs root\n\
+             test result: FAILED. 4 passed; 2 failed; 1 ignored; 0 measured; 0 filtered out; finished in 1.00s\n",
+        );
+        assert_eq!(tally.closing(), "4 passed, 2 failed, 4 skipped");
+        assert_eq!(
+            tally.reasons(),
+            [
+                "skipped: needs root (fat, ext, fat)",
+                "skipped: no FAT driver here (fat)",
+                "skipped: 1 tests are marked #[ignore]"
+            ]
+        );
+        assert_eq!(tally.unexcused(), ["needs root"]);
+    }
+
+    #[test]
+    fn a_run_without_skips_has_no_reasons() {
+        let tally = tally_of("test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out\n");
+        assert_eq!(tally.closing(), "3 passed, 0 failed, 0 skipped");
+        assert!(tally.reasons().is_empty() && tally.unexcused().is_empty());
+    }
+}
