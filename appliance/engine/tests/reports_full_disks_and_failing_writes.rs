@@ -11,6 +11,7 @@ use saveos_engine::lease::LeaseKind;
 use saveos_engine::prune::{self, Mode};
 use saveos_engine::repository::store::StoreError;
 use saveos_engine::repository::{self, OpenOptions, RESERVE, Repository, RepositoryError};
+use saveos_engine::seal::Suite;
 use saveos_engine::snapshot::SnapshotId;
 use saveos_engine::storage::recorded::{RecordedStorage, Sabotage};
 use saveos_engine::storage::{Area, Storage, StorageError};
@@ -231,7 +232,7 @@ impl SmallDisk {
     }
 
     fn open(&self, lease: LeaseKind, scratch: &Path) -> Repository {
-        let options = OpenOptions { lease, boot: "boot", scratch };
+        let options = OpenOptions { lease, boot: "boot", scratch, suite: Suite::for_this_cpu() };
         Repository::open(&self.path(), &support::device(support::DEVICE), &options).unwrap()
     }
 
