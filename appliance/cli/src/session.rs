@@ -7,6 +7,7 @@ use saveos_engine::chunk::unhex;
 use saveos_engine::key::{Secret, words};
 use saveos_engine::lease::LeaseKind;
 use saveos_engine::repository::{OpenOptions, Repository};
+use saveos_engine::seal::Suite;
 use saveos_engine::snapshot::WriterId;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -28,13 +29,21 @@ pub(crate) fn open_with(
     out: &Output,
 ) -> anyhow::Result<Arc<Repository>> {
     let scratch = std::env::temp_dir();
-    let options = OpenOptions { lease, boot: &boot_id(), scratch: &scratch };
+    let options = OpenOptions { lease, boot: &boot_id(), scratch: &scratch, suite: suite()? };
     let repository =
         Repository::open(path, secret, &options).with_context(|| format!("could not open {}", path.display()))?;
     for error in &repository.refresh.unreadable {
         out.warn(&format!("pack {} cannot be used: {}", error.pack.hex(), error.fault));
     }
     Ok(Arc::new(repository))
+}
+
+/// What this CPU is good at, unless `SAVEOS_SUITE` names the other: for a repository that will live on another machine.
+fn suite() -> anyhow::Result<Suite> {
+    match std::env::var("SAVEOS_SUITE") {
+        Ok(name) => name.parse().with_context(|| format!("SAVEOS_SUITE is {name:?}")),
+        Err(_) => Ok(Suite::for_this_cpu()),
+    }
 }
 
 /// Where scratch files go: the repository's own disk has room for them, unless it is read-only.

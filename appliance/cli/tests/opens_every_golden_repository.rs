@@ -12,7 +12,16 @@ fn sha256(path: &Path) -> String {
 
 #[test]
 fn version_1_opens_verifies_and_restores() {
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../engine/tests/golden/v1");
+    opens_verifies_and_restores("v1");
+}
+
+#[test]
+fn version_1_sealed_without_aes_opens_verifies_and_restores() {
+    opens_verifies_and_restores("v1-chacha");
+}
+
+fn opens_verifies_and_restores(name: &str) {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../engine/tests/golden").join(name);
     let folder = tempfile::tempdir().expect("a temporary folder");
     let unpacked =
         Command::new("tar").arg("-xf").arg(golden.join("repository.tar")).arg("-C").arg(folder.path()).status();

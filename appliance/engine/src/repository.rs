@@ -9,7 +9,7 @@ use crate::key::{self, KeyError, Secret};
 use crate::lease::{self, Lease, LeaseError, LeaseKind};
 use crate::pack::read::{PackError, ReadBuffers};
 use crate::record::{self, RecordError, RecordKind};
-use crate::seal::{Keys, PackId, RepositoryId, RootKey, random_bytes};
+use crate::seal::{Keys, PackId, RepositoryId, RootKey, Suite, random_bytes};
 use crate::segment::{self, Entry, SegmentError};
 use crate::snapshot::{SegmentRef, Snapshot, SnapshotId, decode_list};
 use crate::storage::local::Local;
@@ -119,6 +119,7 @@ pub fn read_config(storage: &dyn Storage, path: &Path) -> Result<RepositoryId, R
 pub struct Repository {
     storage: Arc<dyn Storage>,
     keys: Keys,
+    suite: Suite,
     index: Index,
     locks: Option<PathBuf>,
     /// What opening the index found out of step.
@@ -153,6 +154,22 @@ pub struct OpenOptions<'a> {
     pub boot: &'a str,
     /// A folder for an index when the repository's own cannot be written (a read-only medium).
     pub scratch: &'a Path,
+    /// What new packs are sealed with: `Suite::for_this_cpu`, but where somebody wants the other one. Both are always read.
+    pub suite: Suite,
+}
+
+/// What a repository is put together from.
+pub struct Parts {
+    /// Its objects.
+    pub storage: Arc<dyn Storage>,
+    /// Its keys.
+    pub keys: Keys,
+    /// What new packs are sealed with.
+    pub suite: Suite,
+    /// The folder of leases, where there is one.
+    pub locks: Option<PathBuf>,
+    /// Ours.
+    pub lease: Option<Lease>,
 }
 
 impl Repository {
@@ -183,28 +200,24 @@ impl Repository {
         let no_room = options.lease == LeaseKind::Reader && free < INDEX_ROOM;
         let locks = lease.is_some().then_some(locks);
         let keys = Keys::derive(&root, id);
+        let parts = Parts { storage: Arc::new(storage), keys, suite: options.suite, locks, lease };
         if !no_room && !is_read_only(path) {
-            return Self::assemble(Arc::new(storage), keys, &own_index, locks, lease);
+            return Self::assemble(parts, &own_index);
         }
         let temporary = TemporaryFolder::new(options.scratch);
-        let mut repository = Self::assemble(Arc::new(storage), keys, &temporary.0, locks, lease)?;
+        let mut repository = Self::assemble(parts, &temporary.0)?;
         repository.temporary_index = Some(temporary);
         Ok(repository)
     }
 
     /// Puts a repository together from its parts; for storages that are no local folder.
-    pub fn assemble(
-        storage: Arc<dyn Storage>,
-        keys: Keys,
-        index_folder: &Path,
-        locks: Option<PathBuf>,
-        lease: Option<Lease>,
-    ) -> Result<Repository, RepositoryError> {
+    pub fn assemble(parts: Parts, index_folder: &Path) -> Result<Repository, RepositoryError> {
+        let Parts { storage, keys, suite, locks, lease } = parts;
         // After the lease: a dead list that became visible before it counts, a later one names the lease (FORMAT.md §9).
         let dead = dead_packs(&*storage, &keys)?;
         let (index, refresh) = Index::open(index_folder, &*storage, &keys)?;
         index.treat_as_absent(dead);
-        Ok(Repository { storage, keys, index, locks, refresh, lease, temporary_index: None })
+        Ok(Repository { storage, keys, suite, index, locks, refresh, lease, temporary_index: None })
     }
 
     /// The objects.
@@ -215,6 +228,11 @@ impl Repository {
     /// The keys.
     pub fn keys(&self) -> &Keys {
         &self.keys
+    }
+
+    /// What new packs are sealed with.
+    pub fn suite(&self) -> Suite {
+        self.suite
     }
 
     /// The index.

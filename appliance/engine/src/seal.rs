@@ -111,6 +111,14 @@ impl Suite {
         }
     }
 
+    /// The word for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Suite::Aes256Gcm => "aes-256-gcm",
+            Suite::ChaCha20Poly1305 => "chacha20-poly1305",
+        }
+    }
+
     /// The one this CPU is good at.
     pub fn for_this_cpu() -> Suite {
         #[cfg(target_arch = "x86_64")]
@@ -128,6 +136,24 @@ impl Suite {
             Suite::ChaCha20Poly1305 => &CHACHA20_POLY1305,
         };
         LessSafeKey::new(UnboundKey::new(algorithm, bytes).expect("both suites have keys of 32 bytes"))
+    }
+}
+
+impl std::fmt::Display for Suite {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// No suite has this name.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("no suite has this name; there are aes-256-gcm and chacha20-poly1305")]
+pub struct NoSuchSuite;
+
+impl std::str::FromStr for Suite {
+    type Err = NoSuchSuite;
+    fn from_str(name: &str) -> Result<Self, NoSuchSuite> {
+        [Suite::Aes256Gcm, Suite::ChaCha20Poly1305].into_iter().find(|suite| suite.name() == name).ok_or(NoSuchSuite)
     }
 }
 
@@ -357,6 +383,15 @@ mod tests {
         pack.seal_chunk(&bound, &mut sealed, 0);
         let (key, _) = split(&derive::<64>(&keys().data, &[3; 24], b"saveos/1 pack\x01\x01"));
         assert_eq!(open_once(&key, &pack.chunk_aad(&bound), &sealed).unwrap(), b"hello");
+    }
+
+    #[test]
+    fn names_of_suites_round_trip() {
+        for suite in [Suite::Aes256Gcm, Suite::ChaCha20Poly1305] {
+            assert_eq!(suite.to_string().parse(), Ok(suite));
+            assert_eq!(Suite::from_u8(suite as u8), Some(suite));
+        }
+        assert_eq!("".parse::<Suite>(), Err(NoSuchSuite));
     }
 
     #[test]

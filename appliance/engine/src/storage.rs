@@ -98,6 +98,13 @@ impl StorageError {
         }
     }
 
+    /// Which kind of object it was.
+    pub fn area(&self) -> Area {
+        match self {
+            StorageError::Full { area, .. } | StorageError::Io { area, .. } => *area,
+        }
+    }
+
     /// True when the object is not there, as opposed to unreadable.
     pub fn is_missing(&self) -> bool {
         matches!(self, StorageError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)

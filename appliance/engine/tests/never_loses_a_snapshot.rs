@@ -13,6 +13,7 @@ use saveos_engine::lease::{self, LeaseKind};
 use saveos_engine::prune::{self, Mode, Pruned};
 use saveos_engine::repair;
 use saveos_engine::repository::{self, OpenOptions, Repository};
+use saveos_engine::seal::Suite;
 use saveos_engine::snapshot::SnapshotId;
 use saveos_engine::storage::recorded::{Recorded, RecordedStorage, Sabotage, Unsynced};
 use saveos_engine::storage::{Area, Storage};
@@ -511,7 +512,7 @@ fn local_repository() -> (TempDir, PathBuf) {
 }
 
 fn open_local(path: &Path, lease: LeaseKind) -> Repository {
-    let options = OpenOptions { lease, boot: "boot", scratch: path.parent().unwrap() };
+    let options = OpenOptions { lease, boot: "boot", scratch: path.parent().unwrap(), suite: Suite::for_this_cpu() };
     Repository::open(path, &support::device(support::DEVICE), &options).unwrap()
 }
 

@@ -12,8 +12,8 @@ use saveos_engine::pack::format::Row;
 use saveos_engine::record::{self, RecordKind};
 use saveos_engine::repair;
 use saveos_engine::repository::store::{Packer, Sealer, storing};
-use saveos_engine::repository::{self, Repository, RepositoryError, checkpoint};
-use saveos_engine::seal::{Keys, Kind, PackId, RepositoryId, RootKey};
+use saveos_engine::repository::{self, Parts, Repository, RepositoryError, checkpoint};
+use saveos_engine::seal::{Keys, Kind, PackId, RepositoryId, RootKey, Suite};
 use saveos_engine::segment::{Builder, Class, Content, Entry, Run};
 use saveos_engine::snapshot::{SegmentRef, Snapshot, SnapshotId, encode_list};
 use saveos_engine::storage::recorded::{RecordedStorage, Sabotage};
@@ -240,7 +240,9 @@ fn root_of(byte: u8) -> RootKey {
 fn foreign_pack(root: RootKey, id: RepositoryId) -> Vec<u8> {
     let storage = support::fresh_medium(Sabotage::None);
     let index = TempDir::new().unwrap();
-    let repository = Repository::assemble(storage.clone(), Keys::derive(&root, id), index.path(), None, None).unwrap();
+    let (keys, suite) = (Keys::derive(&root, id), Suite::for_this_cpu());
+    let parts = Parts { storage: storage.clone(), keys, suite, locks: None, lease: None };
+    let repository = Repository::assemble(parts, index.path()).unwrap();
     support::snapshot_of(&repository, &support::disk::image(1, 1), "nas");
     let largest = storage.list(Area::Packs).unwrap().into_iter().max_by_key(|pack| pack.size).unwrap().name;
     storage.steps().files()[&format!("packs/{}/{largest}", &largest[..2])].to_vec()

@@ -11,6 +11,7 @@ use saveos_engine::lease::LeaseKind;
 use saveos_engine::prune::{self, Mode};
 use saveos_engine::repository::store::StoreError;
 use saveos_engine::repository::{self, OpenOptions, RESERVE, Repository, RepositoryError};
+use saveos_engine::seal::Suite;
 use saveos_engine::snapshot::SnapshotId;
 use saveos_engine::storage::recorded::{RecordedStorage, Sabotage};
 use saveos_engine::storage::{Area, Storage, StorageError};
@@ -49,6 +50,41 @@ fn given() -> Given {
     Given { files: storage.steps().files(), images, ids, next: Arc::new(next) }
 }
 
+/// How a medium fails: from the `n`-th step on, or with no room for the `n`-th append and those behind it.
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    Broken,
+    Full,
+}
+
+impl Fault {
+    const ALL: [Fault; 2] = [Fault::Broken, Fault::Full];
+
+    fn strike(self, storage: &RecordedStorage, n: Option<u64>) {
+        match self {
+            Fault::Broken => storage.steps().fail_after(n),
+            Fault::Full => storage.steps().full_after(n),
+        }
+    }
+
+    #[track_caller]
+    fn is_told(self, n: u64, told: Option<&StorageError>, error: &dyn std::error::Error) {
+        let fits = match self {
+            Fault::Broken => matches!(told, Some(StorageError::Io { .. })),
+            Fault::Full => matches!(told, Some(StorageError::Full { .. })),
+        };
+        assert!(fits, "{self:?} at {n}: {error}");
+    }
+
+    /// Fewer than this are no operation worth failing.
+    fn least(self) -> u64 {
+        match self {
+            Fault::Broken => 15,
+            Fault::Full => 2,
+        }
+    }
+}
+
 /// The fault of the medium that an error tells of.
 fn storage_fault(error: &RepositoryError) -> Option<&StorageError> {
     match error {
@@ -80,54 +116,68 @@ fn next_backup_completes(storage: &Arc<RecordedStorage>, index: &Path, given: &G
 }
 
 #[test]
-fn a_backup_fails_at_every_step_and_loses_nothing() {
+fn a_backup_fails_at_every_step_and_every_append_and_loses_nothing() {
+    Fault::ALL.into_iter().for_each(a_backup_fails_everywhere);
+}
+
+fn a_backup_fails_everywhere(fault: Fault) {
     let given = given();
+    let mut hurt = Vec::new();
     for n in 0.. {
         let (storage, index) = (support::medium_with(&given.files), TempDir::new().unwrap());
         let repository = support::open(&storage, index.path()).unwrap();
-        storage.steps().fail_after(Some(n));
+        fault.strike(&storage, Some(n));
         let outcome = support::back_up(&repository, &Disk::healthy(&given.next), "nas");
-        storage.steps().fail_after(None);
+        fault.strike(&storage, None);
         drop(repository);
         match outcome {
             Ok(_) => {
-                assert!(n > 15, "a backup of {n} steps");
+                assert!(n > fault.least(), "{fault:?}: a backup of {n} steps");
                 break;
             }
             Err(error) => {
-                let fault = fault_of_backup(&error).unwrap_or_else(|| panic!("step {n}: {error}"));
-                assert!(matches!(fault, StorageError::Io { .. }), "step {n}: {fault}");
+                let told = fault_of_backup(&error);
+                fault.is_told(n, told, &error);
+                hurt.extend(told.map(StorageError::area));
             }
         }
         check(&storage, index.path(), &given.images, &given.next, &format!("after step {n} failed"));
         next_backup_completes(&storage, index.path(), &given, &given.images);
     }
+    // Packs, the checkpoint and the record: each failed, and was told as what it is.
+    hurt.dedup();
+    let last = match fault {
+        Fault::Broken => vec![Area::Checkpoints], // its removal, when the record is there
+        Fault::Full => Vec::new(),
+    };
+    assert_eq!(hurt, [&[Area::Packs, Area::Checkpoints, Area::Snapshots], last.as_slice()].concat(), "{fault:?}");
 }
 
 #[test]
-fn forget_and_prune_fail_at_every_step_and_lose_nothing() {
+fn forget_and_prune_fail_at_every_step_and_every_append_and_lose_nothing() {
+    Fault::ALL.into_iter().for_each(forget_and_prune_fail_everywhere);
+}
+
+fn forget_and_prune_fail_everywhere(fault: Fault) {
     let given = given();
     let mut kept = given.images.clone();
     kept.remove(&given.ids[0]);
     for n in 0.. {
         let (storage, index) = (support::medium_with(&given.files), TempDir::new().unwrap());
         let repository = support::open(&storage, index.path()).unwrap();
-        storage.steps().fail_after(Some(n));
+        fault.strike(&storage, Some(n));
         let outcome = prune::forget(&repository, &given.ids[..1]).and_then(|()| {
             prune::run(&repository, Mode::Run)?;
             drop(repository);
             prune::run(&support::open(&storage, index.path())?, Mode::Run)
         });
-        storage.steps().fail_after(None);
+        fault.strike(&storage, None);
         match outcome {
             Ok(pruned) => {
-                assert!(n > 15 && pruned.deleted_packs > 0, "{n} steps, {pruned:?}");
+                assert!(n > fault.least() && pruned.deleted_packs > 0, "{fault:?}: {n} steps, {pruned:?}");
                 break;
             }
-            Err(error) => {
-                let fault = storage_fault(&error).unwrap_or_else(|| panic!("step {n}: {error}"));
-                assert!(matches!(fault, StorageError::Io { .. }), "step {n}: {fault}");
-            }
+            Err(error) => fault.is_told(n, storage_fault(&error), &error),
         }
         check(&storage, index.path(), &kept, &given.images[&given.ids[0]], &format!("after step {n} failed"));
         // Twice more, and everything is as if nothing had failed.
@@ -152,24 +202,28 @@ fn kept_of(storage: &Arc<RecordedStorage>, given: &Given) -> Images {
 #[test]
 fn a_key_is_added_whole_or_not_at_all() {
     let given = given();
-    for n in 0.. {
+    let cases = Fault::ALL.into_iter().flat_map(|fault| (0..8).map(move |n| (fault, n)));
+    let mut added = 0;
+    for (fault, n) in cases {
         let storage = support::medium_with(&given.files);
-        storage.steps().fail_after(Some(n));
+        fault.strike(&storage, Some(n));
         let (root, id) = (support::root_key(), support::REPOSITORY);
         let outcome = key::add_secret(&*storage, id, &root, "new", SlotKind::Device, &[9; 32]);
-        storage.steps().fail_after(None);
+        fault.strike(&storage, None);
         let (_, damaged) = key::list(&*storage).unwrap();
         assert!(damaged.is_empty());
         key::unlock(&*storage, id, &support::device(support::DEVICE)).unwrap();
         match outcome {
             Ok(_) => {
                 key::unlock(&*storage, id, &support::device([9; 32])).unwrap();
-                assert!(n > 3);
-                break;
+                added += 1;
             }
-            Err(error) => assert!(matches!(error, KeyError::Storage(StorageError::Io { .. }))),
+            Err(KeyError::Storage(told)) => fault.is_told(n, Some(&told), &told),
+            Err(other) => panic!("{fault:?} at {n}: {other}"),
         }
     }
+    // A key is one append among five steps.
+    assert_eq!(added, 7 + 3);
 }
 
 #[test]
@@ -231,7 +285,7 @@ impl SmallDisk {
     }
 
     fn open(&self, lease: LeaseKind, scratch: &Path) -> Repository {
-        let options = OpenOptions { lease, boot: "boot", scratch };
+        let options = OpenOptions { lease, boot: "boot", scratch, suite: Suite::for_this_cpu() };
         Repository::open(&self.path(), &support::device(support::DEVICE), &options).unwrap()
     }
 

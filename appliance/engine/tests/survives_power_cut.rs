@@ -11,7 +11,7 @@ use saveos_engine::key::{self, SlotKind};
 use saveos_engine::prune::{self, Mode};
 use saveos_engine::storage::Storage;
 use saveos_engine::storage::recorded::{Recorded, RecordedStorage, Sabotage, Step, Unsynced};
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use support::disk::{changed, image, noise};
@@ -57,7 +57,7 @@ fn a_medium_that_forgets_to_sync_is_caught() {
 }
 
 #[test]
-fn every_single_sync_is_needed() {
+fn every_kind_of_sync_is_needed() {
     let needed = [
         (first_backup(Sabotage::None), "packs", Sync::File),
         (first_backup(Sabotage::None), "packs", Sync::Directory),
@@ -73,6 +73,55 @@ fn every_single_sync_is_needed() {
     for (mut recording, folder, sync) in needed {
         recording.drop_syncs(folder, sync);
         assert!(recording.loss().is_some(), "{} does not need {sync:?} of {folder}", recording.name);
+    }
+}
+
+/// Syncs without which no cut loses anything, and why we make them all the same.
+const NOT_NEEDED: [(&str, &str); 6] = [
+    ("name in checkpoints", "a checkpoint that is gone costs storing its packs again, and names nothing committed"),
+    ("removal from checkpoints", "one that comes back keeps its packs a little longer; the next backup removes it"),
+    ("name in dead", "packs that are listed nowhere, or without leases, stay; the next prune lists them again"),
+    ("bytes of leases", "who held a lease before the cut is dead, so none of those named is held"),
+    ("removal from dead", "a list that comes back names packs that are gone, and the next prune removes it"),
+    ("removal from packs", "a pack that comes back is whole, and the next prune finds it dead again"),
+];
+
+#[test]
+fn every_single_sync_is_needed() {
+    let recordings = [first_backup(Sabotage::None), second_backup(Sabotage::None), forget_and_prune(Sabotage::None)];
+    let (mut needed, mut not_needed) = (BTreeSet::new(), BTreeSet::new());
+    for recording in &recordings {
+        let honest = recording.states();
+        for (at, sync) in recording.syncs() {
+            match recording.loss_without(at, &honest) {
+                Some(_) => needed.insert(sync),
+                // Two packs may draw the same folder: then its next sync stands in for this one.
+                None if recording.is_synced_again(at) => false,
+                None => not_needed.insert(sync),
+            };
+        }
+    }
+    let told: BTreeSet<String> = NOT_NEEDED.iter().map(|(sync, _)| (*sync).to_owned()).collect();
+    assert_eq!(not_needed, told, "syncs that nothing needs");
+    let expected = ["bytes in checkpoints", "bytes in dead", "bytes in packs", "bytes in snapshots", "name in packs"];
+    let expected = expected.into_iter().chain(["name in snapshots", "removal from snapshots"]);
+    assert_eq!(needed, expected.map(str::to_owned).collect());
+}
+
+#[test]
+fn every_single_sync_of_a_key_is_needed() {
+    let changes = key_changes(Sabotage::None);
+    let syncs = changes.log.iter().enumerate();
+    let syncs: Vec<usize> = syncs
+        .filter(|(_, step)| matches!(step, Step::SyncFile(_) | Step::SyncDirectory(_)))
+        .map(|(at, _)| at)
+        .collect();
+    assert_eq!(syncs.len(), 3, "bytes and name of the new slot, and the old one's removal");
+    for at in syncs {
+        let mut cut = key_changes(Sabotage::None);
+        let step = cut.log.remove(at);
+        cut.promises.iter_mut().for_each(|promise| promise.from -= usize::from(promise.from > at));
+        assert!(locked_out(&cut).is_some(), "nothing needs {step:?}");
     }
 }
 
@@ -199,18 +248,71 @@ impl Recording {
         assert_eq!(self.loss(), None, "in {}", self.name);
     }
 
+    /// Every sync by its place in the log, and what it makes durable.
+    fn syncs(&self) -> Vec<(usize, String)> {
+        let log = self.log();
+        let folder = |path: &str| path.split('/').next().unwrap_or_default().to_owned();
+        let told = |(at, step): (usize, &Step)| match step {
+            Step::SyncFile(temporary) => log.iter().find_map(|later| match later {
+                Step::Rename(from, to) if from == temporary && to.ends_with(".leases") => {
+                    Some((at, "bytes of leases".to_owned()))
+                }
+                Step::Rename(from, to) if from == temporary => Some((at, format!("bytes in {}", folder(to)))),
+                _ => None,
+            }),
+            Step::SyncDirectory(path) => match &log[at - 1] {
+                Step::Remove(_) => Some((at, format!("removal from {}", folder(path)))),
+                _ => Some((at, format!("name in {}", folder(path)))),
+            },
+            _ => None,
+        };
+        log.iter().enumerate().filter_map(told).collect()
+    }
+
+    /// Whether this is the sync of a pack's folder, and not the last one.
+    fn is_synced_again(&self, at: usize) -> bool {
+        let log = self.log();
+        matches!(&log[at], Step::SyncDirectory(path) if path.starts_with("packs/") && log[at + 1..].contains(&log[at]))
+    }
+
+    /// What every cut of the honest log leaves, by the promises that hold then.
+    fn states(&self) -> HashSet<(usize, blake3::Hash)> {
+        let log = self.log();
+        let cuts = (0..=log.len()).flat_map(|steps| Unsynced::ALL.map(|unsynced| (steps, unsynced)));
+        let state = |(steps, unsynced)| {
+            (promised(&self.promises, steps), fingerprint(&Recorded::after_cut(&self.before, &log, steps, unsynced)))
+        };
+        cuts.map(state).collect()
+    }
+
+    /// The first cut that loses something when one sync is left out. States of the honest log are known to be well.
+    fn loss_without(&self, at: usize, honest: &HashSet<(usize, blake3::Hash)>) -> Option<String> {
+        let mut log = self.log();
+        log.remove(at);
+        let promises: Vec<_> =
+            self.promises.iter().map(|(from, must)| (from - usize::from(*from > at), must.clone())).collect();
+        self.loss_in(&log, &promises, honest.clone())
+    }
+
     /// The first cut that loses something.
     fn loss(&self) -> Option<String> {
-        let log = self.log();
-        let mut seen = HashSet::new();
+        self.loss_in(&self.log(), &self.promises, HashSet::new())
+    }
+
+    fn loss_in(
+        &self,
+        log: &[Step],
+        promises: &[(usize, Images)],
+        mut seen: HashSet<(usize, blake3::Hash)>,
+    ) -> Option<String> {
         for steps in 0..=log.len() {
-            let promised = self.promises.iter().rposition(|(from, _)| *from <= steps).unwrap();
+            let promised = promised(promises, steps);
             for unsynced in Unsynced::ALL {
-                let files = Recorded::after_cut(&self.before, &log, steps, unsynced);
+                let files = Recorded::after_cut(&self.before, log, steps, unsynced);
                 if !seen.insert((promised, fingerprint(&files))) {
                     continue;
                 }
-                let complaint = self.examine(&files, &self.promises[promised].1);
+                let complaint = self.examine(&files, &promises[promised].1);
                 if let Some(complaint) = complaint {
                     let last = steps.checked_sub(1).map(|last| shown(&log[last]));
                     return Some(format!("cut after step {steps} ({last:?}), unsynced {unsynced:?}: {complaint}"));
@@ -271,6 +373,11 @@ impl Recording {
     }
 }
 
+/// The last promise that holds after so many steps.
+fn promised(promises: &[(usize, Images)], steps: usize) -> usize {
+    promises.iter().rposition(|(from, _)| *from <= steps).unwrap()
+}
+
 /// Everything that another process could see: unfinished drafts are nobody's.
 fn fingerprint(files: &Files) -> blake3::Hash {
     let mut hasher = blake3::Hasher::new();
@@ -287,11 +394,24 @@ fn shown(step: &Step) -> String {
     }
 }
 
-/// A second key is added, then the first is removed: after so many steps, these secrets must open.
+/// A second key is added, then the first is removed.
 struct KeyChanges {
     before: Files,
     log: Vec<Step>,
-    promises: Vec<(usize, Vec<[u8; 32]>)>,
+    promises: Vec<KeyPromise>,
+}
+
+/// After so many steps, these secrets open and those do not.
+struct KeyPromise {
+    from: usize,
+    opens: Vec<[u8; 32]>,
+    removed: Vec<[u8; 32]>,
+}
+
+impl KeyPromise {
+    fn new(from: usize, opens: &[[u8; 32]], removed: &[[u8; 32]]) -> KeyPromise {
+        KeyPromise { from, opens: opens.to_vec(), removed: removed.to_vec() }
+    }
 }
 
 fn key_changes(sabotage: Sabotage) -> KeyChanges {
@@ -301,21 +421,27 @@ fn key_changes(sabotage: Sabotage) -> KeyChanges {
     let second = [9; 32];
     let first_slot = key::list(&*storage).unwrap().0[0].name().to_owned();
     key::add_secret(&*storage, REPOSITORY, &support::root_key(), "new", SlotKind::Device, &second).unwrap();
-    let mut promises = vec![(0, vec![DEVICE]), (steps(), vec![DEVICE, second])];
-    promises.push((steps() + 1, vec![second])); // the next step begins the removal
+    let mut promises = vec![KeyPromise::new(0, &[DEVICE], &[]), KeyPromise::new(steps(), &[DEVICE, second], &[])];
+    promises.push(KeyPromise::new(steps() + 1, &[second], &[])); // the next step begins the removal
     key::remove(&*storage, &first_slot).unwrap();
+    promises.push(KeyPromise::new(steps(), &[second], &[DEVICE]));
     KeyChanges { before, log: storage.steps().log().split_off(begins), promises }
 }
 
 fn locked_out(changes: &KeyChanges) -> Option<String> {
     for steps in 0..=changes.log.len() {
-        let (_, secrets) = changes.promises.iter().rfind(|(from, _)| *from <= steps).unwrap();
+        let promise = changes.promises.iter().rfind(|promise| promise.from <= steps).unwrap();
         for unsynced in Unsynced::ALL {
             let storage = support::medium_with(&Recorded::after_cut(&changes.before, &changes.log, steps, unsynced));
             if let Some(error) = key::list(&*storage).unwrap().1.first() {
                 return Some(format!("after step {steps}, {unsynced:?}: {error}"));
             }
-            for secret in secrets {
+            for secret in &promise.removed {
+                if key::unlock(&*storage, REPOSITORY, &support::device(*secret)).is_ok() {
+                    return Some(format!("after step {steps}, {unsynced:?}: a removed key opens"));
+                }
+            }
+            for secret in &promise.opens {
                 match key::unlock(&*storage, REPOSITORY, &support::device(*secret)) {
                     Ok(root) if root.expose() == support::root_key().expose() => {}
                     Ok(_) => return Some("another root key".to_owned()),

@@ -25,12 +25,13 @@ pub(crate) fn run(
         out.line(&format!("{}: {}", problem.place, printable(problem.what.as_bytes())))?;
         out.object(&serde_json::json!({"type": "problem", "place": problem.place, "what": problem.what}))?;
     }
-    let mut damaged_by_us = false;
+    let (mut damaged_by_us, mut unchecked) = (false, 0u64);
     if with_fsck {
         let all = repository.snapshots()?.0;
         for (id, snapshot) in only.as_ref().map_or(all.as_slice(), std::slice::from_ref) {
             for checked in fsck::check(&repository, snapshot, session::workers(), &session::scratch(&repo.repo))? {
                 damaged_by_us |= matches!(checked.verdict, Verdict::DamagedByUs { .. });
+                unchecked += u64::from(matches!(checked.verdict, Verdict::Unchecked { .. }));
                 let place = checked.partition.map_or_else(|| "disk".to_owned(), |number| format!("partition {number}"));
                 let words = match &checked.verdict {
                     Verdict::Clean { by } => format!("clean ({by})"),
@@ -66,5 +67,10 @@ pub(crate) fn run(
         "type": "verified", "snapshots": report.snapshots, "packs": report.packs, "chunks": report.chunks,
         "bytes": report.bytes, "problems": report.problems.len(), "affected": report.affected,
     }))?;
-    Ok(if report.problems.is_empty() && !damaged_by_us { Exit::Complete } else { Exit::Failed })
+    Ok(match report.problems.is_empty() && !damaged_by_us {
+        false => Exit::Failed,
+        // Asked for and not done: that is no proof.
+        true if unchecked > 0 => Exit::Partial,
+        true => Exit::Complete,
+    })
 }

@@ -78,7 +78,7 @@ pub fn storing<T, E: From<StoreError>>(
     std::thread::scope(|scope| {
         let packer = Packer {
             repository,
-            suite: Suite::for_this_cpu(),
+            suite: repository.suite(),
             open: Mutex::default(),
             pending: Mutex::default(),
             writer: to_writer,

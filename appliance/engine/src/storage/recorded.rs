@@ -83,6 +83,8 @@ struct State {
     capacity: Option<u64>,
     fail_at: Option<u64>,
     steps: u64,
+    full_at: Option<u64>,
+    appends: u64,
     reserved: u64,
 }
 
@@ -118,6 +120,13 @@ impl Recorded {
         let mut state = self.lock();
         state.steps = 0;
         state.fail_at = n;
+    }
+
+    /// The `n`-th append from now, and all after it, find the medium full.
+    pub fn full_after(&self, n: Option<u64>) {
+        let mut state = self.lock();
+        state.appends = 0;
+        state.full_at = n;
     }
 
     /// Replaces the bytes of a file, as a tampering hand would.
@@ -256,6 +265,10 @@ impl Steps for Recorded {
 
     fn append(&self, file: &mut String, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.step()?;
+        state.appends += 1;
+        if state.full_at.is_some_and(|n| state.appends > n) {
+            return Err(io::Error::from(io::ErrorKind::StorageFull));
+        }
         let used: u64 = state.files.values().map(ReadAt::len).sum::<u64>() + state.reserved;
         if state.capacity.is_some_and(|capacity| used + bytes.len() as u64 > capacity) {
             return Err(io::Error::from(io::ErrorKind::StorageFull));

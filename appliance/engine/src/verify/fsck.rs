@@ -1,18 +1,25 @@
 //! Proves a snapshot's filesystems: their structure is restored to a sparse file without any file contents, the journal is
 //! replayed there, and the filesystem's own checker judges it in a child that has no network and little memory.
 //!
+//! Whose damage it is comes before what the checker says: structure that the repository lost, or that does not read, is
+//! ours, whatever the source was like. Who could not check never says clean.
+//!
 //! NTFS has no checker on Linux; ours is called *structure* and never fsck.
 
+use crate::fs::Extent;
 use crate::layout::Region;
 use crate::layout::identify::Filesystem;
-use crate::read::Window;
-use crate::repository::Repository;
+use crate::pack::read::ReadBuffers;
+use crate::read::{ReadAt, Window};
+use crate::repository::{Repository, RepositoryError};
 use crate::restore::{self, Part, RestoreError};
+use crate::segment::{Cause, Class, Content, Entry, Run};
 use crate::snapshot::Snapshot;
 use crate::view::SnapshotDisk;
+use std::io;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What the checker thinks.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -68,16 +75,88 @@ pub fn check(
 ) -> Result<Vec<Checked>, RestoreError> {
     let mut verdicts = Vec::new();
     for region in &snapshot.summary.regions {
-        let verdict = match region.filesystem {
-            Filesystem::Ext => run_checker(repository, snapshot, region, workers, scratch, &["e2fsck", "-fn"])?,
-            Filesystem::Fat => run_checker(repository, snapshot, region, workers, scratch, &["fsck.fat", "-n"])?,
-            Filesystem::Exfat => run_checker(repository, snapshot, region, workers, scratch, &["fsck.exfat", "-n"])?,
-            Filesystem::Ntfs => check_ntfs(repository, snapshot, region, scratch)?,
+        let checker: Option<&[&str]> = match region.filesystem {
+            Filesystem::Ext => Some(&["e2fsck", "-fn"]),
+            Filesystem::Fat => Some(&["fsck.fat", "-n"]),
+            Filesystem::Exfat => Some(&["fsck.exfat", "-n"]),
+            Filesystem::Ntfs => None,
             _ => continue,
+        };
+        let by = checker.map_or("structure", |words| words[0]);
+        let verdict = match (Missing::structure(repository, snapshot, region), checker) {
+            (Err(lost), _) => Verdict::DamagedByUs { detail: lost.to_string() },
+            (Ok(Missing { lost: bytes @ 1.., .. }), _) => {
+                Verdict::DamagedByUs { detail: format!("the repository has lost {bytes} bytes of structure") }
+            }
+            (Ok(Missing { unreadable: bytes @ 1.., .. }), _) => Verdict::DamagedAtSource {
+                by: by.to_owned(),
+                detail: format!("{bytes} bytes of structure could not be read from the source"),
+            },
+            (Ok(_), Some(checker)) => run_checker(repository, snapshot, region, workers, scratch, checker)?,
+            (Ok(_), None) => check_ntfs(repository, snapshot, region, scratch),
         };
         verdicts.push(Checked { partition: region.partition, filesystem: region.filesystem, verdict });
     }
     Ok(verdicts)
+}
+
+/// Bytes of a filesystem's structure that are not in the snapshot, by whose fault it is.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Missing {
+    /// The source could not be read there.
+    unreadable: u64,
+    /// The repository had them and lost them.
+    lost: u64,
+}
+
+impl Missing {
+    fn structure(repository: &Repository, snapshot: &Snapshot, region: &Region) -> Result<Missing, RepositoryError> {
+        let (mut missing, mut buffers) = (Missing::default(), ReadBuffers::default());
+        for row in repository.read_segment_list(snapshot)? {
+            let entries = repository.read_segment(&row.segment, &mut buffers)?;
+            entries.iter().for_each(|entry| missing.add(entry, region));
+        }
+        Ok(missing)
+    }
+
+    fn add(&mut self, entry: &Entry, region: &Region) {
+        // Repair knows of a lost segment only that it was there, and calls its window RAW; where there was doubt, structure
+        // may lie among what was read raw, too.
+        let raw_counts = |cause| cause == Cause::Lost || !region.doubts.is_empty();
+        let counts = |cause| entry.class == Class::Meta || entry.class == Class::Raw && raw_counts(cause);
+        let mut hole = |from: u64, len: u64, cause: Cause| {
+            let bytes = if counts(cause) { inside(&entry.extents, from, len, region) } else { 0 };
+            match cause {
+                Cause::Unreadable => self.unreadable += bytes,
+                Cause::Lost => self.lost += bytes,
+            }
+        };
+        match &entry.content {
+            Content::Hole(cause) => hole(0, entry.len(), *cause),
+            Content::Runs { runs, .. } => {
+                let mut at = 0;
+                for run in runs {
+                    if let Run::Hole(cause, len) = run {
+                        hole(at, u64::from(*len), *cause);
+                    }
+                    at += u64::from(run.len());
+                }
+            }
+            Content::Zeros | Content::Chunk(_) | Content::LeftOut(_) => {}
+        }
+    }
+}
+
+/// How many of a piece's bytes `from..from + len` lie in the region.
+fn inside(extents: &[Extent], from: u64, len: u64, region: &Region) -> u64 {
+    let (mut at, mut bytes) = (0, 0);
+    for extent in extents {
+        let first = extent.start + from.clamp(at, at + extent.len) - at;
+        let last = extent.start + (from + len).clamp(at, at + extent.len) - at;
+        bytes += last.min(region.start + region.len).saturating_sub(first.max(region.start));
+        at += extent.len;
+    }
+    bytes
 }
 
 fn run_checker(
@@ -105,14 +184,10 @@ fn run_checker(
         Ok(target) => target,
         Err(cause) => return unchecked(cause.to_string()),
     };
-    let restored = match restore::run(repository, snapshot, &target, &options, &|_| true) {
-        Ok(restored) => restored,
+    match restore::run(repository, snapshot, &target, &options, &|_| true) {
+        Ok(_) => {}
         Err(RestoreError::Repository(lost)) => return Ok(Verdict::DamagedByUs { detail: lost.to_string() }),
         Err(other) => return Err(other),
-    };
-    if restored.hole_bytes > 0 {
-        let detail = format!("{} bytes of structure could not be read from the source", restored.hole_bytes);
-        return Ok(Verdict::DamagedAtSource { by: checker[0].to_owned(), detail });
     }
     if region.filesystem == Filesystem::Ext {
         // Not `e2fsck -E journal_only`: where the journal's own inode is damaged that repairs the whole filesystem, and the
@@ -127,27 +202,48 @@ fn run_checker(
     }
 }
 
-fn check_ntfs(
-    repository: &Arc<Repository>,
-    snapshot: &Snapshot,
-    region: &Region,
-    scratch: &Path,
-) -> Result<Verdict, RestoreError> {
-    let disk = SnapshotDisk::open(Arc::clone(repository), snapshot, scratch)?;
-    let window = Window::new(disk, region.start, region.len);
+fn check_ntfs(repository: &Arc<Repository>, snapshot: &Snapshot, region: &Region, scratch: &Path) -> Verdict {
+    let disk = match SnapshotDisk::open(Arc::clone(repository), snapshot, scratch) {
+        Ok(disk) => Witness { disk, lost: Mutex::default() },
+        Err(lost) => return Verdict::DamagedByUs { detail: lost.to_string() },
+    };
     let by = "structure".to_owned();
-    Ok(match crate::fs::ntfs::check(&window) {
-        Ok(structure) if structure.is_sound() => Verdict::Clean { by },
-        Ok(structure) => Verdict::DamagedAtSource { by, detail: structure.complaints.join("; ") },
-        Err(refusal) => Verdict::DamagedAtSource { by, detail: refusal.to_string() },
-    })
+    let judged = crate::fs::ntfs::check(&Window::new(&disk, region.start, region.len));
+    let lost = disk.lost.lock().unwrap_or_else(PoisonError::into_inner).take();
+    match (lost, judged) {
+        (Some(detail), _) => Verdict::DamagedByUs { detail },
+        (None, Ok(structure)) if structure.is_sound() => Verdict::Clean { by },
+        (None, Ok(structure)) => Verdict::DamagedAtSource { by, detail: structure.complaints.join("; ") },
+        (None, Err(refusal)) => Verdict::DamagedAtSource { by, detail: refusal.to_string() },
+    }
+}
+
+/// A snapshot's disk that remembers the first chunk it could not give: the check takes any failure for the volume's.
+struct Witness {
+    disk: SnapshotDisk,
+    lost: Mutex<Option<String>>,
+}
+
+impl ReadAt for Witness {
+    fn len(&self) -> u64 {
+        self.disk.len()
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        self.disk.read_at(offset, buf).inspect_err(|error| {
+            if error.get_ref().is_some_and(|cause| cause.is::<RepositoryError>()) {
+                let mut lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+                lost.get_or_insert_with(|| error.to_string());
+            }
+        })
+    }
 }
 
 /// A named scratch file, gone when dropped.
 struct Copy(std::path::PathBuf);
 
 impl Copy {
-    fn new(scratch: &Path) -> std::io::Result<Copy> {
+    fn new(scratch: &Path) -> io::Result<Copy> {
         let name = format!(".fsck-{}", crate::chunk::hex(&crate::seal::random_bytes::<8>()));
         Ok(Copy(scratch.join(name)))
     }
@@ -160,7 +256,7 @@ impl Drop for Copy {
 }
 
 /// Runs a checker without network, with bounded memory and time. Exit code and the first lines of what it said.
-fn sandboxed(checker: &[&str], file: &Path) -> std::io::Result<(i32, String)> {
+fn sandboxed(checker: &[&str], file: &Path) -> io::Result<(i32, String)> {
     let mut words = vec!["prlimit", CHECKER_MEMORY, CHECKER_SECONDS, "--core=0"];
     // Without the right to make a namespace the other limits still hold.
     let can_unshare =
@@ -177,10 +273,12 @@ fn sandboxed(checker: &[&str], file: &Path) -> std::io::Result<(i32, String)> {
         .env("LC_ALL", "C")
         .stdin(Stdio::null())
         .output()?;
-    let code = output.status.code().unwrap_or(128);
-    if code == 127 {
-        return Err(std::io::Error::new(std::io::ErrorKind::NotFound, "the checker is not installed"));
-    }
+    let code = match output.status.code() {
+        Some(126 | 127) => return Err(io::Error::new(io::ErrorKind::NotFound, "the checker is not installed")),
+        Some(code) => code,
+        // By our limits, or by a person: it found nothing, and it did not find nothing.
+        None => return Err(io::Error::other(format!("it was ended before it was done: {}", output.status))),
+    };
     let said = String::from_utf8_lossy(&output.stdout)
         .lines()
         .chain(String::from_utf8_lossy(&output.stderr).lines())

@@ -1,164 +1,107 @@
 #!/usr/bin/env python3
-"""Opens a SaveOS repository from docs/FORMAT.md alone.
+"""Opens a SaveOS repository from docs/FORMAT.md alone: `store.py` reads its sections 1 to 5, `layout.py` section 6.
 
-A backup is worth what can still be read when its program is gone. This reader shares no line with the engine: whoever
-has the document, a secret and an afternoon can write it again. The tests run it against repositories the engine wrote,
-so the two keep each other honest, and a change of the format that the document does not tell fails here first.
-Here are the commands; `store.py` reads sections 1 to 5 of the document, `layout.py` section 6.
+A backup is worth what can still be read when its program is gone. This reader shares no line with the engine, and the
+tests run it on what the engine wrote: a change of the format that the document does not tell fails here first.
 
-    reader.py REPO snapshots                               list them
-    reader.py REPO image SNAPSHOT OUT                      the whole disk, as a sparse file
-    reader.py REPO bytes SNAPSHOT OFFSET LENGTH OUT        any range of it
-    reader.py REPO file SNAPSHOT PARTITION PATH OUT        one file; PARTITION counts from 1, 0 is the whole disk
-    reader.py REPO scrub                                   check all that needs no key
+    reader.py REPO snapshots | scrub | image SNAPSHOT OUT | file SNAPSHOT PARTITION PATH OUT
 
-The secret is SAVEOS_PASSPHRASE, or a file: --words-file, --key-file, --escrow-file. SNAPSHOT is an id, the start of
-one, or `latest`, by the time it names. Every byte that is written out was proved: seals, commitments, names, chunk ids
-and piece ids. The reader never writes to the repository, and ignores index/ and locks/. It does not parse filesystems:
-`file` hands the partition to debugfs, mcopy or ntfscat. Exit codes: 0 complete, 1 failed, 2 usage, 3 the disk, range or
-partition has holes (printed).
+The secret is SAVEOS_PASSPHRASE, or a file; `scrub` needs none. SNAPSHOT is an id, the start of one, or `latest`;
+partition 0 is the whole disk. Exit codes: 0 complete, 1 failed, 2 usage, 3 there are holes (printed).
 """
 
 import argparse
-import os
-import struct
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import layout
-from store import KIB, MIB, RECORDS, Failed, Folder, Pack, Repository, read_record, read_slot, root_key
+from store import BROKEN, RECORDS, Failed, Pack, Repository, files, read_record, read_slot, root_key
 
 
 def main():
-    options = arguments()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for kind in ("words", "key", "escrow"):
+        parser.add_argument(f"--{kind}-file", type=Path)
+    parser.add_argument("repo", type=Path)
+    parser.add_argument("command", choices=["scrub", *COMMANDS])
+    parser.add_argument("arguments", nargs="*")
+    options = parser.parse_args()
     try:
-        folder = Folder(options.repo)
         if options.command == "scrub":
-            return scrub(folder)
-        repository = Repository(folder, root_key(folder, options))
-        if options.command == "snapshots":
-            return list_snapshots(repository)
-        snapshot = layout.find(repository, options.snapshot)
-        if options.command == "file":
-            return extract_file(snapshot, options.partition, options.path, options.out)
-        start, length = (options.offset, options.length) if options.command == "bytes" else (0, snapshot.size)
-        return finish(options.out, lambda out: snapshot.copy(start, length, out))
-    except (Failed, OSError) as cause:
-        print(f"reader: {cause}", file=sys.stderr)
+            return scrub(options.repo)
+        repository = Repository(options.repo, root_key(options.repo, options))
+        return COMMANDS[options.command](repository, *options.arguments)
+    except (*BROKEN, OSError) as cause:
+        print(f"reader: {options.repo}: {cause!r}", file=sys.stderr)
         return 1
 
 
-def arguments():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("repo", type=Path)
-    for kind in ("words", "key", "escrow"):
-        parser.add_argument(f"--{kind}-file", type=Path)
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name, fields in {
-        "snapshots": {},
-        "scrub": {},
-        "image": {"snapshot": str, "out": Path},
-        "bytes": {"snapshot": str, "offset": int, "length": int, "out": Path},
-        "file": {"snapshot": str, "partition": int, "path": str, "out": Path},
-    }.items():
-        command = commands.add_parser(name)
-        for field, kind in fields.items():
-            command.add_argument(field, type=kind)
-    return parser.parse_args()
-
-
-def list_snapshots(repository):
+def snapshots(repository):
     for snapshot in layout.snapshots(repository):
         told = snapshot.told
-        when = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(told["time"]))
-        print(snapshot.id, when, told["state"], told["writer"], told["sequence"], snapshot.size, told["name"], sep="\t")
-    for folder in ("checkpoints", "dead"):
-        for path in repository.folder.records(folder):
-            repository.record(path)
+        print(snapshot.id, told["time"], told["state"], told["sequence"], snapshot.size, told["name"], sep="\t")
     return 0
 
 
-def finish(out, write):
-    """Gives `out` its name only when all its bytes were proved. Prints the holes in it."""
-    unfinished = out.with_name(out.name + ".unfinished")
-    try:
-        with open(unfinished, "w+b") as file:
-            holes = write(file)
-        os.replace(unfinished, out)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    for at, length, cause in holes:
-        print(f"hole: {length} bytes at {at}: {layout.HOLE_CAUSES[cause]}", file=sys.stderr)
+def image(repository, wanted, out):
+    """`out` has its name only when all its bytes were proved."""
+    unfinished = Path(f"{out}.unfinished")
+    with open(unfinished, "wb") as opened:
+        holes = layout.find(repository, wanted).copy(opened)
+    unfinished.replace(out)
+    for at, size, cause in holes:
+        print(f"hole: {size} bytes of the piece at {at}: {layout.HOLE_CAUSES[cause]}", file=sys.stderr)
     return 3 if holes else 0
 
 
-def scrub(folder):
-    """Needs no key. Says everything that is wrong, not only the first thing."""
-    wrong = []
-    for path in folder.packs():
-        try:
-            wrong += Pack(path).scrub()
-        except Failed as cause:
-            wrong.append(str(cause))
-    checks = [(read_slot, path) for path in folder.slots()]
-    checks += [(read_record, path) for name in RECORDS for path in folder.records(name)]
-    for check, path in checks:
-        try:
-            check(path)
-        except Failed as cause:
-            wrong.append(str(cause))
-    for line in wrong:
-        print(line)
-    print(f"{len(folder.packs())} packs, {len(checks)} slots and records, {len(wrong)} wrong")
-    return 1 if wrong else 0
-
-
-def extract_file(snapshot, partition, path, out):
-    start, length = partition_place(snapshot, partition)
+def file(repository, wanted, partition, path, out):
     with tempfile.TemporaryDirectory(prefix="saveos-reader-") as folder:
-        image, found = Path(folder) / "partition", Path(folder) / "file"
-        code = finish(image, lambda file: snapshot.copy(start, length, file))
-        with open(image, "rb") as file:
-            head = file.read(4 * KIB)
+        disk, found = Path(folder) / "disk", Path(folder) / "file"
+        code = image(repository, wanted, disk)
+        if int(partition):
+            disk = cut_out(disk, partition)
+        with open(disk, "rb") as opened:
+            head = opened.read(4096)
         if head[1080:1082] == b"\x53\xef":
-            quoted = path.replace('"', '""')
-            tool = ["debugfs", "-R", f'dump "{quoted}" {found}', image]
+            tool("debugfs", "-R", f'dump "{path}" {found}', disk)  # leaves with 0 in any case
         elif head[3:11] == b"NTFS    ":
-            tool = ["ntfscat", image, path]
-        elif b"FAT" in (head[54:57], head[82:85]):
-            tool = ["mcopy", "-n", "-i", image, "::" + path, found]
+            found.write_bytes(tool("ntfscat", disk, path))
         else:
-            raise Failed(f"{snapshot.path}: partition {partition} is neither ext, FAT nor NTFS")
-        done = subprocess.run(tool, capture_output=True)
-        if tool[0] == "ntfscat" and done.returncode == 0:
-            found.write_bytes(done.stdout)
-        if done.returncode or not found.exists():  # debugfs leaves with 0 in any case.
-            raise Failed(f"{path} of partition {partition}: {tool[0]}: {done.stderr.decode(errors='replace').strip()}")
-        out.write_bytes(found.read_bytes())
+            tool("mcopy", "-n", "-i", disk, "::" + path, found)
+        Path(out).write_bytes(found.read_bytes())
         return code
 
 
-def partition_place(snapshot, number):
-    if number == 0:
-        return 0, snapshot.size
-    sector = snapshot.told["source"]["sector_size"]
-    with tempfile.TemporaryFile() as file:
-        snapshot.copy(0, min(MIB, snapshot.size), file)
-        head = Pack.read_at(file, 0, MIB)
-    if head[sector : sector + 8] == b"EFI PART":
-        table, count, size = struct.unpack_from("<QII", head, sector + 72)
-        at = table * sector + (number - 1) * size
-        if number <= count and at + size <= len(head) and any(head[at : at + 16]):
-            first, last = struct.unpack_from("<QQ", head, at + 32)
-            return first * sector, (last + 1 - first) * sector
-    elif head[510:512] == b"\x55\xaa" and number <= 4:
-        first, count = struct.unpack_from("<II", head, 446 + 16 * (number - 1) + 8)
-        if count:
-            return first * sector, count * sector
-    raise Failed(f"{snapshot.path}: the disk has no partition {number}")
+COMMANDS = {"snapshots": snapshots, "image": image, "file": file}
+
+
+def scrub(repo):
+    """Says everything that is wrong, not only the first thing."""
+    checks = {"packs/*/*": lambda path: Pack(path).scrub(), "keys/*": read_slot}
+    checks |= {f"{kind}/*": read_record for kind in RECORDS}
+    wrong = 0
+    for check, path in [(check, path) for pattern, check in checks.items() for path in files(repo, pattern)]:
+        try:
+            check(path)
+        except BROKEN as cause:
+            wrong += 1
+            print(f"{path}: {cause!r}")
+    return 1 if wrong else 0
+
+
+def cut_out(disk, number):
+    start, count = (int(n) for n in tool("partx", "-g", "-o", "START,SECTORS", "--nr", number, disk).split())
+    tool("dd", f"if={disk}", f"of={disk}.part", "bs=512", f"skip={start}", f"count={count}", "conv=sparse")
+    return f"{disk}.part"
+
+
+def tool(*words):
+    done = subprocess.run(words, capture_output=True)
+    if done.returncode:
+        raise Failed(f"{words[0]}: {done.stderr.decode(errors='replace').strip()}")
+    return done.stdout
 
 
 if __name__ == "__main__":

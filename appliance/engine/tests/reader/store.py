@@ -10,11 +10,11 @@ import os
 import re
 import struct
 import sys
-from dataclasses import dataclass
+from collections import namedtuple
 from pathlib import Path
 
-import argon2.low_level
 import zstandard
+from argon2.low_level import Type, hash_secret_raw
 from blake3 import blake3
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
@@ -22,124 +22,94 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-KIB, MIB = 1 << 10, 1 << 20
+MIB = 1 << 20
 DATA, METADATA = 1, 2
-LARGEST_CHUNK = {DATA: 256 * KIB, METADATA: 4 * MIB}
-LARGEST_RECORD = 64 * MIB
+LARGEST_CHUNK = {DATA: MIB // 4, METADATA: 4 * MIB}
 LARGEST_TRAILERS = 2 * MIB  # a pack of 64 MiB has two of 2 KiB
 SUITES = {1: AESGCM, 2: ChaCha20Poly1305}
 RECORDS = {"snapshots": 1, "checkpoints": 2, "dead": 3}
-HEADER = struct.Struct("<8sBBBBI24s32s")
-TRAILER_START = struct.Struct("<8sBBBBI24sQIII")
+HEADER = 72
+TRAILER_START = struct.Struct("<8s4BI24sQIII")
 ENTRY = struct.Struct("<32sIIIIB")
 ONCE = bytes(12)  # the nonce of a key that seals one thing
+BROKEN = (ValueError, TypeError, KeyError, InvalidTag, zstandard.ZstdError)  # what damaged or foreign bytes raise
+
+Trailer = namedtuple("Trailer", "magic version suite kind parity epoch pack body table count n digests length")
 
 
-class Failed(Exception):
-    """What went wrong, and in which file."""
+class Failed(ValueError):
+    """What went wrong; who catches it knows in which file."""
+
+
+def require(holds, what):
+    if not holds:
+        raise Failed(what)
 
 
 # ---- Section 1: the folder
+def repository_id(repo):
+    told = json.loads((repo / "saveos.json").read_bytes())
+    require(told["format"] == "saveos-repository" and told["version"] == 1, f"{repo} is not of version 1")
+    return unhex(told["repository"], 16)
 
 
-class Folder:
-    def __init__(self, path):
-        self.path = path
-        told = read_json(path / "saveos.json")
-        if told.get("format") != "saveos-repository" or told.get("version") != 1:
-            raise Failed(f"{path}/saveos.json: not a SaveOS repository of version 1")
-        self.id = unhex(told.get("repository"), 16, path / "saveos.json")
-
-    def records(self, folder):
-        return sorted(path for path in (self.path / folder).glob("*") if path.suffix != ".leases")
-
-    def packs(self):
-        return sorted((self.path / "packs").glob("*/*"))
-
-    def slots(self):
-        return sorted((self.path / "keys").glob("*"))
+def files(repo, pattern):
+    return sorted(path for path in repo.glob(pattern) if path.suffix != ".leases")
 
 
 # ---- Section 2: keys
-
-
-def root_key(folder, options):
+def root_key(repo, options):
     """Tries the secret on every slot of its kind. A commitment that differs says: not this slot."""
-    if options.words_file:
-        kind, given = "words", entropy(options.words_file)
-    elif options.key_file:
-        kind, given = "device", unhex(options.key_file.read_text().strip(), 32, options.key_file)
-    elif options.escrow_file:
-        kind, given = "escrow", unhex(options.escrow_file.read_text().strip(), 32, options.escrow_file)
-    elif "SAVEOS_PASSPHRASE" in os.environ:
-        kind, given = "passphrase", os.environb[b"SAVEOS_PASSPHRASE"]
-    else:
-        raise Failed("no secret: set SAVEOS_PASSPHRASE or name a --words-file, --key-file or --escrow-file")
-    for path in folder.slots():
+    named = {"words": options.words_file, "device": options.key_file, "escrow": options.escrow_file}
+    kind, path = next(((kind, path) for kind, path in named.items() if path), ("passphrase", None))
+    given = os.environb.get(b"SAVEOS_PASSPHRASE", b"")
+    if path:
+        given = entropy(path.read_text()) if kind == "words" else unhex(path.read_text().strip(), 32)
+    for path in files(repo, "keys/*"):
         try:
             slot = read_slot(path)
-            opened = open_slot(folder, path, slot, given) if slot["kind"] == kind else None
-        except Failed as cause:
-            print(f"reader: passing over {cause}", file=sys.stderr)
-            continue
-        if opened:
-            return opened
-    raise Failed(f"{folder.path}/keys: no slot of kind {kind} opens with this secret")
+            opened = open_slot(repository_id(repo), slot, given) if slot["kind"] == kind else None
+            if opened:
+                return opened
+        except BROKEN as cause:
+            print(f"reader: passing over {path}: {cause!r}", file=sys.stderr)
+    raise Failed(f"{repo}/keys: no slot of kind {kind} opens with this secret")
 
 
 def read_slot(path):
-    slot = read_json(path)
-    if slot.get("version") != 1 or not re.fullmatch("[0-9a-f]{16}", path.stem) or slot.get("slot") != path.stem:
-        raise Failed(f"{path}: not a key slot of version 1 with this name")
-    if slot.get("kind") not in ("passphrase", "words", "device", "escrow"):
-        raise Failed(f"{path}: unknown kind {slot.get('kind')!r}")
-    for field, length in (("salt", 32), ("commitment", 32), ("wrapped", 48)):
-        slot[field] = unhex(slot.get(field), length, path)
+    slot = json.loads(path.read_bytes())
+    require(slot["version"] == 1 and path.name == slot["slot"] + ".json", "not a key slot of version 1 with this name")
+    for field, length in (("slot", 8), ("salt", 32), ("commitment", 32), ("wrapped", 48)):
+        slot[field] = unhex(slot[field], length)
     return slot
 
 
-def open_slot(folder, path, slot, given):
+def open_slot(repository, slot, secret):
     """The root key, or None when the secret is another slot's."""
-    secret, kind = given, slot["kind"].encode()
+    kind = slot["kind"].encode()
     if kind == b"passphrase":
-        cost = [slot.get(field) for field in ("memory_kib", "passes", "lanes")]
-        if not all(type(n) is int and 1 <= n <= most for n, most in zip(cost, (MIB, 16, 16))):
-            raise Failed(f"{path}: Argon2id parameters {cost} are out of bounds")
-        memory, passes, lanes = cost
-        secret = argon2.low_level.hash_secret_raw(
-            given, slot["salt"], passes, memory, lanes, 32, argon2.low_level.Type.ID, version=0x13)
+        cost = [slot[field] for field in ("memory_kib", "passes", "lanes")]
+        bounded = all(type(n) is int and 1 <= n <= most for n, most in zip(cost, (MIB, 16, 16)))
+        require(bounded, f"Argon2id parameters {cost} are out of bounds")
+        secret = hash_secret_raw(secret, slot["salt"], cost[1], cost[0], cost[2], 32, Type.ID, version=0x13)
     if kind == b"escrow":
-        private, ephemeral = X25519PrivateKey.from_private_bytes(given), unhex(slot.get("ephemeral"), 32, path)
-        public = private.public_key().public_bytes_raw()
-        if public != unhex(slot.get("escrow"), 32, path):
-            return None
-        try:
-            shared = private.exchange(X25519PublicKey.from_public_bytes(ephemeral))
-        except ValueError:
-            raise Failed(f"{path}: the ephemeral key is not a public key") from None
-        secret = derive(shared + ephemeral + public, None, b"saveos/1 escrow", 32)
-    key, commitment = halves(derive(secret, slot["salt"], b"saveos/1 slot" + kind, 64))
-    if commitment != slot["commitment"]:
+        private, ephemeral = X25519PrivateKey.from_private_bytes(secret), unhex(slot["ephemeral"], 32)
+        shared = private.exchange(X25519PublicKey.from_public_bytes(ephemeral))
+        secret = shared + ephemeral + private.public_key().public_bytes_raw()
+        secret = derive(secret, None, b"saveos/1 escrow", 32)
+    both = derive(secret, slot["salt"], b"saveos/1 slot" + kind, 64)
+    if both[32:] != slot["commitment"]:
         return None
-    return unseal(AESGCM(key), ONCE, slot["wrapped"], folder.id + kind + path.stem.encode(), path)
+    return AESGCM(both[:32]).decrypt(ONCE, slot["wrapped"], repository + kind + slot["slot"].hex().encode())
 
 
-def entropy(path):
-    """The 32 bytes that 24 BIP-39 words spell; the last byte of the 264 bits is their checksum.
-
-    The list beside this file is the English one of BIP-39, with SHA-256
-    2f5eed53a4727b4bf8880d8f3f199efc90e58503646d9ff8eff3a2ed3b24dbda.
-    """
+def entropy(text):
+    """The 32 bytes that 24 words of BIP-39's English list spell; the last byte of the 264 bits is their checksum."""
     listed = (Path(__file__).parent / "bip39_english.txt").read_text().split()
-    words = re.findall("[a-z]+", path.read_text().lower())  # numbers between them are for people
-    if len(words) != 24 or not set(words) <= set(listed):
-        raise Failed(f"{path}: not 24 words of the BIP-39 English list")
-    bits = 0
-    for word in words:
-        bits = bits << 11 | listed.index(word)
-    spelt = bits.to_bytes(33, "big")
-    if hashlib.sha256(spelt[:32]).digest()[0] != spelt[32]:
-        raise Failed(f"{path}: the checksum of the words is wrong")
+    words = re.findall("[a-z]+", text.lower())  # numbers between them are for people
+    require(len(words) == 24 and set(words) <= set(listed), "not 24 words of the list")
+    spelt = functools.reduce(lambda bits, word: bits << 11 | listed.index(word), words, 0).to_bytes(33, "big")
+    require(hashlib.sha256(spelt[:32]).digest()[0] == spelt[32], "the checksum of the words is wrong")
     return spelt[:32]
 
 
@@ -147,195 +117,104 @@ def derive(ikm, salt, info, length):
     return HKDF(SHA256(), length, salt, info).derive(ikm)
 
 
-def halves(both):
-    return both[:32], both[32:]
-
-
-def unseal(cipher, nonce, sealed, aad, what):
-    try:
-        return cipher.decrypt(nonce, sealed, aad)
-    except InvalidTag:
-        raise Failed(f"{what}: the seal is broken") from None
-
-
 # ---- Sections 3 and 4: chunks and packs
-
-
-@dataclass
-class Trailer:
-    version: int
-    suite: int
-    kind: int
-    parity: int
-    epoch: int
-    pack: bytes
-    body: int  # length of header and body
-    table: int
-    count: int
-    digests: list
-    length: int
-
-    @classmethod
-    def parse(cls, raw, path):
-        """Of the copy that ends where `raw` ends."""
-        if len(raw) < TRAILER_START.size + 44 or raw[-8:] != b"SVOSTEND":
-            raise Failed(f"{path}: no trailer at its end")
-        length = int.from_bytes(raw[-12:-8], "little")
-        if not TRAILER_START.size + 44 <= length <= len(raw):
-            raise Failed(f"{path}: the trailer's length is wrong")
-        raw = raw[-length:]
-        if blake3(raw[:-44]).digest() != raw[-44:-12]:
-            raise Failed(f"{path}: the trailer's hash is wrong")
-        magic, *told, count, n = TRAILER_START.unpack_from(raw)
-        if magic != b"SVOSTRLR" or length != TRAILER_START.size + 32 * n + 44:
-            raise Failed(f"{path}: the trailer contradicts its length")
-        at = TRAILER_START.size
-        return cls(*told, count, [raw[at + 32 * i : at + 32 * i + 32] for i in range(n)], length)
-
-
 class Pack:
-    """Header, trailer and place of one pack: what needs no key."""
+    """Header and trailer of one pack need no key; `unlock` gives its table and chunks."""
 
     def __init__(self, path):
-        self.path = path
-        with open(path, "rb") as file:
-            self.header = file.read(HEADER.size)
-            self.size = file.seek(0, os.SEEK_END)
-            self.trailer, trailer_end = self.last_trailer(file)
-        told = self.trailer
-        known = told.version == 1 and told.suite in SUITES and told.kind in (DATA, METADATA) and told.parity == 0
-        if len(self.header) < HEADER.size or not known:
-            raise Failed(f"{path}: not a pack this reader knows")
-        self.fixed, self.commitment = self.header[:-32], self.header[-32:]
-        if self.fixed != b"SVOSPACK" + struct.pack(
-            "<BBBBI24s", told.version, told.suite, told.kind, told.parity, told.epoch, told.pack):
-            raise Failed(f"{path}: header and trailer differ")
-        if told.pack.hex() != path.name or path.name[:2] != path.parent.name:
-            raise Failed(f"{path}: the pack inside has the id {told.pack.hex()}")
-        if told.body < HEADER.size or trailer_end - told.body - told.table not in (told.length, 2 * told.length):
-            raise Failed(f"{path}: lengths in the trailer contradict the file's {self.size} bytes")
-        if told.table != 49 * told.count + 16 or len(told.digests) != -(-(told.body + told.table) // MIB):
-            raise Failed(f"{path}: counts in the trailer contradict its lengths")
-
-    def last_trailer(self, file):
-        """The last copy, or the first when that one is damaged; and where in the file it ends."""
-        before = max(0, self.size - LARGEST_TRAILERS)
-        tail = self.read_at(file, before, LARGEST_TRAILERS)
-        end, first_cause = len(tail), None
-        while end >= 0:
-            try:
-                return Trailer.parse(tail[:end], self.path), before + end
-            except Failed as cause:
-                first_cause = first_cause or cause
-                found = tail.rfind(b"SVOSTEND", 0, max(0, end - 1))
-                end = found + 8 if found >= 0 else -1
-        raise first_cause
+        self.path, size = path, path.stat().st_size
+        before = max(0, size - LARGEST_TRAILERS)
+        self.trailer, end = find_trailer(self.read(before, LARGEST_TRAILERS))
+        told, header = self.trailer, self.read(0, HEADER)
+        known = told.version == 1 and told.suite in SUITES and told.kind in LARGEST_CHUNK and told.parity == 0
+        require(known, "not a pack this reader knows")
+        self.commitment, self.info = header[40:], bytes([told.suite, told.kind])
+        require(header[:40] == b"SVOSPACK" + struct.pack("<4BI24s", *told[1:7]), "header and trailer differ")
+        require(told.pack.hex() == path.name and path.name[:2] == path.parent.name, "the pack inside has another id")
+        fits = told.body >= HEADER and before + end - told.body - told.table in (told.length, 2 * told.length)
+        counted = told.table == 49 * told.count + 16 and told.n == -(-(told.body + told.table) // MIB)
+        require(fits and counted, f"the trailer's numbers contradict each other or the file's {size} bytes")
 
     def read(self, offset, length):
         with open(self.path, "rb") as file:
-            return self.read_at(file, offset, length)
-
-    @staticmethod
-    def read_at(file, offset, length):
-        file.seek(offset)
-        return file.read(length)
-
-    def info(self):
-        return bytes([self.trailer.suite, self.trailer.kind])
+            file.seek(offset)
+            return file.read(length)
 
     def scrub(self):
         """Every digest, and both copies of the trailer."""
         told = self.trailer
-        with open(self.path, "rb") as file:
-            left = told.body + told.table
-            for number, digest in enumerate(told.digests):
-                if blake3(file.read(min(MIB, left))).digest() != digest:
-                    yield f"{self.path}: MiB {number} is damaged"
-                left -= min(MIB, left)
-            first, second = file.read(told.length), file.read()
-            if first != second:
-                yield f"{self.path}: the two copies of the trailer differ"
+        end = told.body + told.table
+        for n in range(told.n):
+            digest = blake3(self.read(n * MIB, min(MIB, end - n * MIB))).digest()
+            require(digest == told.digests[32 * n : 32 * n + 32], f"MiB {n} is damaged")
+        copies = self.read(end, LARGEST_TRAILERS)
+        require(copies == 2 * copies[: told.length], "the two copies of the trailer differ")
 
-
-class OpenPack:
-    """A pack with its key: its table, and its chunks."""
-
-    def __init__(self, pack, repository, keys):
-        self.pack, self.repository, told = pack, repository, pack.trailer
-        ikm = keys.get((told.kind, told.epoch))
-        if not ikm:
-            raise Failed(f"{pack.path}: no key for epoch {told.epoch}")
-        key, commitment = halves(derive(ikm, told.pack, b"saveos/1 pack" + pack.info(), 64))
-        if commitment != pack.commitment:
-            raise Failed(f"{pack.path}: the key commitment differs")
-        self.cipher = SUITES[told.suite](key)
-        table_key = derive(ikm, told.pack, b"saveos/1 table" + pack.info(), 32)
+    def unlock(self, repository, keys):
+        told, self.repository = self.trailer, repository
+        require((told.kind, told.epoch) in keys, f"no key for epoch {told.epoch}")
+        ikm = keys[told.kind, told.epoch]
+        both = derive(ikm, told.pack, b"saveos/1 pack" + self.info, 64)
+        require(both[32:] == self.commitment, "the key commitment differs")
+        self.cipher = SUITES[told.suite](both[:32])
+        cipher = SUITES[told.suite](derive(ikm, told.pack, b"saveos/1 table" + self.info, 32))
         aad = repository + told.pack + told.count.to_bytes(4, "little")
-        sealed = pack.read(told.body, told.table)
-        table = unseal(SUITES[told.suite](table_key), ONCE, sealed, aad, f"{pack.path}: table")
-        self.entries = list(ENTRY.iter_unpack(table))
-        self.check_table()
-
-    def check_table(self):
-        path, told = self.pack.path, self.pack.trailer
-        ids = [entry[0] for entry in self.entries]
-        if ids != sorted(set(ids)) or len({entry[1] for entry in self.entries}) != len(ids):
-            raise Failed(f"{path}: ids of the table are out of order, or a slot repeats")
-        end = HEADER.size
+        self.entries = list(ENTRY.iter_unpack(cipher.decrypt(ONCE, self.read(told.body, told.table), aad)))
+        ids, end = [entry[0] for entry in self.entries], HEADER
+        require(ids == sorted(set(ids)), "ids of the table are out of order")
+        require(len({entry[1] for entry in self.entries}) == len(ids), "a slot repeats")
         for _, _, offset, stored, plain, codec in sorted(self.entries, key=lambda entry: entry[2]):
-            if offset != end or codec > 1 or not 1 <= plain <= LARGEST_CHUNK[told.kind]:
-                raise Failed(f"{path}: a table entry is impossible (offset {offset}, plain {plain}, codec {codec})")
+            possible = offset == end and codec <= 1 and 1 <= plain <= LARGEST_CHUNK[told.kind]
+            require(possible, f"the table's entry at {offset} is impossible")
             end = offset + stored
-        if end != told.body:
-            raise Failed(f"{path}: the table's chunks end at {end}, the body at {told.body}")
+        require(end == told.body, f"the table's chunks end at {end}, the body at {told.body}")
+        return self
 
     def chunk(self, entry, id_key):
         chunk_id, slot, offset, stored, plain, codec = entry
-        what = f"{self.pack.path}: chunk {chunk_id.hex()}"
-        aad = self.repository + self.pack.trailer.pack + struct.pack("<I32sIB", slot, chunk_id, plain, codec)
-        raw = unseal(self.cipher, struct.pack("<Q4x", slot), self.pack.read(offset, stored), aad, what)
+        aad = self.repository + self.trailer.pack + struct.pack("<I32sIB", slot, chunk_id, plain, codec)
+        raw = self.cipher.decrypt(struct.pack("<Q4x", slot), self.read(offset, stored), aad)
         if codec == 1:
-            raw = decompress(raw, plain, what)
-        if len(raw) != plain or blake3(raw, key=id_key).digest() != chunk_id:
-            raise Failed(f"{what} does not hold what its id says")
+            require(zstandard.frame_content_size(raw) in (-1, plain), "a chunk promises another length than the table")
+            raw = zstandard.ZstdDecompressor().decompress(raw, max_output_size=plain, allow_extra_data=False)
+        require(len(raw) == plain and blake3(raw, key=id_key).digest() == chunk_id, "not the bytes the id names")
         return raw
 
 
-def decompress(raw, plain, what):
-    try:
-        if zstandard.frame_content_size(raw) not in (-1, plain):
-            raise Failed(f"{what} promises another length than the table")
-        return zstandard.ZstdDecompressor().decompress(raw, max_output_size=plain, allow_extra_data=False)
-    except zstandard.ZstdError as cause:
-        raise Failed(f"{what}: {cause}") from None
+def find_trailer(tail):
+    """The last copy, or the first when that one is damaged; and where in `tail` it ends."""
+    for mark in reversed(list(re.finditer(b"SVOSTEND", tail))):
+        raw = tail[: mark.end()]
+        raw = raw[-int.from_bytes(raw[-12:-8], "little") :]
+        if len(raw) >= TRAILER_START.size + 44 and blake3(raw[:-44]).digest() == raw[-44:-12]:
+            told, digests = TRAILER_START.unpack_from(raw), raw[TRAILER_START.size : -44]
+            require(told[0] == b"SVOSTRLR" and len(digests) == 32 * told[-1], "the trailer contradicts its length")
+            return Trailer(*told, digests, len(raw)), mark.end()
+    raise Failed("no whole trailer at its end")
 
 
 # ---- All of them together, and section 5: records
-
-
 class Repository:
-    def __init__(self, folder, root):
-        self.folder = folder
-        self.id_key = derive(root, folder.id, b"saveos/1 chunk id", 32)
-        self.record_key = derive(root, folder.id, b"saveos/1 record", 32)
-        self.pack_keys = {
-            (kind, 0): derive(root, folder.id, info + bytes(4), 32)
-            for kind, info in ((DATA, b"saveos/1 data"), (METADATA, b"saveos/1 metadata"))
-        }
+    def __init__(self, path, root):
+        self.path, self.id = path, repository_id(path)
+        self.id_key = derive(root, self.id, b"saveos/1 chunk id", 32)
+        self.record_key = derive(root, self.id, b"saveos/1 record", 32)
+        infos = {DATA: b"saveos/1 data", METADATA: b"saveos/1 metadata"}
+        self.pack_keys = {(kind, 0): derive(root, self.id, info + bytes(4), 32) for kind, info in infos.items()}
         self.cached_chunk = functools.lru_cache(256)(self.chunk)
 
     @functools.cached_property
     def places(self):
         """(kind, chunk id) to all the places that hold it."""
         places = {}
-        for path in self.folder.packs():
+        for path in files(self.path, "packs/*/*"):
             try:
-                pack = OpenPack(Pack(path), self.folder.id, self.pack_keys)
-            except Failed as cause:  # Others may hold its chunks; if none does, the chunk's error follows.
-                print(f"reader: passing over {cause}", file=sys.stderr)
+                pack = Pack(path).unlock(self.id, self.pack_keys)
+            except BROKEN as cause:  # Others may hold its chunks; if none does, the chunk's error follows.
+                print(f"reader: passing over {path}: {cause!r}", file=sys.stderr)
                 continue
             for entry in pack.entries:
-                places.setdefault((pack.pack.trailer.kind, entry[0]), []).append((pack, entry))
+                places.setdefault((pack.trailer.kind, entry[0]), []).append((pack, entry))
         return places
 
     def chunk(self, kind, chunk_id):
@@ -344,44 +223,26 @@ class Repository:
         for pack, entry in self.places.get((kind, chunk_id), []):
             try:
                 return pack.chunk(entry, self.id_key)
-            except Failed as cause:
-                causes.append(str(cause))
-        raise Failed("; ".join(causes) or f"{self.folder.path}/packs: no readable pack holds chunk {chunk_id.hex()}")
+            except BROKEN as cause:
+                causes.append(f"{pack.path}: {cause!r}")
+        raise Failed("; ".join(causes) or f"{self.path}/packs: no readable pack holds chunk {chunk_id.hex()}")
 
     def record(self, path):
-        kind, raw = RECORDS[path.parent.name], read_record(path)
-        if raw[:12] != b"SVOSRECD" + bytes([1, kind, 0, 0]):
-            raise Failed(f"{path}: not a record of kind {kind}, version 1")
-        key, commitment = halves(derive(self.record_key, raw[12:36], b"saveos/1 record" + bytes([kind]), 64))
-        if commitment != raw[36:68]:
-            raise Failed(f"{path}: the key commitment differs")
-        return parse_json(unseal(AESGCM(key), ONCE, raw[68:], raw[:68] + self.folder.id, path), path)
+        kind, raw = bytes([RECORDS[path.parent.name]]), read_record(path)
+        require(raw[:12] == b"SVOSRECD\x01" + kind + bytes(2), "another kind of record, or version")
+        both = derive(self.record_key, raw[12:36], b"saveos/1 record" + kind, 64)
+        require(both[32:] == raw[36:68], "the key commitment differs")
+        return json.loads(AESGCM(both[:32]).decrypt(ONCE, raw[68:], raw[:68] + self.id))
 
 
 def read_record(path):
-    if path.stat().st_size > LARGEST_RECORD:
-        raise Failed(f"{path}: larger than a record may be")
+    require(path.stat().st_size <= 64 * MIB, "larger than a record may be")
     raw = path.read_bytes()
-    if blake3(raw).hexdigest() != path.name:
-        raise Failed(f"{path}: the name is not the hash of its bytes")
+    require(blake3(raw).hexdigest() == path.name, "the name is not the hash of its bytes")
     return raw
 
 
-def read_json(path):
-    return parse_json(path.read_bytes(), path)
-
-
-def parse_json(raw, path):
-    try:
-        told = json.loads(raw)
-    except ValueError as cause:
-        raise Failed(f"{path}: {cause}") from None
-    if not isinstance(told, dict):
-        raise Failed(f"{path}: not a JSON object")
-    return told
-
-
-def unhex(text, length, path):
-    if not isinstance(text, str) or not re.fullmatch("[0-9a-f]{%d}" % (2 * length), text):
-        raise Failed(f"{path}: expected {2 * length} hex digits")
-    return bytes.fromhex(text)
+def unhex(text, length):
+    raw = bytes.fromhex(text)
+    require(len(raw) == length, f"expected {2 * length} hex digits")
+    return raw

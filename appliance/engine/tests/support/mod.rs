@@ -12,10 +12,10 @@ use disk::Disk;
 use saveos_engine::backup::{self, BackupError, Flow, Options};
 use saveos_engine::key::{self, Secret, SlotKind};
 use saveos_engine::lease::Lease;
-use saveos_engine::repository::{self, Repository, RepositoryError};
+use saveos_engine::repository::{self, Parts, Repository, RepositoryError};
 use saveos_engine::restore::target::Target;
 use saveos_engine::restore::{self, Part, RestoreError};
-use saveos_engine::seal::{Keys, RepositoryId, RootKey};
+use saveos_engine::seal::{Keys, RepositoryId, RootKey, Suite};
 use saveos_engine::snapshot::{Snapshot, SnapshotId, WriterId};
 use saveos_engine::source::Source;
 use saveos_engine::storage::Storage;
@@ -70,6 +70,15 @@ pub(crate) fn open(storage: &Arc<impl Storage + 'static>, index: &Path) -> Resul
     open_leased(storage, index, None, None)
 }
 
+/// The same, on a machine that seals with this suite.
+pub(crate) fn open_sealing(
+    storage: &Arc<impl Storage + 'static>,
+    index: &Path,
+    suite: Suite,
+) -> Result<Repository, RepositoryError> {
+    assemble(storage, index, suite, None, None)
+}
+
 /// The same, with a lease.
 pub(crate) fn open_leased(
     storage: &Arc<impl Storage + 'static>,
@@ -77,10 +86,20 @@ pub(crate) fn open_leased(
     locks: Option<PathBuf>,
     lease: Option<Lease>,
 ) -> Result<Repository, RepositoryError> {
+    assemble(storage, index, Suite::for_this_cpu(), locks, lease)
+}
+
+fn assemble(
+    storage: &Arc<impl Storage + 'static>,
+    index: &Path,
+    suite: Suite,
+    locks: Option<PathBuf>,
+    lease: Option<Lease>,
+) -> Result<Repository, RepositoryError> {
     let storage: Arc<dyn Storage> = storage.clone();
     let id = repository::read_config(&*storage, Path::new("recorded"))?;
     let root = key::unlock(&*storage, id, &device(DEVICE))?;
-    Repository::assemble(storage, Keys::derive(&root, id), index, locks, lease)
+    Repository::assemble(Parts { storage, keys: Keys::derive(&root, id), suite, locks, lease }, index)
 }
 
 /// Backs a disk up under this name. One worker: the steps come in the same order every time.

@@ -1,6 +1,9 @@
 #!/bin/sh
-# Makes this golden repository again, with the engine named by SAVEOS. Run it only for a new version of the format, in a
-# new folder: the point of v1 is that it stays. The images come out the same each time; ids, salts and keys do not.
+# Makes a golden repository, with the engine named by SAVEOS, in the folder that the argument names. Run it only for what
+# no folder holds yet: the point of v1 is that it stays. The images come out the same each time; ids, salts and keys do not.
+#
+#   SAVEOS=… v1/make.sh v1
+#   SAVEOS=… SAVEOS_SUITE=chacha20-poly1305 v1/make.sh v1-chacha
 #
 #   image   1 MiB gap, 1: FAT 4 MiB, 2: ext4 12 MiB, 1 MiB gap; GPT
 #   first   a few files in both
@@ -8,7 +11,7 @@
 set -eu
 
 saveos=${SAVEOS:?the engine to make it with}
-here=$(cd "$(dirname "$0")" && pwd)
+here=$(cd "${1:?the folder to make it in}" && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work"
