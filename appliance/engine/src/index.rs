@@ -8,7 +8,7 @@ pub mod catalogue;
 pub mod run;
 
 use crate::chunk::ChunkId;
-use crate::pack::read::{PackError, PackReader};
+use crate::pack::read::{Nature, PackError, PackReader};
 use crate::seal::{Keys, Kind, PackId};
 use crate::storage::{Area, Object, Storage, StorageError};
 use catalogue::{Catalogue, CatalogueError};
@@ -46,6 +46,9 @@ pub enum IndexError {
         #[source]
         source: io::Error,
     },
+    /// A pack could not be opened for a reason that says nothing about the pack: too many open files, no permission.
+    #[error(transparent)]
+    Pack(#[from] PackError),
 }
 
 /// A chunk found.
@@ -231,22 +234,52 @@ impl Index {
         if let Some(location) = self.in_opened(chunk, &usable) {
             return Ok(Some(location));
         }
-        let confirmed = |position| self.confirm(storage, keys, chunk, position, &usable);
-        if let Some(found) = fresh.into_iter().find_map(confirmed) {
-            return Ok(Some(found));
+        for position in fresh {
+            if let Some(found) = self.confirm(storage, keys, chunk, position, &usable)? {
+                return Ok(Some(found));
+            }
         }
-        let runs: Vec<Arc<Run>> = read(&self.runs).iter().filter(|run| run.may_hold(&prefix)).cloned().collect();
-        for run in runs {
-            self.reads.runs.fetch_add(1, Ordering::Relaxed);
-            let hits =
-                run.find(&prefix).map_err(|source| IndexError::Run { path: self.folder.join(&run.name), source })?;
-            for position in hits {
-                if let Some(found) = self.confirm(storage, keys, chunk, position, &usable) {
+        for run in self.runs_with(&prefix) {
+            for position in self.find_in(&run, &prefix)? {
+                if let Some(found) = self.confirm(storage, keys, chunk, position, &usable)? {
                     return Ok(Some(found));
                 }
             }
         }
         Ok(None)
+    }
+
+    /// Every place that has a chunk, packs that may be used first, and every pack that might have it and does not open.
+    /// Slower than `locate`: for a chunk whose first place did not prove it.
+    pub fn locate_all(
+        &self,
+        storage: &dyn Storage,
+        keys: &Keys,
+        chunk: &ChunkId,
+    ) -> Result<Vec<Result<Location, PackError>>, IndexError> {
+        let prefix = chunk.prefix();
+        let mut positions = lock(&self.fresh).find(&prefix);
+        for run in self.runs_with(&prefix) {
+            positions.extend(self.find_in(&run, &prefix)?);
+        }
+        let mut packs: Vec<PackId> =
+            positions.iter().filter_map(|at| read(&self.packs).get(&at.pack).copied()).collect();
+        packs.sort_unstable_by_key(|pack| (self.is_absent(pack), *pack));
+        packs.dedup();
+        let open = |id| match self.open_pack(storage, keys, id) {
+            Ok(pack) => pack.find(chunk).map(|position| Ok(Location { pack, position })),
+            Err(error) => Some(Err(error)),
+        };
+        Ok(packs.into_iter().filter_map(open).collect())
+    }
+
+    fn runs_with(&self, prefix: &[u8; 16]) -> Vec<Arc<Run>> {
+        read(&self.runs).iter().filter(|run| run.may_hold(prefix)).cloned().collect()
+    }
+
+    fn find_in(&self, run: &Run, prefix: &[u8; 16]) -> Result<Vec<Position>, IndexError> {
+        self.reads.runs.fetch_add(1, Ordering::Relaxed);
+        run.find(prefix).map_err(|source| IndexError::Run { path: self.folder.join(&run.name), source })
     }
 
     fn in_opened(&self, chunk: &ChunkId, usable: &dyn Fn(&PackId) -> bool) -> Option<Location> {
@@ -261,7 +294,7 @@ impl Index {
         Some(Location { pack, position })
     }
 
-    /// The pack's own table decides. A pack that cannot be read has nothing.
+    /// The pack's own table decides. A pack that is gone, damaged or on a bad sector has nothing.
     fn confirm(
         &self,
         storage: &dyn Storage,
@@ -269,14 +302,13 @@ impl Index {
         chunk: &ChunkId,
         at: Position,
         usable: &dyn Fn(&PackId) -> bool,
-    ) -> Option<Location> {
-        let id = *read(&self.packs).get(&at.pack)?;
-        if !usable(&id) {
-            return None;
+    ) -> Result<Option<Location>, IndexError> {
+        let Some(id) = read(&self.packs).get(&at.pack).copied().filter(usable) else { return Ok(None) };
+        match self.open_pack(storage, keys, id) {
+            Ok(pack) => Ok(pack.find(chunk).map(|position| Location { pack, position })),
+            Err(error) if error.fault.nature() == Nature::Refused => Err(error.into()),
+            Err(_) => Ok(None),
         }
-        let pack = self.open_pack(storage, keys, id).ok()?;
-        let position = pack.find(chunk)?;
-        Some(Location { pack, position })
     }
 
     /// Opens a pack, or takes it from those still open.

@@ -4,10 +4,10 @@ pub mod checkpoint;
 pub mod store;
 
 use crate::chunk::ChunkId;
-use crate::index::{Index, IndexError, Refresh};
+use crate::index::{Index, IndexError, Location, Refresh};
 use crate::key::{self, KeyError, Secret};
 use crate::lease::{self, Lease, LeaseError, LeaseKind};
-use crate::pack::read::{PackError, ReadBuffers};
+use crate::pack::read::{Nature, PackError, ReadBuffers};
 use crate::record::{self, RecordError, RecordKind};
 use crate::seal::{Keys, PackId, RepositoryId, RootKey, Suite, random_bytes};
 use crate::segment::{self, Entry, SegmentError};
@@ -258,13 +258,42 @@ impl Repository {
         buffers: &mut ReadBuffers,
         plain: &mut Vec<u8>,
     ) -> Result<(), RepositoryError> {
-        let location = match self.index.locate(&*self.storage, &self.keys, chunk)? {
-            Some(location) => Some(location),
-            None => self.index.locate_in_dead(&*self.storage, &self.keys, chunk)?,
-        };
-        let location = location.ok_or(RepositoryError::LostChunk(*chunk))?;
-        let row = location.pack.row(location.position).ok_or(RepositoryError::LostChunk(*chunk))?;
-        Ok(location.pack.read_chunk(&self.keys, &row, buffers, plain)?)
+        if let Some(location) = self.index.locate(&*self.storage, &self.keys, chunk)?
+            && self.read_at(&location, buffers, plain).is_ok()
+        {
+            return Ok(());
+        }
+        self.read_anywhere(chunk, buffers, plain)
+    }
+
+    /// Tries one place after the other until one proves the chunk. What the system refused is told as such; a chunk is lost
+    /// when every place was read and none proved it.
+    fn read_anywhere(
+        &self,
+        chunk: &ChunkId,
+        buffers: &mut ReadBuffers,
+        plain: &mut Vec<u8>,
+    ) -> Result<(), RepositoryError> {
+        let mut worst: Option<PackError> = None;
+        for place in self.index.locate_all(&*self.storage, &self.keys, chunk)? {
+            let Err(error) = place.and_then(|location| self.read_at(&location, buffers, plain)) else { return Ok(()) };
+            let gravity = |error: &PackError| match error.fault.nature() {
+                Nature::Refused => 3,
+                Nature::Unreadable if !self.index.is_absent(&error.pack) => 2,
+                // In a pack that was set aside a bad sector is a verdict, not an accident.
+                Nature::Unreadable | Nature::Damaged => 1,
+                Nature::Gone => 0,
+            };
+            if gravity(&error) > worst.as_ref().map_or(0, gravity) {
+                worst = Some(error);
+            }
+        }
+        Err(worst.map_or(RepositoryError::LostChunk(*chunk), RepositoryError::Pack))
+    }
+
+    fn read_at(&self, at: &Location, buffers: &mut ReadBuffers, plain: &mut Vec<u8>) -> Result<(), PackError> {
+        let row = at.pack.row(at.position).expect("a location is a position in its pack's table");
+        at.pack.read_chunk(&self.keys, &row, buffers, plain)
     }
 
     /// Whether a chunk is stored where a new snapshot may refer to it.

@@ -77,6 +77,43 @@ pub enum PackFault {
     },
 }
 
+/// What a fault says about the pack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nature {
+    /// There is no such file.
+    Gone,
+    /// Its bytes are not what they should be.
+    Damaged,
+    /// The medium cannot read it: a bad sector, or a loose cable.
+    Unreadable,
+    /// The system refused, which says nothing about the pack: too many open files, no permission, no memory.
+    Refused,
+}
+
+impl PackFault {
+    /// What it says about the pack.
+    pub fn nature(&self) -> Nature {
+        let source = match self {
+            PackFault::Storage(StorageError::Io { source, .. }) | PackFault::Read { source, .. } => source,
+            PackFault::Storage(StorageError::Full { .. }) => return Nature::Refused,
+            PackFault::Format(_)
+            | PackFault::Swapped(_)
+            | PackFault::Foreign
+            | PackFault::Table(_)
+            | PackFault::Chunk { .. }
+            | PackFault::Content { .. }
+            | PackFault::Trailers
+            | PackFault::Digest { .. } => return Nature::Damaged,
+        };
+        match source.kind() {
+            io::ErrorKind::NotFound => Nature::Gone,
+            io::ErrorKind::UnexpectedEof => Nature::Damaged,
+            _ if source.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => Nature::Unreadable,
+            _ => Nature::Refused,
+        }
+    }
+}
+
 /// An opened pack: its table is in memory, its chunks are read when asked for.
 pub struct PackReader {
     id: PackId,

@@ -1,0 +1,178 @@
+//! Threat: bytes of a repository rot where they lie. What another copy proves is read from there, what is lost is stored anew
+//! by the next backup, and nothing good is thrown away with the bad.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
+mod support;
+
+use saveos_engine::pack::read::{PackReader, ReadBuffers};
+use saveos_engine::read::ReadAt;
+use saveos_engine::repository::store::storing;
+use saveos_engine::repository::{Repository, RepositoryError};
+use saveos_engine::seal::{Kind, PackId};
+use saveos_engine::snapshot::SnapshotId;
+use saveos_engine::storage::recorded::{RecordedStorage, Sabotage};
+use saveos_engine::storage::{Area, Draft, Object, Storage, StorageError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
+use support::disk::image;
+use tempfile::TempDir;
+
+/// A repository with one snapshot.
+struct Place {
+    storage: Arc<RecordedStorage>,
+    index: TempDir,
+    disk: Arc<Vec<u8>>,
+    id: SnapshotId,
+}
+
+impl Place {
+    fn new() -> Place {
+        let (storage, index) = (support::fresh_medium(Sabotage::None), TempDir::new().unwrap());
+        let disk = image(1, 2);
+        let id = support::snapshot_of(&support::open(&storage, index.path()).unwrap(), &disk, "nas");
+        Place { storage, index, disk, id }
+    }
+
+    fn open(&self) -> Repository {
+        support::open(&self.storage, self.index.path()).unwrap()
+    }
+
+    fn restored(&self, repository: &Repository) -> Vec<u8> {
+        let (_, snapshot) = repository.find_snapshot(&self.id.to_string()).unwrap();
+        support::restored(repository, &snapshot).unwrap()
+    }
+
+    /// Packs of this kind.
+    fn packs(&self, kind: Kind) -> Vec<PackId> {
+        let repository = self.open();
+        let of_kind = |id: &PackId| {
+            let pack = repository.index().open_pack(&*self.storage, repository.keys(), *id).unwrap();
+            pack.kind() == kind
+        };
+        repository.index().packs().into_iter().filter(of_kind).collect()
+    }
+
+    /// Flips a bit in the first bytes of the body: one chunk is lost, the table is whole.
+    fn rot(&self, pack: PackId) {
+        let path = format!("packs/{}/{}", &pack.hex()[..2], pack.hex());
+        let mut bytes = self.storage.steps().files()[&path].to_vec();
+        bytes[80] ^= 1;
+        self.storage.steps().tamper(&path, bytes);
+    }
+
+    /// Stores every chunk of a pack in another pack, too.
+    fn copy_pack(&self, pack: PackId) {
+        let repository = self.open();
+        let reader = PackReader::open(&*self.storage, repository.keys(), pack).unwrap();
+        storing(&repository, None, |packer| {
+            let mut buffers = ReadBuffers::default();
+            for row in reader.rows() {
+                let stored = reader.read_stored(&row, &mut buffers)?;
+                packer.store_again(reader.kind(), &row, stored)?;
+            }
+            Ok::<_, RepositoryError>(())
+        })
+        .unwrap();
+    }
+}
+
+#[test]
+fn a_chunk_is_read_from_whichever_pack_proves_it() {
+    for kind in [Kind::Data, Kind::Metadata] {
+        for damaged in 0..2 {
+            let place = Place::new();
+            place.copy_pack(place.packs(kind)[0]);
+            let copies = place.packs(kind);
+            assert_eq!(copies.len(), 2);
+            place.rot(copies[damaged]);
+            assert!(place.restored(&place.open()) == *place.disk);
+        }
+    }
+}
+
+/// A storage on which opening or reading packs fails with this error number, once it is set.
+struct Failing {
+    inner: Arc<dyn Storage>,
+    opening: AtomicI32,
+    reading: Arc<AtomicI32>,
+}
+
+struct FailingReader {
+    inner: Box<dyn ReadAt>,
+    reading: Arc<AtomicI32>,
+}
+
+fn failed(errno: &AtomicI32) -> std::io::Result<()> {
+    match errno.load(Ordering::Relaxed) {
+        0 => Ok(()),
+        errno => Err(std::io::Error::from_raw_os_error(errno)),
+    }
+}
+
+impl ReadAt for FailingReader {
+    fn len(&self) -> u64 {
+        self.inner.len()
+    }
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> std::io::Result<()> {
+        failed(&self.reading).and_then(|()| self.inner.read_at(offset, buf))
+    }
+}
+
+impl Storage for Failing {
+    fn list(&self, area: Area) -> Result<Vec<Object>, StorageError> {
+        self.inner.list(area)
+    }
+    fn open(&self, area: Area, name: &str) -> Result<Box<dyn ReadAt>, StorageError> {
+        let opened = self.inner.open(area, name)?;
+        if area != Area::Packs {
+            return Ok(opened);
+        }
+        failed(&self.opening).map_err(|source| StorageError::new("open", area, name, source))?;
+        Ok(Box::new(FailingReader { inner: opened, reading: Arc::clone(&self.reading) }))
+    }
+    fn create(&self, area: Area, name: &str) -> Result<Box<dyn Draft>, StorageError> {
+        self.inner.create(area, name)
+    }
+    fn remove(&self, area: Area, name: &str) -> Result<(), StorageError> {
+        self.inner.remove(area, name)
+    }
+    fn clear_drafts(&self, alone: &dyn Fn() -> bool) -> Result<(), StorageError> {
+        self.inner.clear_drafts(alone)
+    }
+    fn free_bytes(&self) -> Option<u64> {
+        self.inner.free_bytes()
+    }
+    fn reserve(&self, bytes: u64) -> Result<(), StorageError> {
+        self.inner.reserve(bytes)
+    }
+}
+
+#[test]
+fn trouble_of_the_medium_is_told_as_such_and_not_as_loss() {
+    let place = Place::new();
+    for (opening, errno) in
+        [(true, rustix::io::Errno::MFILE), (true, rustix::io::Errno::IO), (false, rustix::io::Errno::IO)]
+    {
+        let failing = Arc::new(Failing {
+            inner: place.storage.clone(),
+            opening: AtomicI32::new(0),
+            reading: Arc::new(AtomicI32::new(0)),
+        });
+        let repository = support::open(&failing, place.index.path()).unwrap();
+        let (_, snapshot) = repository.find_snapshot(&place.id.to_string()).unwrap();
+        if !opening {
+            place.restored(&repository); // packs stay open
+        }
+        let which = if opening { &failing.opening } else { &*failing.reading };
+        which.store(errno.raw_os_error(), Ordering::Relaxed);
+        let error = support::restored(&repository, &snapshot).unwrap_err();
+        let mut causes = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
+        let told = causes.any(|cause| {
+            cause.downcast_ref::<std::io::Error>().is_some_and(|told| told.raw_os_error() == Some(errno.raw_os_error()))
+        });
+        assert!(told, "{errno}: {error:?}");
+        which.store(0, Ordering::Relaxed);
+        assert!(place.restored(&repository) == *place.disk);
+    }
+}
