@@ -26,5 +26,6 @@ pub mod snapshot;
 pub mod sort;
 pub mod source;
 pub mod storage;
+pub(crate) mod system;
 pub mod verify;
 pub mod view;

@@ -2,6 +2,7 @@
 
 use crate::read::{ReadAt, past_end};
 use crate::snapshot::SourceKind;
+use crate::system::{Mount, Number, System};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
@@ -138,37 +139,56 @@ impl DiskSource {
 
     /// Where it is mounted, as a whole or a partition of it.
     fn mounts(&self) -> Vec<Mount> {
-        let Ok(metadata) = self.file.metadata() else { return Vec::new() };
-        let devices = self.devices(&metadata);
+        let (system, Ok(metadata)) = (System::running(), self.file.metadata()) else { return Vec::new() };
+        let ours = self.devices(&system, &metadata);
         let is_ours = |mount: &Mount| {
-            let on = |device: &str| devices.iter().any(|(_, ours)| is_same_or_partition(ours, device));
-            // Filesystems over several devices (btrfs, ZFS) have a number of their own: then the mount's source tells.
-            mount.is_of(&metadata) || on(&mount.device) || mount.source_device().is_some_and(|device| on(&device))
+            let devices = system.devices_of(mount);
+            (self.kind == SourceKind::Image && mount.is_of(&metadata))
+                || ours.iter().any(|ours| devices.iter().any(|device| system.sits_on(device, ours)))
         };
-        let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        table.lines().filter_map(Mount::parse).filter(is_ours).collect()
-    }
-
-    /// Itself when it is a disk, and the loop devices it backs when it is an image: path and `major:minor`.
-    fn devices(&self, metadata: &std::fs::Metadata) -> Vec<(PathBuf, String)> {
-        match self.kind {
-            SourceKind::Disk => vec![(self.path.clone(), number(metadata.rdev()))],
-            SourceKind::Image => {
-                loop_devices_of(metadata).into_iter().map(|(path, number)| (path.into(), number)).collect()
-            }
-        }
+        system.mounts().into_iter().filter(is_ours).collect()
     }
 
     /// Whether the kernel refuses to give it, or a partition of it, to somebody alone: it belongs to a mount, LVM, md, an
     /// open LUKS volume, swap, or a program that asked the same.
     fn is_held(&self) -> bool {
         let Ok(metadata) = self.file.metadata() else { return false };
-        let alone = |path: &Path| {
+        let paths = match self.kind {
+            SourceKind::Disk => vec![self.path.clone()],
+            SourceKind::Image => {
+                System::running().loops_of(&metadata).into_iter().map(|(path, _)| path.into()).collect()
+            }
+        };
+        let alone = |path: &PathBuf| {
             let flags = rustix::fs::OFlags::EXCL.bits() as i32;
             File::options().read(true).custom_flags(flags).open(path).map(drop)
         };
         let busy = Some(rustix::io::Errno::BUSY.raw_os_error());
-        self.devices(&metadata).iter().any(|(path, _)| alone(path).is_err_and(|error| error.raw_os_error() == busy))
+        paths.iter().any(|path| alone(path).is_err_and(|error| error.raw_os_error() == busy))
+    }
+
+    /// Whether a folder lies on this disk, or on a filesystem inside this image.
+    pub fn holds(&self, folder: &Path) -> bool {
+        let system = System::running();
+        let (Ok(own), Ok(folder)) = (self.file.metadata(), std::fs::metadata(folder)) else { return false };
+        if self.kind == SourceKind::Image
+            && system.mount_of(&own).is_some_and(|mount| mount.device == Number::of(folder.dev()))
+        {
+            return true;
+        }
+        let Some(device) = system.device_under(&folder) else { return false };
+        // A partition holds what lies on the whole disk it is cut from, too.
+        self.devices(&system, &own).iter().any(|ours| {
+            system.sits_on(&device, ours) || (self.kind == SourceKind::Disk && system.sits_on(ours, &device))
+        })
+    }
+
+    /// The device this is, or the loop devices over this image.
+    fn devices(&self, system: &System, metadata: &std::fs::Metadata) -> Vec<Number> {
+        match self.kind {
+            SourceKind::Disk => vec![Number::of(metadata.rdev())],
+            SourceKind::Image => system.loops_of(metadata).into_iter().map(|(_, number)| number).collect(),
+        }
     }
 }
 
@@ -176,129 +196,6 @@ impl DiskSource {
 fn modified(file: &File) -> io::Result<(i64, i64)> {
     let metadata = file.metadata()?;
     Ok(if metadata.is_file() { (metadata.mtime(), metadata.mtime_nsec()) } else { (0, 0) })
-}
-
-impl DiskSource {
-    /// Whether a folder lies on this disk, or on a filesystem inside this image.
-    pub fn holds(&self, folder: &Path) -> bool {
-        let (Ok(own), Ok(folder)) = (self.file.metadata(), std::fs::metadata(folder)) else { return false };
-        let device = number(folder.dev());
-        match self.kind {
-            SourceKind::Disk => on_same_disk(own.rdev(), &device),
-            SourceKind::Image => {
-                loop_devices_of(&own).iter().any(|(_, ours)| is_same_or_partition(ours, &device))
-                    || mount_of(&own).is_some_and(|mount| mount.device == device)
-            }
-        }
-    }
-}
-
-/// One line of `/proc/self/mountinfo`.
-struct Mount {
-    device: String,
-    at: String,
-    source: PathBuf,
-    read_only: bool,
-}
-
-impl Mount {
-    fn parse(line: &str) -> Option<Mount> {
-        let mut words = line.split(' ');
-        let device = words.nth(2)?.to_owned();
-        let at = unescape(words.nth(1)?);
-        let per_mount = words.next()?;
-        let mut last = line.rsplit(' ');
-        let (per_filesystem, source) = (last.next()?, unescape(last.next()?));
-        let has_ro = |options: &str| options.split(',').any(|option| option == "ro");
-        Some(Mount {
-            device,
-            at,
-            source: source.into(),
-            read_only: has_ro(per_filesystem) || (has_ro(per_mount) && per_filesystem.is_empty()),
-        })
-    }
-}
-
-impl Mount {
-    /// `major:minor` of the device it was mounted from, where that is one.
-    fn source_device(&self) -> Option<String> {
-        let metadata = std::fs::metadata(&self.source).ok().filter(|_| self.source.is_absolute())?;
-        metadata.file_type().is_block_device().then(|| number(metadata.rdev()))
-    }
-
-    /// Whether a FUSE driver serves this file: it has no device of its own, and the mount names the file.
-    fn is_of(&self, image: &std::fs::Metadata) -> bool {
-        self.source.is_absolute() && same_file(&self.source, image)
-    }
-}
-
-/// Blanks, tabs, line ends and backslashes are octal in mountinfo.
-fn unescape(word: &str) -> String {
-    word.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\")
-}
-
-/// The mount of an image by a FUSE driver.
-fn mount_of(image: &std::fs::Metadata) -> Option<Mount> {
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
-    mounts.lines().filter_map(Mount::parse).find(|mount| mount.is_of(image))
-}
-
-/// Where a FUSE driver has mounted an image.
-pub(crate) fn mount_point_of(image: &std::fs::Metadata) -> Option<String> {
-    mount_of(image).map(|mount| mount.at)
-}
-
-fn number(device: u64) -> String {
-    format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device))
-}
-
-/// Whether `major:minor` of a mount is this disk, a partition of it, or sits on it.
-fn is_same_or_partition(ours: &str, mounted: &str) -> bool {
-    if ours == mounted {
-        return true;
-    }
-    // /sys/dev/block/M:m points into the folder of the whole disk.
-    let Ok(disk) = std::fs::canonicalize(format!("/sys/dev/block/{ours}")) else { return false };
-    sits_on(mounted, &disk, 0)
-}
-
-/// Follows LUKS, LVM and md down to the disks below them.
-fn sits_on(device: &str, disk: &Path, depth: u32) -> bool {
-    let Ok(path) = std::fs::canonicalize(format!("/sys/dev/block/{device}")) else { return false };
-    if path.starts_with(disk) {
-        return true;
-    }
-    let Ok(below) = std::fs::read_dir(path.join("slaves")) else { return false };
-    depth < 8
-        && below.flatten().any(|slave| {
-            std::fs::read_to_string(slave.path().join("dev")).is_ok_and(|name| sits_on(name.trim(), disk, depth + 1))
-        })
-}
-
-/// Whether writing to the first device would change the second (`major:minor`): the same, a partition of it, or the whole
-/// disk that it is a partition of.
-pub(crate) fn on_same_disk(rdev: u64, other: &str) -> bool {
-    let ours = number(rdev);
-    if is_same_or_partition(&ours, other) {
-        return true;
-    }
-    std::fs::canonicalize(format!("/sys/dev/block/{other}")).is_ok_and(|disk| sits_on(&ours, &disk, 0))
-}
-
-/// The loop devices that a file backs: path and `major:minor`.
-pub(crate) fn loop_devices_of(metadata: &std::fs::Metadata) -> Vec<(String, String)> {
-    let Ok(devices) = std::fs::read_dir("/sys/block") else { return Vec::new() };
-    let backed = devices.flatten().filter_map(|device| {
-        let file = std::fs::read_to_string(device.path().join("loop/backing_file")).ok()?;
-        let number = std::fs::read_to_string(device.path().join("dev")).ok()?;
-        let path = format!("/dev/{}", device.file_name().to_string_lossy());
-        same_file(Path::new(file.trim_end_matches('\n')), metadata).then(|| (path, number.trim().to_owned()))
-    });
-    backed.collect()
-}
-
-fn same_file(path: &Path, metadata: &std::fs::Metadata) -> bool {
-    std::fs::metadata(path).is_ok_and(|other| (other.dev(), other.ino()) == (metadata.dev(), metadata.ino()))
 }
 
 fn describe(kind: std::fs::FileType) -> &'static str {

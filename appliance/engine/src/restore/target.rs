@@ -1,6 +1,9 @@
 //! What a restore writes to: a new sparse file, an existing file, or a disk. Refuses what would destroy the machine it runs
 //! on, whatever the caller insists on.
 
+mod busy;
+
+use crate::system::{Number, System};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
@@ -81,22 +84,24 @@ impl FileTarget {
     /// Opens the target. `need` is the length a new file gets; `repository` is the folder that must survive.
     pub fn open(path: &Path, need: u64, repository: &Path, overwrite: Overwrite) -> Result<FileTarget, TargetError> {
         let io = |source| TargetError::Io { path: path.to_owned(), source };
+        let system = System::running();
         let metadata = match std::fs::metadata(path) {
             Err(missing) if missing.kind() == io::ErrorKind::NotFound => {
-                refuse_repository(path, folder_of(path), repository)?;
+                busy::refuse_repository(path, folder_of(path), repository)?;
                 return Self::create(path, need).map_err(io);
             }
             other => other.map_err(io)?,
         };
         let kind = metadata.file_type();
-        let what = match () {
+        let (what, file) = match () {
             () if kind.is_block_device() => {
-                refuse_busy_disk(path, metadata.rdev(), repository)?;
-                describe_disk(path, metadata.rdev())
+                let number = Number::of(metadata.rdev());
+                busy::refuse_disk(&system, path, &number, busy::device_of(&system, repository).as_ref())?;
+                (system.describe(path, &number), busy::claim(&system, path, &number)?)
             }
             () if kind.is_file() => {
-                refuse_busy_file(path, &metadata, repository)?;
-                path.display().to_string()
+                busy::refuse_file(&system, path, &metadata, repository)?;
+                (path.display().to_string(), File::options().read(true).write(true).open(path).map_err(io)?)
             }
             () => {
                 let what = if kind.is_dir() { "a directory" } else { "neither" };
@@ -106,7 +111,6 @@ impl FileTarget {
         if overwrite == Overwrite::Refuse {
             return Err(TargetError::Exists { what });
         }
-        let file = File::options().read(true).write(true).open(path).map_err(io)?;
         let mut len = rustix::fs::seek(&file, rustix::fs::SeekFrom::End(0)).map_err(io::Error::from).map_err(io)?;
         if kind.is_file() && len != need {
             // A longer file would keep a stale tail, with a second backup partition table in it.
@@ -154,79 +158,6 @@ impl Target for FileTarget {
     }
 }
 
-/// `/dev/sdb (SanDisk Ultra, serial 4C53…)`.
-pub fn describe_disk(path: &Path, rdev: u64) -> String {
-    let base = format!("/sys/dev/block/{}:{}", rustix::fs::major(rdev), rustix::fs::minor(rdev));
-    let read = |name: &str| {
-        let own = std::fs::read_to_string(format!("{base}/device/{name}"));
-        let text = own.or_else(|_| std::fs::read_to_string(format!("{base}/../device/{name}"))).unwrap_or_default();
-        text.trim().to_owned()
-    };
-    let size = std::fs::read_to_string(format!("{base}/size")).ok().and_then(|text| text.trim().parse::<u64>().ok());
-    let facts = [
-        (!read("model").is_empty()).then(|| read("model")),
-        (!read("serial").is_empty()).then(|| format!("serial {}", read("serial"))),
-        size.map(|sectors| format!("{} bytes", sectors * 512)),
-    ];
-    let facts: Vec<String> = facts.into_iter().flatten().collect();
-    if facts.is_empty() { path.display().to_string() } else { format!("{} ({})", path.display(), facts.join(", ")) }
-}
-
-/// Mounted disks, the system's disk and the repository's disk are never targets.
-fn refuse_busy_disk(path: &Path, rdev: u64, repository: &Path) -> Result<(), TargetError> {
-    let refuse = |why: String| Err(TargetError::Protected { what: describe_disk(path, rdev), why });
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    for line in mounts.lines() {
-        let mut words = line.split(' ');
-        let (Some(device), Some(at)) = (words.nth(2), words.nth(1)) else { continue };
-        let related = crate::source::on_same_disk(rdev, device);
-        if related && at == "/" {
-            return refuse("holds the running system".to_owned());
-        }
-        if related {
-            return refuse(format!("is mounted at {at}"));
-        }
-    }
-    let swaps = std::fs::read_to_string("/proc/swaps").unwrap_or_default();
-    for device in swaps.lines().skip(1).filter_map(|line| line.split_whitespace().next()) {
-        let number = std::fs::metadata(device).map(|metadata| metadata.rdev()).unwrap_or(0);
-        let name = format!("{}:{}", rustix::fs::major(number), rustix::fs::minor(number));
-        if number != 0 && crate::source::on_same_disk(rdev, &name) {
-            return refuse(format!("is in use as swap ({device})"));
-        }
-    }
-    let holds_repository = std::fs::metadata(repository).is_ok_and(|metadata| {
-        let device = metadata.dev();
-        crate::source::on_same_disk(rdev, &format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device)))
-    });
-    if holds_repository {
-        return refuse("holds the repository".to_owned());
-    }
-    Ok(())
-}
-
-/// What lies, or would come to lie, in the repository's folder is no target.
-fn refuse_repository(path: &Path, place: &Path, repository: &Path) -> Result<(), TargetError> {
-    let absolute = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    if !absolute(place).starts_with(absolute(repository)) {
-        return Ok(());
-    }
-    Err(TargetError::Protected { what: path.display().to_string(), why: "belongs to the repository".to_owned() })
-}
-
 fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-/// A file of the repository, or one that backs a loop device in use, is no target.
-fn refuse_busy_file(path: &Path, metadata: &std::fs::Metadata, repository: &Path) -> Result<(), TargetError> {
-    let refuse = |why: String| Err(TargetError::Protected { what: path.display().to_string(), why });
-    refuse_repository(path, path, repository)?;
-    if let Some((device, _)) = crate::source::loop_devices_of(metadata).first() {
-        return refuse(format!("is in use by {device}"));
-    }
-    if let Some(at) = crate::source::mount_point_of(metadata) {
-        return refuse(format!("is mounted at {at}"));
-    }
-    Ok(())
 }
