@@ -144,6 +144,7 @@ pub fn run(
     options: &Options<'_>,
     observe: &Observer<'_>,
 ) -> Result<(SnapshotId, Snapshot), BackupError> {
+    repository.may_refer_to_packs()?;
     let disk = torn::Surveyed::cached(&**source);
     let layout = Layout::survey(&disk, source.sector_size(), options.scratch)?;
     let readable = disk.readable();
@@ -225,7 +226,8 @@ impl History {
         let (snapshots, _) = repository.snapshots()?;
         let own = snapshots.iter().filter(|(_, snapshot)| snapshot.writer == options.writer);
         let last = own.max_by_key(|(_, snapshot)| snapshot.sequence);
-        let unfinished = checkpoint::list(repository.storage(), repository.keys())?;
+        // One that is damaged hides a number nobody committed; prune tells of it.
+        let (unfinished, _) = checkpoint::list(repository.storage(), repository.keys())?;
         let begun =
             unfinished.iter().filter(|(_, begun)| begun.writer == options.writer).map(|(_, begun)| begun.sequence);
         // The same name, else the same disk under another: any parent is safe, a close one saves most.
@@ -288,10 +290,13 @@ fn summary(layout: &Layout, assembled: assemble::Assembled, torn_pieces: u64, co
 fn commit(repository: &Repository, snapshot: Snapshot) -> Result<(SnapshotId, Snapshot), BackupError> {
     let storage = repository.storage();
     let name = record::write(storage, repository.keys(), RecordKind::Snapshot, &snapshot)?;
-    for (checkpoint, begun) in checkpoint::list(storage, repository.keys())? {
-        if begun.writer == snapshot.writer {
-            storage.remove(Area::Checkpoints, &checkpoint)?;
-        }
-    }
+    // Best effort: the snapshot is durable, whatever becomes of them, and the next one removes what is left.
+    let _ = remove_checkpoints(repository, snapshot.writer);
     Ok((name.parse().expect("a record is named by 64 hex digits"), snapshot))
+}
+
+fn remove_checkpoints(repository: &Repository, writer: WriterId) -> Result<(), StorageError> {
+    let (checkpoints, _) = checkpoint::list(repository.storage(), repository.keys())?;
+    let served = checkpoints.iter().filter(|(_, begun)| begun.writer == writer);
+    served.into_iter().try_for_each(|(name, _)| repository.storage().remove(Area::Checkpoints, name))
 }

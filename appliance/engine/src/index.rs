@@ -128,9 +128,14 @@ impl Index {
         Ok((index, refresh))
     }
 
-    /// Takes these packs as absent: a dead list names them.
-    pub fn treat_as_absent(&self, packs: HashSet<PackId>) {
-        *write(&self.absent) = packs;
+    /// Takes these packs as absent, too: a dead list names them.
+    pub fn treat_as_absent(&self, packs: impl IntoIterator<Item = PackId>) {
+        write(&self.absent).extend(packs);
+    }
+
+    /// Takes a pack back into use.
+    pub fn treat_as_present(&self, pack: &PackId) {
+        write(&self.absent).remove(pack);
     }
 
     /// Whether a dead list names this pack.

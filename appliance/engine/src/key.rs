@@ -251,10 +251,13 @@ impl Slot {
 pub fn list(storage: &dyn Storage) -> Result<(Vec<Slot>, Vec<KeyError>), StorageError> {
     let (mut slots, mut damaged) = (Vec::new(), Vec::new());
     for object in storage.list(Area::Keys)? {
-        let name = object.name.trim_end_matches(".json");
-        match Slot::parse(name, &get(storage, Area::Keys, &object.name, 64 * 1024)?) {
-            Ok(slot) => slots.push(slot),
-            Err(error) => damaged.push(error),
+        // Other names are no slots: a file manager leaves `.DS_Store`.
+        let Some(name) = object.name.strip_suffix(".json").filter(|name| unhex::<8>(name).is_some()) else { continue };
+        match get(storage, Area::Keys, &object.name, 64 * 1024).map(|json| Slot::parse(name, &json)) {
+            Ok(Ok(slot)) => slots.push(slot),
+            Ok(Err(error)) => damaged.push(error),
+            // Another slot may open all the same.
+            Err(error) => damaged.push(error.into()),
         }
     }
     Ok((slots, damaged))

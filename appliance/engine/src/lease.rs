@@ -57,6 +57,8 @@ pub struct Lease {
     _gate: Option<File>,
     path: PathBuf,
     name: String,
+    kind: LeaseKind,
+    boot: String,
 }
 
 /// Takes a lease in the folder `locks`. `boot` names this boot of the machine, for the words of a refusal.
@@ -75,7 +77,7 @@ pub fn take(locks: &Path, kind: LeaseKind, boot: &str) -> Result<Lease, LeaseErr
     write_who(&mut own, boot).map_err(io)?;
     #[expect(clippy::disallowed_methods, reason = "leases mean nothing after a power cut")]
     fs::rename(&hidden, &path).map_err(io)?;
-    Ok(Lease { _own: own, _gate: gate, path, name })
+    Ok(Lease { _own: own, _gate: gate, path, name, kind, boot: boot.to_owned() })
 }
 
 fn pass_gate(path: &Path, kind: LeaseKind, boot: &str) -> Result<File, LeaseError> {
@@ -113,6 +115,16 @@ impl Lease {
     /// Its name: what a dead list waits for.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What its holder does.
+    pub fn kind(&self) -> LeaseKind {
+        self.kind
+    }
+
+    /// Another lease of the same repository.
+    pub fn beside(&self, kind: LeaseKind) -> Result<Lease, LeaseError> {
+        take(self.path.parent().expect("a lease lies in a folder"), kind, &self.boot)
     }
 }
 

@@ -9,9 +9,9 @@ pub use mark::Marked;
 
 use crate::lease;
 use crate::pack::read::ReadBuffers;
-use crate::record::{self, RecordKind};
+use crate::repository::dead::{self, Why, leases_name};
 use crate::repository::store::storing;
-use crate::repository::{DeadList, RESERVE, Repository, RepositoryError};
+use crate::repository::{RESERVE, Repository, RepositoryError, repairable};
 use crate::seal::PackId;
 use crate::snapshot::SnapshotId;
 use crate::storage::{Area, get, put};
@@ -50,6 +50,8 @@ pub struct Pruned {
     pub waiting_packs: usize,
     /// Listed packs that a snapshot uses again.
     pub revived_packs: usize,
+    /// Damaged packs that stay, since what a snapshot needs of them is nowhere else yet.
+    pub damaged_packs: usize,
     /// Bytes of live chunks.
     pub live_bytes: u64,
 }
@@ -73,13 +75,16 @@ pub fn run(repository: &Repository, mode: Mode) -> Result<Pruned, RepositoryErro
     // Before the mark: a backup whose lease has ended by now has committed by now, and the mark sees its snapshot.
     let held = held_leases(repository, own)?;
     let marked = Marked::all(repository)?;
-    let lists = read_lists(repository)?;
+    let (lists, damaged) = read_lists(repository)?;
     let mut pruned = Pruned { live_bytes: marked.live_bytes(), ..Pruned::default() };
     delete_ready(repository, &lists, &marked, &held, mode, &mut pruned)?;
+    forget_deleted(repository, &damaged, &marked, mode, &mut pruned)?;
 
     let listed: HashSet<PackId> = lists.iter().flat_map(|list| &list.packs).copied().collect();
     let mut dead: Vec<PackId> = marked.dead().filter(|pack| !listed.contains(pack)).collect();
-    dead.extend(repack(repository, &marked, &listed, mode, &mut pruned)?);
+    // What is damaged is not moved: a backup stores it anew, and repair saves what is whole in it.
+    let stays = listed.iter().chain(damaged.iter().flat_map(|list| &list.packs)).copied().collect();
+    dead.extend(repack(repository, &marked, &stays, mode, &mut pruned)?);
     pruned.listed_packs = dead.len();
     pruned.listed_bytes = dead.iter().map(|pack| marked.size(pack)).sum();
     if mode == Mode::Run {
@@ -91,20 +96,47 @@ pub fn run(repository: &Repository, mode: Mode) -> Result<Pruned, RepositoryErro
     Ok(pruned)
 }
 
-fn read_lists(repository: &Repository) -> Result<Vec<List>, RepositoryError> {
+/// Lists of packs to delete, and lists of damaged packs.
+fn read_lists(repository: &Repository) -> Result<(Vec<List>, Vec<dead::Named>), RepositoryError> {
     let storage = repository.storage();
+    let (lists, unread) = dead::read_all(storage, repository.keys())?;
+    if let Some(error) = unread.into_iter().next() {
+        return Err(repairable(error));
+    }
+    let (damaged, unneeded): (Vec<_>, Vec<_>) = lists.into_iter().partition(|list| list.why == Why::Damaged);
     let mut lists = Vec::new();
-    for object in storage.list(Area::Dead)?.into_iter().filter(|object| !object.name.ends_with(".leases")) {
-        let list: DeadList = record::read(storage, repository.keys(), RecordKind::DeadList, &object.name)?;
-        let waits_for = match get(storage, Area::Dead, &leases_name(&object.name), 1024 * 1024) {
+    for dead::Named { name, packs, .. } in unneeded {
+        let waits_for = match get(storage, Area::Dead, &leases_name(&name), 1024 * 1024) {
             Ok(text) => Some(String::from_utf8_lossy(&text).lines().map(str::to_owned).collect()),
             Err(missing) if missing.is_missing() => None,
             Err(error) => return Err(error.into()),
         };
-        let packs = list.packs.iter().filter_map(|name| PackId::from_hex(name)).collect();
-        lists.push(List { name: object.name, packs, waits_for });
+        lists.push(List { name, packs, waits_for });
     }
-    Ok(lists)
+    Ok((lists, damaged))
+}
+
+/// Removes lists of damaged packs that are all gone. The others stay as they are: a pack that a snapshot still needs must not
+/// count as good for the next backup.
+fn forget_deleted(
+    repository: &Repository,
+    damaged: &[dead::Named],
+    marked: &Marked,
+    mode: Mode,
+    pruned: &mut Pruned,
+) -> Result<(), RepositoryError> {
+    if damaged.is_empty() {
+        return Ok(());
+    }
+    let storage = repository.storage();
+    let there: HashSet<String> = storage.list(Area::Packs)?.into_iter().map(|object| object.name).collect();
+    for list in damaged {
+        pruned.damaged_packs += list.packs.iter().filter(|pack| marked.is_live(pack)).count();
+        if mode == Mode::Run && !list.packs.iter().any(|pack| there.contains(&pack.hex())) {
+            storage.remove(Area::Dead, &list.name)?;
+        }
+    }
+    Ok(())
 }
 
 /// Deletes listed packs whose leases have ended and which are still dead; takes revived ones off.
@@ -198,8 +230,7 @@ pub(crate) fn list_as_dead(repository: &Repository, packs: &[PackId], own: &str)
     if packs.is_empty() {
         return Ok(());
     }
-    let list = DeadList { packs: packs.iter().map(PackId::hex).collect() };
-    let name = record::write(repository.storage(), repository.keys(), RecordKind::DeadList, &list)?;
+    let name = dead::write(repository.storage(), repository.keys(), packs, Why::Unneeded)?;
     write_leases(repository, &name, own)
 }
 
@@ -207,10 +238,6 @@ fn write_leases(repository: &Repository, list: &str, own: &str) -> Result<(), Re
     let held = held_leases(repository, own)?;
     let text: String = held.iter().map(|name| format!("{name}\n")).collect();
     Ok(put(repository.storage(), Area::Dead, &leases_name(list), text.as_bytes())?)
-}
-
-fn leases_name(list: &str) -> String {
-    format!("{list}.leases")
 }
 
 fn held_leases(repository: &Repository, own: &str) -> Result<BTreeSet<String>, RepositoryError> {

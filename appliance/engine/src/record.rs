@@ -81,6 +81,42 @@ pub enum RecordError {
     },
 }
 
+impl RecordError {
+    /// The record's name.
+    pub fn name(&self) -> &str {
+        match self {
+            RecordError::Storage(StorageError::Full { name, .. } | StorageError::Io { name, .. })
+            | RecordError::Renamed { name, .. }
+            | RecordError::NotARecord { name, .. }
+            | RecordError::NotAuthentic { name, .. }
+            | RecordError::Content { name, .. } => name,
+        }
+    }
+
+    /// Whether the record itself is bad, so that reading it again would not help.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            RecordError::Storage(StorageError::Full { .. }) => false,
+            // A bad sector; or no refusal of the system: too long, or cut while it was read.
+            RecordError::Storage(StorageError::Io { source, .. }) => {
+                source.raw_os_error().is_none_or(|code| code == rustix::io::Errno::IO.raw_os_error())
+                    && source.kind() != std::io::ErrorKind::NotFound
+            }
+            RecordError::Renamed { .. }
+            | RecordError::NotARecord { .. }
+            | RecordError::NotAuthentic { .. }
+            | RecordError::Content { .. } => true,
+        }
+    }
+}
+
+/// Names of all records of a kind. Other names in the folder are somebody else's: a file manager leaves `.DS_Store`.
+pub fn names(storage: &dyn Storage, kind: RecordKind) -> Result<Vec<String>, StorageError> {
+    let is_ours = |name: &str| name.len() == 64 && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let objects = storage.list(kind.area())?;
+    Ok(objects.into_iter().map(|object| object.name).filter(|name| is_ours(name)).collect())
+}
+
 /// Seals a value and makes it durable. Returns its name.
 pub fn write<T: Serialize>(
     storage: &dyn Storage,

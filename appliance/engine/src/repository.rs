@@ -1,6 +1,7 @@
 //! An open repository: its storage, keys and index together. Everything that reads or writes backups starts here.
 
 pub mod checkpoint;
+pub mod dead;
 pub mod store;
 
 use crate::chunk::ChunkId;
@@ -14,6 +15,7 @@ use crate::segment::{self, Entry, SegmentError};
 use crate::snapshot::{SegmentRef, Snapshot, SnapshotId, decode_list};
 use crate::storage::local::Local;
 use crate::storage::{Area, Storage, StorageError, get, put};
+use dead::Why;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -55,6 +57,15 @@ pub enum RepositoryError {
     /// A record.
     #[error(transparent)]
     Record(#[from] RecordError),
+    /// A record is damaged, and stays in the way until somebody removes it.
+    #[error("{source}; {remedy}")]
+    DamagedRecord {
+        /// What is wrong with which.
+        #[source]
+        source: RecordError,
+        /// What removes it.
+        remedy: String,
+    },
     /// Somebody else is using it.
     #[error(transparent)]
     Lease(#[from] LeaseError),
@@ -126,6 +137,7 @@ pub struct Repository {
     pub refresh: Refresh,
     lease: Option<Lease>,
     temporary_index: Option<TemporaryFolder>,
+    damaged_lists: Vec<RecordError>,
 }
 
 /// The index of a medium that cannot be written or is full: gone with the repository.
@@ -214,10 +226,43 @@ impl Repository {
     pub fn assemble(parts: Parts, index_folder: &Path) -> Result<Repository, RepositoryError> {
         let Parts { storage, keys, suite, locks, lease } = parts;
         // After the lease: a dead list that became visible before it counts, a later one names the lease (FORMAT.md §9).
-        let dead = dead_packs(&*storage, &keys)?;
+        let (lists, damaged_lists) = dead::read_all(&*storage, &keys)?;
         let (index, refresh) = Index::open(index_folder, &*storage, &keys)?;
-        index.treat_as_absent(dead);
-        Ok(Repository { storage, keys, suite, index, locks, refresh, lease, temporary_index: None })
+        index.treat_as_absent(lists.into_iter().flat_map(|list| list.packs));
+        Ok(Repository { storage, keys, suite, index, locks, refresh, lease, temporary_index: None, damaged_lists })
+    }
+
+    /// Dead lists that could not be read. Reading goes on without them.
+    pub fn damaged_lists(&self) -> &[RecordError] {
+        &self.damaged_lists
+    }
+
+    /// Refuses to write snapshots while a dead list cannot be read: one could refer to a pack that prune is about to delete.
+    pub fn may_refer_to_packs(&self) -> Result<(), RepositoryError> {
+        let (_, damaged) = dead::read_all(&*self.storage, &self.keys)?;
+        damaged.into_iter().next().map_or(Ok(()), |error| Err(repairable(error)))
+    }
+
+    /// Names damaged packs in a dead list, so that later backups store what they held anew. Says how many were not named before.
+    pub fn set_aside(&self, packs: &[PackId]) -> Result<usize, RepositoryError> {
+        let _sweeper = self.lease_beside(LeaseKind::Sweeper)?;
+        let (lists, _) = dead::read_all(&*self.storage, &self.keys)?;
+        let known: HashSet<PackId> =
+            lists.into_iter().filter(|l| l.why == Why::Damaged).flat_map(|l| l.packs).collect();
+        let fresh: Vec<PackId> = packs.iter().filter(|pack| !known.contains(pack)).copied().collect();
+        if !fresh.is_empty() {
+            dead::write(&*self.storage, &self.keys, &fresh, Why::Damaged)?;
+        }
+        self.index.treat_as_absent(packs.iter().copied());
+        Ok(fresh.len())
+    }
+
+    /// Another lease, for as long as it is kept; `None` where our own is of that kind or nobody takes leases.
+    pub fn lease_beside(&self, kind: LeaseKind) -> Result<Option<Lease>, RepositoryError> {
+        match &self.lease {
+            Some(own) if own.kind() != kind => Ok(Some(own.beside(kind)?)),
+            _ => Ok(None),
+        }
     }
 
     /// The objects.
@@ -322,9 +367,9 @@ impl Repository {
     /// All snapshots that can be read, by writer and sequence, and what is wrong with the others.
     pub fn snapshots(&self) -> Result<Readable, RepositoryError> {
         let (mut snapshots, mut damaged) = (Vec::new(), Vec::new());
-        for object in self.storage.list(Area::Snapshots)? {
-            match record::read(&*self.storage, &self.keys, RecordKind::Snapshot, &object.name) {
-                Ok(snapshot) => snapshots.extend(object.name.parse().ok().map(|id| (id, snapshot))),
+        for name in record::names(&*self.storage, RecordKind::Snapshot)? {
+            match record::read(&*self.storage, &self.keys, RecordKind::Snapshot, &name) {
+                Ok(snapshot) => snapshots.extend(name.parse().ok().map(|id| (id, snapshot))),
                 // Forgotten between listing and reading.
                 Err(RecordError::Storage(gone)) if gone.is_missing() => {}
                 Err(error) => damaged.push(error),
@@ -346,36 +391,37 @@ impl Repository {
         match (fitting.len(), fitting.pop()) {
             (1, Some(snapshot)) => Ok(snapshot),
             (0, _) => match damaged.pop() {
-                Some(error) => Err(error.into()),
+                Some(error) => Err(forgettable(error)),
                 None => Err(RepositoryError::NoSnapshot(wanted.to_owned())),
             },
             (several, _) => Err(RepositoryError::Ambiguous(wanted.to_owned(), several)),
         }
     }
-}
 
-/// What a dead list says.
-#[derive(Serialize, Deserialize)]
-pub struct DeadList {
-    /// Packs nothing needs, as hex.
-    pub packs: Vec<String>,
-}
-
-/// Every pack that a dead list names. A damaged list is an error: guessing could bring a pack into use that prune will delete.
-fn dead_packs(storage: &dyn Storage, keys: &Keys) -> Result<HashSet<PackId>, RepositoryError> {
-    let mut dead = HashSet::new();
-    for object in storage.list(Area::Dead)? {
-        if object.name.ends_with(".leases") {
-            continue;
-        }
-        match record::read::<DeadList>(storage, keys, RecordKind::DeadList, &object.name) {
-            Ok(list) => dead.extend(list.packs.iter().filter_map(|name| PackId::from_hex(name))),
-            // Prune just finished with it: its packs are gone.
-            Err(RecordError::Storage(gone)) if gone.is_missing() => {}
-            Err(error) => return Err(error.into()),
-        }
+    /// What to forget: as `find_snapshot`, or the full name of a record that cannot be read.
+    pub fn find_to_forget(&self, wanted: &str) -> Result<SnapshotId, RepositoryError> {
+        self.find_snapshot(wanted).map(|(id, _)| id).or_else(|error| {
+            let named = record::names(&*self.storage, RecordKind::Snapshot)?.iter().any(|name| name == wanted);
+            wanted.parse().ok().filter(|_| named).ok_or(error)
+        })
     }
-    Ok(dead)
+}
+
+/// The error of a damaged dead list or checkpoint.
+pub(crate) fn repairable(error: RecordError) -> RepositoryError {
+    if !error.is_damage() {
+        return error.into();
+    }
+    RepositoryError::DamagedRecord { source: error, remedy: "`saveos repair index` removes it".to_owned() }
+}
+
+/// The error of a damaged snapshot record.
+pub(crate) fn forgettable(error: RecordError) -> RepositoryError {
+    if !error.is_damage() {
+        return error.into();
+    }
+    let remedy = format!("`saveos forget {}` removes it", error.name());
+    RepositoryError::DamagedRecord { source: error, remedy }
 }
 
 fn is_read_only(path: &Path) -> bool {

@@ -6,8 +6,8 @@
 pub mod fsck;
 
 use crate::chunk::ChunkId;
-use crate::pack::read::{ReadBuffers, scrub};
-use crate::repository::{Repository, RepositoryError};
+use crate::pack::read::{Nature, ReadBuffers, scrub};
+use crate::repository::{Repository, RepositoryError, checkpoint, dead};
 use crate::seal::PackId;
 use crate::snapshot::{Snapshot, SnapshotId};
 use std::collections::{HashMap, HashSet};
@@ -49,6 +49,8 @@ pub struct Report {
     pub problems: Vec<Problem>,
     /// Snapshots that cannot be restored whole.
     pub affected: Vec<SnapshotId>,
+    /// Packs that open and do not hold what they should. `Repository::set_aside` makes later backups store it anew.
+    pub damaged: Vec<PackId>,
 }
 
 /// Called with bytes read so far.
@@ -67,6 +69,10 @@ pub fn run(
         Some(one) => vec![one],
         None => {
             report.problems.extend(damaged.iter().map(|error| problem("snapshot", error)));
+            let (_, lists) = dead::read_all(repository.storage(), repository.keys())?;
+            let (_, checkpoints) = checkpoint::list(repository.storage(), repository.keys())?;
+            report.problems.extend(lists.iter().map(|error| problem("dead list", error)));
+            report.problems.extend(checkpoints.iter().map(|error| problem("checkpoint", error)));
             all.iter().collect()
         }
     };
@@ -208,14 +214,14 @@ fn read_packs(
 ) -> HashSet<ChunkId> {
     let next = AtomicUsize::new(0);
     let (chunks, bytes) = (AtomicU64::new(0), AtomicU64::new(0));
-    let found = Mutex::new((Vec::new(), HashSet::new()));
+    let found = Mutex::new((Vec::new(), HashSet::new(), Vec::new()));
     std::thread::scope(|scope| {
         for _ in 0..options.workers.max(1) {
             scope.spawn(|| {
                 let mut buffers = ReadBuffers::default();
                 let mut plain = Vec::new();
                 while let Some(id) = packs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let (problems, bad) = read_pack(
+                    let (problems, bad, whole) = read_pack(
                         repository,
                         *id,
                         wanted.and_then(|w| w.get(id)),
@@ -230,11 +236,14 @@ fn read_packs(
                     let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
                     found.0.extend(problems);
                     found.1.extend(bad);
+                    found.2.extend((!whole).then_some(*id));
                 }
             });
         }
     });
-    let (problems, bad) = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let (problems, bad, damaged) = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+    report.damaged = damaged;
+    report.damaged.sort_unstable();
     report.problems.extend(problems);
     report.chunks = chunks.into_inner();
     report.bytes = bytes.into_inner();
@@ -249,12 +258,13 @@ fn read_pack(
     buffers: &mut ReadBuffers,
     plain: &mut Vec<u8>,
     count: &dyn Fn(u64),
-) -> (Vec<Problem>, Vec<ChunkId>) {
+) -> (Vec<Problem>, Vec<ChunkId>, bool) {
     let place = format!("pack {}", id.hex());
-    let (mut problems, mut bad) = (Vec::new(), Vec::new());
+    let (mut problems, mut bad, mut whole) = (Vec::new(), Vec::new(), true);
     let pack = match crate::pack::read::PackReader::open(repository.storage(), repository.keys(), id) {
         Ok(pack) => pack,
-        Err(error) => return (vec![problem(&place, &error.fault)], bad),
+        // Nobody refers to a pack that does not open.
+        Err(error) => return (vec![problem(&place, &error.fault)], bad, true),
     };
     for (position, row) in pack.rows().enumerate() {
         let chosen = wanted.is_none_or(|wanted| wanted.contains(&position)) && in_sample(&row.chunk, options);
@@ -265,15 +275,19 @@ fn read_pack(
             Ok(()) => count(row.stored_len.into()),
             Err(error) => {
                 problems.push(problem(&place, &error.fault));
+                whole &= error.fault.nature() == Nature::Refused;
                 bad.push(row.chunk);
             }
         }
     }
     // The rest of the file: header, table and both trailers, so a scrub without a key would find nothing either.
     if options.sample >= 1.0 && wanted.is_none() && problems.is_empty() {
-        problems.extend(scrub(repository.storage(), id).err().map(|error| problem(&place, &error.fault)));
+        if let Err(error) = scrub(repository.storage(), id) {
+            problems.push(problem(&place, &error.fault));
+            whole &= matches!(error.fault.nature(), Nature::Refused | Nature::Gone);
+        }
     }
-    (problems, bad)
+    (problems, bad, whole)
 }
 
 /// Chunk ids are uniform, so a threshold on them is a sample.

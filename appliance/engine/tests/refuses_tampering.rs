@@ -9,8 +9,10 @@ use saveos_engine::chunk::{ChunkId, Codec, Compressor};
 use saveos_engine::fs::Extent;
 use saveos_engine::key;
 use saveos_engine::pack::format::Row;
+use saveos_engine::prune::{self, Mode};
 use saveos_engine::record::{self, RecordKind};
 use saveos_engine::repair;
+use saveos_engine::repository::dead::{self, Why};
 use saveos_engine::repository::store::{Packer, Sealer, storing};
 use saveos_engine::repository::{self, Parts, Repository, RepositoryError, checkpoint};
 use saveos_engine::seal::{Keys, Kind, PackId, RepositoryId, RootKey, Suite};
@@ -44,8 +46,7 @@ fn given() -> Given {
     });
     let repository = support::open(&storage, index.path()).unwrap();
     checkpoint::write(&*storage, repository.keys(), support::WRITER, 9, &[PackId([7; 24])]).unwrap();
-    let list = repository::DeadList { packs: vec![PackId([8; 24]).hex()] };
-    record::write(&*storage, repository.keys(), RecordKind::DeadList, &list).unwrap();
+    dead::write(&*storage, repository.keys(), &[PackId([8; 24])], Why::Unneeded).unwrap();
     drop(repository);
     let images = ids.into_iter().zip(disks).collect();
     Given { files: storage.steps().files(), first: ids[0], second: ids[1], images, index }
@@ -284,26 +285,92 @@ fn every_changed_byte_of_a_record_is_refused() {
                 let outcome = look_fresh(&given, &given.with(&path, flipped));
                 match kind {
                     RecordKind::Snapshot => assert!(outcome.exact.len() == 1 && outcome.is_noticed(), "{outcome:?}"),
-                    // Guessing what a damaged dead list said could bring a pack into use that prune deletes.
-                    RecordKind::DeadList => assert!(outcome.closed.is_some_and(|why| why.contains(name))),
-                    RecordKind::Checkpoint => assert_eq!(outcome.exact.len(), 2),
+                    RecordKind::DeadList | RecordKind::Checkpoint => {
+                        assert_eq!(outcome.exact.len(), 2);
+                        assert!(outcome.problems.iter().any(|problem| problem.contains(name)), "{outcome:?}");
+                    }
                 }
             }
         }
     }
 }
 
+/// A damaged record is in the way of what it says, and its error names what removes it.
+fn assert_in_the_way<T>(outcome: Result<T, impl std::error::Error>, path: &str, remedy: &str) {
+    let error = outcome.err().expect("somebody has to look first").to_string();
+    let name = path.rsplit('/').next().unwrap();
+    assert!(error.contains(name) && error.contains(remedy), "{error}");
+}
+
 #[test]
-fn a_damaged_checkpoint_stops_backup_and_prune_and_not_restores() {
+fn a_damaged_dead_list_stops_backup_and_prune_until_repair_and_not_restores() {
+    let given = given();
+    let path = given.paths("dead").pop().unwrap();
+    let storage = support::medium_with(&given.with(&path, vec![0; 200]));
+    let index = TempDir::new().unwrap();
+    let repository = support::open(&storage, index.path()).unwrap();
+    let (_, snapshot) = repository.find_snapshot(&given.first.to_string()).unwrap();
+    assert!(support::restored(&repository, &snapshot).unwrap() == *given.images[&given.first]);
+    // Guessing what it said could bring a pack into use that prune deletes.
+    let disk = support::disk::Disk::healthy(&given.images[&given.first]);
+    assert_in_the_way(support::back_up(&repository, &disk, "nas"), &path, "saveos repair index");
+    assert_in_the_way(prune::run(&repository, Mode::Run), &path, "saveos repair index");
+    assert_eq!(repair::index(&repository).unwrap().removed_records, 1);
+    support::back_up(&repository, &disk, "nas").unwrap();
+    prune::run(&repository, Mode::Run).unwrap();
+}
+
+#[test]
+fn a_damaged_checkpoint_stops_prune_until_repair_and_nothing_else() {
     let given = given();
     let path = given.paths("checkpoints").pop().unwrap();
     let storage = support::medium_with(&given.with(&path, vec![0; 200]));
     let index = TempDir::new().unwrap();
     let repository = support::open(&storage, index.path()).unwrap();
-    let name = path.rsplit('/').next().unwrap();
-    let prune = saveos_engine::prune::run(&repository, saveos_engine::prune::Mode::Run).unwrap_err();
-    assert!(prune.to_string().contains(name), "{prune}");
-    assert_eq!(support::complaint(&repository, &given.images, &Images::new()), None);
+    support::back_up(&repository, &support::disk::Disk::healthy(&given.images[&given.first]), "nas").unwrap();
+    assert_in_the_way(prune::run(&repository, Mode::Run), &path, "saveos repair index");
+    assert_eq!(repair::index(&repository).unwrap().removed_records, 1);
+    prune::run(&repository, Mode::Run).unwrap();
+}
+
+#[test]
+fn a_damaged_snapshot_stops_prune_until_it_is_forgotten_by_its_name() {
+    let given = given();
+    let path = format!("snapshots/{}", given.first);
+    let storage = support::medium_with(&given.with(&path, vec![0; 200]));
+    let index = TempDir::new().unwrap();
+    let repository = support::open(&storage, index.path()).unwrap();
+    let name = given.first.to_string();
+    let remedy = format!("saveos forget {name}");
+    assert_in_the_way(prune::run(&repository, Mode::Run), &path, &remedy);
+    assert_in_the_way(repository.find_to_forget(&name[..20]), &path, &remedy);
+    let id = repository.find_to_forget(&name).unwrap();
+    prune::forget(&repository, &[id]).unwrap();
+    prune::run(&repository, Mode::Run).unwrap();
+    let kept = Images::from([(given.second, Arc::clone(&given.images[&given.second]))]);
+    assert_eq!(support::complaint(&repository, &kept, &Images::new()), None);
+}
+
+#[test]
+fn files_that_are_not_ours_are_in_nobodys_way() {
+    let given = given();
+    let mut files = given.files.clone();
+    for folder in ["keys", "packs/00", "snapshots", "checkpoints", "dead"] {
+        files.insert(format!("{folder}/.DS_Store"), Arc::new(vec![0; 100_000]));
+        files.insert(format!("{folder}/Thumbs.db"), Arc::default());
+    }
+    let storage = support::medium_with(&files);
+    let index = TempDir::new().unwrap();
+    let repository = support::open(&storage, index.path()).unwrap();
+    let mut images = given.images.clone();
+    images.insert(
+        support::snapshot_of(&repository, &given.images[&given.first], "nas"),
+        given.images[&given.first].clone(),
+    );
+    prune::run(&repository, Mode::Run).unwrap();
+    assert_eq!(repair::index(&repository).unwrap().removed_records, 0);
+    assert_eq!(support::complaint(&repository, &images, &Images::new()), None);
+    assert!(storage.steps().files().contains_key("dead/.DS_Store"));
 }
 
 #[test]

@@ -6,17 +6,23 @@
 mod support;
 
 use saveos_engine::pack::read::{PackReader, ReadBuffers};
+use saveos_engine::prune::{self, Mode, Pruned};
 use saveos_engine::read::ReadAt;
+use saveos_engine::repair;
 use saveos_engine::repository::store::storing;
 use saveos_engine::repository::{Repository, RepositoryError};
 use saveos_engine::seal::{Kind, PackId};
 use saveos_engine::snapshot::SnapshotId;
 use saveos_engine::storage::recorded::{RecordedStorage, Sabotage};
 use saveos_engine::storage::{Area, Draft, Object, Storage, StorageError};
+use saveos_engine::verify;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
+use support::Images;
 use support::disk::image;
 use tempfile::TempDir;
+
+const ALL: verify::Options = verify::Options { sample: 1.0, seed: 0, workers: 1 };
 
 /// A repository with one snapshot.
 struct Place {
@@ -61,6 +67,14 @@ impl Place {
         self.storage.steps().tamper(&path, bytes);
     }
 
+    fn prune(&self) -> Pruned {
+        prune::run(&self.open(), Mode::Run).unwrap()
+    }
+
+    fn use_empty_index(&mut self) {
+        self.index = TempDir::new().unwrap();
+    }
+
     /// Stores every chunk of a pack in another pack, too.
     fn copy_pack(&self, pack: PackId) {
         let repository = self.open();
@@ -89,6 +103,70 @@ fn a_chunk_is_read_from_whichever_pack_proves_it() {
             assert!(place.restored(&place.open()) == *place.disk);
         }
     }
+}
+
+#[test]
+fn what_is_lost_is_stored_again_by_the_next_backup_though_prune_ran_before() {
+    for kind in [Kind::Data, Kind::Metadata] {
+        let mut place = Place::new();
+        let damaged = place.packs(kind)[0];
+        place.rot(damaged);
+        place.use_empty_index();
+        let repaired = repair::index(&place.open()).unwrap();
+        assert_eq!((repaired.salvaged_packs, repaired.lost_chunks), (1, 1), "{repaired:?}");
+        assert_the_next_backup_heals(&mut place, damaged);
+    }
+}
+
+#[test]
+fn what_verify_finds_damaged_is_stored_again_by_the_next_backup() {
+    for kind in [Kind::Data, Kind::Metadata] {
+        let mut place = Place::new();
+        let damaged = place.packs(kind)[0];
+        place.rot(damaged);
+        let repository = place.open();
+        let report = verify::run(&repository, None, &ALL, &|_| ()).unwrap();
+        assert_eq!(report.damaged, [damaged]);
+        assert_eq!(repository.set_aside(&report.damaged).unwrap(), 1);
+        assert_eq!(repository.set_aside(&report.damaged).unwrap(), 0);
+        drop(repository);
+        assert_the_next_backup_heals(&mut place, damaged);
+    }
+}
+
+fn assert_the_next_backup_heals(place: &mut Place, damaged: PackId) {
+    if place.packs(Kind::Data).contains(&damaged) {
+        let waiting = place.prune();
+        assert_eq!((waiting.damaged_packs, waiting.revived_packs, waiting.deleted_packs), (1, 0, 0), "{waiting:?}");
+        place.prune();
+    } else {
+        // What a lost segment names cannot be told dead.
+        prune::run(&place.open(), Mode::Run).unwrap_err();
+    }
+    let again = support::snapshot_of(&place.open(), &place.disk, "nas");
+    let images = Images::from([(place.id, Arc::clone(&place.disk)), (again, Arc::clone(&place.disk))]);
+    assert_eq!(support::complaint(&place.open(), &images, &Images::new()), None);
+    // What was in it is elsewhere now: it goes the way of every pack that nothing needs.
+    for _ in 0..3 {
+        place.prune();
+        place.use_empty_index();
+        assert_eq!(support::complaint(&place.open(), &images, &Images::new()), None);
+    }
+    assert!(!place.storage.list(Area::Packs).unwrap().iter().any(|pack| pack.name == damaged.hex()));
+    assert_eq!(place.storage.list(Area::Dead).unwrap(), []);
+}
+
+#[test]
+fn a_pack_that_is_whole_again_comes_back_into_use() {
+    let mut place = Place::new();
+    let [data, metadata] = [Kind::Data, Kind::Metadata].map(|kind| place.packs(kind)[0]);
+    place.rot(metadata);
+    place.open().set_aside(&[data, metadata]).unwrap();
+    place.use_empty_index();
+    let repaired = repair::index(&place.open()).unwrap();
+    assert_eq!((repaired.healed_packs, repaired.salvaged_packs), (1, 1), "{repaired:?}");
+    let repository = place.open();
+    assert!(!repository.index().is_absent(&data) && repository.index().is_absent(&metadata));
 }
 
 /// A storage on which opening or reading packs fails with this error number, once it is set.

@@ -28,7 +28,7 @@ pub(crate) fn forget(arguments: &args::Forget, out: &Output) -> anyhow::Result<E
     let mut gone: Vec<SnapshotId> = Vec::new();
     if policy.is_empty() {
         for wanted in &arguments.snapshots {
-            gone.push(repository.find_snapshot(wanted)?.0);
+            gone.push(repository.find_to_forget(wanted)?);
         }
     } else {
         let (snapshots, _) = repository.snapshots()?;
@@ -62,13 +62,14 @@ pub(crate) fn prune(repo: &Repo, dry_run: bool, out: &Output) -> anyhow::Result<
     let did = if dry_run { "would delete" } else { "deleted" };
     out.line(&format!("{did} {} packs, {}", pruned.deleted_packs, size(pruned.deleted_bytes)))?;
     out.line(&format!(
-        "{} packs, {}, listed for the next prune; {} repacked ({}), {} waiting for running commands, {} in use again",
+        "{} packs, {}, listed for the next prune; {} repacked ({}), {} waiting for running commands, {} in use again, {} damaged and still needed",
         pruned.listed_packs,
         size(pruned.listed_bytes),
         pruned.repacked_packs,
         size(pruned.repacked_bytes),
         pruned.waiting_packs,
-        pruned.revived_packs
+        pruned.revived_packs,
+        pruned.damaged_packs
     ))?;
     let mut object = serde_json::to_value(&pruned)?;
     if let Some(object) = object.as_object_mut() {

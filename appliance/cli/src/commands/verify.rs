@@ -25,6 +25,18 @@ pub(crate) fn run(
         out.line(&format!("{}: {}", problem.place, printable(problem.what.as_bytes())))?;
         out.object(&serde_json::json!({"type": "problem", "place": problem.place, "what": problem.what}))?;
     }
+    if !report.damaged.is_empty() {
+        match repository.set_aside(&report.damaged) {
+            Ok(0) => {}
+            Ok(count) => {
+                out.line(&format!("{count} damaged packs set aside: the next backup stores anew what they held"))?;
+                out.object(&serde_json::json!({"type": "set-aside", "packs": count}))?;
+            }
+            Err(error) => {
+                out.warn(&format!("damaged packs could not be set aside, `saveos repair index` does it: {error}"))
+            }
+        }
+    }
     let (mut damaged_by_us, mut unchecked) = (false, 0u64);
     if with_fsck {
         let all = repository.snapshots()?.0;

@@ -5,7 +5,7 @@
 
 use crate::chunk::ChunkId;
 use crate::pack::read::ReadBuffers;
-use crate::repository::{Repository, RepositoryError, checkpoint};
+use crate::repository::{Repository, RepositoryError, checkpoint, forgettable, repairable};
 use crate::seal::PackId;
 use crate::snapshot::decode_list;
 use std::collections::HashMap;
@@ -26,11 +26,14 @@ pub struct Marked {
 impl Marked {
     /// Marks from all snapshots and checkpoints.
     pub fn all(repository: &Repository) -> Result<Marked, RepositoryError> {
-        let checkpoints = checkpoint::list(repository.storage(), repository.keys())?;
+        let (checkpoints, damaged) = checkpoint::list(repository.storage(), repository.keys())?;
+        if let Some(error) = damaged.into_iter().next() {
+            return Err(repairable(error));
+        }
         // After the checkpoints: a backup that commits now writes its snapshot before it removes its checkpoint.
         let (snapshots, damaged) = repository.snapshots()?;
         if let Some(error) = damaged.into_iter().next() {
-            return Err(error.into());
+            return Err(forgettable(error));
         }
         // After the snapshots: every pack they need is durable before them, maybe later than our index.
         repository.index().catch_up(repository.storage(), repository.keys())?;

@@ -2,11 +2,10 @@
 //!
 //! A checkpoint saves storing, never reading: the next run reads every allocated byte again.
 
-use super::RepositoryError;
-use crate::record::{self, RecordKind};
+use crate::record::{self, RecordError, RecordKind};
 use crate::seal::{Keys, PackId};
 use crate::snapshot::WriterId;
-use crate::storage::{Area, Storage, StorageError};
+use crate::storage::{Storage, StorageError};
 use serde::{Deserialize, Serialize};
 
 /// The record.
@@ -20,17 +19,21 @@ pub struct Checkpoint {
     pub packs: Vec<String>,
 }
 
-/// All checkpoints and their names. A damaged one is an error: prune could delete what it protects.
-pub fn list(storage: &dyn Storage, keys: &Keys) -> Result<Vec<(String, Checkpoint)>, RepositoryError> {
-    let mut found = Vec::new();
-    for object in storage.list(Area::Checkpoints)? {
-        match record::read(storage, keys, RecordKind::Checkpoint, &object.name) {
-            Ok(checkpoint) => found.push((object.name, checkpoint)),
-            Err(record::RecordError::Storage(gone)) if gone.is_missing() => {}
-            Err(error) => return Err(error.into()),
+/// Checkpoints and their names.
+pub type Named = Vec<(String, Checkpoint)>;
+
+/// All checkpoints that can be read, and what is wrong with the others. Who deletes must not go on while one is damaged: it
+/// could delete what it protects.
+pub fn list(storage: &dyn Storage, keys: &Keys) -> Result<(Named, Vec<RecordError>), StorageError> {
+    let (mut found, mut damaged) = (Vec::new(), Vec::new());
+    for name in record::names(storage, RecordKind::Checkpoint)? {
+        match record::read(storage, keys, RecordKind::Checkpoint, &name) {
+            Ok(checkpoint) => found.push((name, checkpoint)),
+            Err(RecordError::Storage(gone)) if gone.is_missing() => {}
+            Err(error) => damaged.push(error),
         }
     }
-    Ok(found)
+    Ok((found, damaged))
 }
 
 /// Writes one that names these packs.
