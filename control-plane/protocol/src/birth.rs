@@ -45,7 +45,6 @@ crate::word::words! { open
 /// What `up/state` holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Raw", into = "Raw")]
-#[expect(clippy::large_enum_variant, reason = "one a message, never in a list")]
 pub enum Presence {
     /// There.
     Here(Birth),

@@ -6,7 +6,7 @@
 mod action;
 mod life;
 
-pub use action::{Action, Extent, Target};
+pub use action::{Action, Extent};
 pub use life::{Rejection, Report, State, Step, step};
 
 use crate::hex::CommandKey;
@@ -63,8 +63,8 @@ pub fn admit(
     now: Option<Timestamp>,
 ) -> Result<Command, Rejection> {
     let command = received.document();
-    if matches!(command.action, Action::Unknown) {
-        return Err(Rejection::UnknownType);
+    if let Some(fault) = command.action.fault() {
+        return Err(fault);
     }
     let now = now.ok_or(Rejection::ClockUnsure)?;
     if command.exp <= now {

@@ -74,7 +74,6 @@ macro_rules! kinds {
         /// What happened.
         #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
         #[serde(tag = "kind")]
-        #[expect(clippy::large_enum_variant, reason = "a fact is built, sent and dropped, one at a time")]
         pub enum Body {
             $($(#[$doc])* #[serde(rename = $word)] $name($body),)*
             /// A kind of a newer release: whoever keeps facts keeps the bytes. Never written from here.

@@ -136,22 +136,22 @@ mod tests {
     #[test]
     fn a_device_id_has_the_one_form_that_the_issuer_signs() {
         let id = DeviceId::from_parts(Timestamp::saturating(1_772_366_400_000), [0xAB; 10]);
-        assert_eq!(id.to_string(), "d-01kjmhg3g0nenapxdbnenapxdb");
+        assert_eq!(id.to_string(), "d-01kjmma2g0nentqaxbnentqaxb");
         assert_eq!(id.made_at(), Timestamp::saturating(1_772_366_400_000));
     }
 
     #[test]
     fn a_name_has_one_spelling() {
-        let text = "d-01kjmhg3g0nenapxdbnenapxdb";
+        let text = "d-01kjmma2g0nentqaxbnentqaxb";
         assert!(text.parse::<DeviceId>().is_ok());
         for wrong in [
-            "d-01KJMHG3G0NENAPXDBNENAPXDB",
-            "o-01kjmhg3g0nenapxdbnenapxdb",
-            "d-81kjmhg3g0nenapxdbnenapxdb",
-            "d-0lkjmhg3g0nenapxdbnenapxdb",
-            "d-01kjmhg3g0nenapxdbnenapxd",
-            "d-01kjmhg3g0nenapxdbnenapxdb ",
-            "d-01kjmhg3g0nenapxdbnenapxdbb",
+            "d-01KJMMA2G0NENTQAXBNENTQAXB",
+            "o-01kjmma2g0nentqaxbnentqaxb",
+            "d-81kjmma2g0nentqaxbnentqaxb",
+            "d-0lkjmma2g0nentqaxbnentqaxb",
+            "d-01kjmma2g0nentqaxbnentqax",
+            "d-01kjmma2g0nentqaxbnentqaxb ",
+            "d-01kjmma2g0nentqaxbnentqaxbb",
             "d-+",
             "d-#",
             "cp",

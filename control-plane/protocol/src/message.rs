@@ -182,7 +182,7 @@ mod tests {
     use super::*;
     use crate::ack::Ack;
 
-    const ACK: &str = r#"{"v":1,"stream":"stream-01kjmhg3g0nenapxdbnenapxdb","n":7,"ts":5}"#;
+    const ACK: &str = r#"{"v":1,"stream":"stream-01kjmma2g0nentqaxbnentqaxb","n":7,"ts":5}"#;
 
     #[test]
     fn size_is_checked_before_a_byte_is_read() {

@@ -10,7 +10,7 @@ mod reported;
 mod weaken;
 
 pub use crate::unit::DesiredVersion;
-pub use admit::{Admission, admit};
+pub use admit::{Admission, admit, approve};
 pub use desired::{Desired, DesiredFault, DiskPolicy, Escrow, ReleaseTarget, Role, Uplink};
 pub use policy::{BackupPolicy, Check, NewDisk, OnPlug, Retention, RetentionRule, Schedule, VerifyPolicy, Window};
 pub use reported::{Applied, DiskReport, Firmware, Hardware, Reported, Section, SectionError, Slot, StoreReport};

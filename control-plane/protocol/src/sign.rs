@@ -9,11 +9,12 @@
 //! twice can mean one thing to the signature and another to the box.
 
 use crate::canonical::{self, NotCanonical};
-use crate::hex::{CommandKey, CommandSignature};
+use crate::hex::{CommandKey, CommandSignature, Digest};
 use crate::id::DeviceId;
 use crate::limits;
 use crate::message::{DecodeError, Message, decode_value};
 use crate::time::Timestamp;
+use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -129,6 +130,13 @@ impl<D: Signable> Received<D> {
         self.document
     }
 
+    /// The SHA-256 of what is signed, less device and expiry: names this very document. `None` when it has no single
+    /// spelling, which nothing that was written here lacks.
+    pub fn digest(&self) -> Option<Digest> {
+        let bytes = canonical::bytes(&unsigned(self.json.clone())).ok()?;
+        digest(&SHA256, &bytes).as_ref().try_into().map(Digest).ok()
+    }
+
     /// Whether the holder of the command key signed this very document for this device, and its time is not over.
     pub fn verify(&self, device: DeviceId, key: &CommandKey, now: Option<Timestamp>) -> Result<(), SignatureFault> {
         let signature = self.document.signature().ok_or(SignatureFault::Missing)?;
@@ -149,11 +157,15 @@ impl<D: Signable> Received<D> {
     }
 }
 
-fn statement(purpose: Purpose, device: DeviceId, exp: Timestamp, mut document: Value) -> Result<Vec<u8>, NotCanonical> {
+fn statement(purpose: Purpose, device: DeviceId, exp: Timestamp, document: Value) -> Result<Vec<u8>, NotCanonical> {
+    let mut bytes = format!("{}{device}\n{}\n", purpose.line(), exp.as_millis()).into_bytes();
+    bytes.extend(canonical::bytes(&unsigned(document))?);
+    Ok(bytes)
+}
+
+fn unsigned(mut document: Value) -> Value {
     if let Value::Object(fields) = &mut document {
         fields.remove("sig");
     }
-    let mut bytes = format!("{}{device}\n{}\n", purpose.line(), exp.as_millis()).into_bytes();
-    bytes.extend(canonical::bytes(&document)?);
-    Ok(bytes)
+    document
 }

@@ -1,7 +1,9 @@
 //! What a box can be asked.
 
+use super::Rejection;
 use crate::hex::{Digest, SnapshotId};
 use crate::id::DiskId;
+use crate::limits;
 use crate::shadow::DesiredVersion;
 use crate::text::{FilePath, Mark, WebUrl};
 use crate::time::Timestamp;
@@ -28,12 +30,10 @@ pub enum Action {
     },
     /// Writes a snapshot, or a part of it, to a plugged target. Also confirmed by a button at the box.
     Restore {
-        /// What.
+        /// Which.
         snapshot: SnapshotId,
-        /// How much of it.
+        /// How much of it, and where to.
         extent: Extent,
-        /// Where to.
-        target: Target,
     },
     /// Restores a sample to nowhere and compares.
     RestoreTest {
@@ -71,7 +71,7 @@ pub enum Action {
     /// Lets these snapshots go. The floor holds.
     Forget {
         /// Which; at most 40.
-        #[schemars(length(max = crate::limits::FORGET))]
+        #[schemars(length(max = limits::FORGET))]
         snapshots: Vec<SnapshotId>,
     },
     /// Makes a plugged disk a store: what is on it goes.
@@ -93,50 +93,64 @@ pub enum Action {
         /// The SHA-256 of its canonical JSON: this document and no other of that version.
         sha256: Digest,
     },
-    /// Something of a newer version: refused as unknown. Never written from here.
-    #[serde(other, skip_serializing)]
+    /// A type of a newer version, or arguments that make no sense: read all the same, so that the sender gets its answer.
+    /// Never written from here.
+    #[serde(untagged, skip_serializing)]
     #[schemars(skip)]
-    Unknown,
+    Unknown {
+        /// What it calls itself.
+        #[serde(rename = "type")]
+        name: String,
+    },
 }
 
-/// How much of a snapshot.
+/// How much of a snapshot goes where. A target is named by its serial number and is never a store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "what", rename_all = "snake_case")]
 pub enum Extent {
-    /// The whole disk.
-    Disk,
-    /// One partition.
+    /// The whole disk, over another.
+    Disk {
+        /// The disk that is overwritten.
+        target: Mark,
+    },
+    /// One partition, over a disk or its partition of that number.
     Partition {
         /// Its number.
         number: Count,
+        /// The disk that is written.
+        target: Mark,
     },
-    /// Files and folders.
+    /// Files and folders, to a stick that the box formats first.
     Files {
         /// Of which partition.
         partition: Count,
         /// Which; at most 32.
-        #[schemars(length(max = crate::limits::PATHS))]
+        #[schemars(length(max = limits::PATHS))]
         paths: Vec<FilePath>,
-    },
-}
-
-/// Where a restore goes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "to", rename_all = "snake_case")]
-pub enum Target {
-    /// A plugged disk, which is overwritten. Never a store.
-    Disk {
-        /// Its serial number.
-        serial: Mark,
-    },
-    /// A plugged stick, which is formatted first: files go there.
-    Stick {
-        /// Its serial number.
-        serial: Mark,
+        /// The stick that is formatted.
+        stick: Mark,
     },
 }
 
 impl Action {
+    /// The types of this version.
+    pub const NAMES: [&'static str; 14] = [
+        "start_backup",
+        "verify",
+        "restore",
+        "restore_test",
+        "rescan",
+        "identify",
+        "reboot",
+        "fetch_logs",
+        "rebirth",
+        "prune",
+        "forget",
+        "make_store",
+        "wipe",
+        "apply_desired",
+    ];
+
     /// Whether it can cost somebody data: then it needs the command key. What we do not know counts as destructive.
     pub const fn is_destructive(&self) -> bool {
         match self {
@@ -155,8 +169,20 @@ impl Action {
             | Action::MakeStore { .. }
             | Action::Wipe { .. }
             | Action::ApplyDesired { .. }
-            | Action::Unknown => true,
+            | Action::Unknown { .. } => true,
         }
+    }
+
+    /// Why it cannot be run as it came: an unknown type, or a known one whose arguments make no sense.
+    pub(super) fn fault(&self) -> Option<Rejection> {
+        let sane = match self {
+            Action::Unknown { name } if !Action::NAMES.contains(&name.as_str()) => return Some(Rejection::UnknownType),
+            Action::Unknown { .. } => false,
+            Action::Forget { snapshots } => (1..=limits::FORGET).contains(&snapshots.len()),
+            Action::Restore { extent: Extent::Files { paths, .. }, .. } => (1..=limits::PATHS).contains(&paths.len()),
+            _ => true,
+        };
+        (!sane).then_some(Rejection::BadArguments)
     }
 
     /// Its word, for logs and the audit.
@@ -176,7 +202,7 @@ impl Action {
             Action::MakeStore { .. } => "make_store",
             Action::Wipe { .. } => "wipe",
             Action::ApplyDesired { .. } => "apply_desired",
-            Action::Unknown => "unknown",
+            Action::Unknown { .. } => "unknown",
         }
     }
 }

@@ -14,8 +14,8 @@ const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 /// Characters, dashes not counted: 14 of the hash, 2 to check.
 const LENGTH: usize = 16;
 
-/// The largest prime that two characters hold. A wrong character changes the remainder (it is no multiple of a prime
-/// above 31), and so do two exchanged ones (32 has order 340 here, no two places weigh the same).
+/// The largest prime that two characters hold. One wrong character changes the remainder, because 32 and 31 are no
+/// multiples of it; so do two exchanged ones, because the powers of 32 only repeat after 68 places.
 const CHECK: u128 = 1021;
 
 /// A claim code.

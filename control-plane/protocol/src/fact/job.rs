@@ -82,7 +82,6 @@ pub struct JobEnded {
 /// The end of each kind of work.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "work", rename_all = "snake_case")]
-#[expect(clippy::large_enum_variant, reason = "one a fact")]
 pub enum JobResult {
     /// A backup.
     Backup(End<BackupSummary>),

@@ -2,10 +2,11 @@
 
 use super::desired::{Desired, DesiredFault};
 use super::weaken::{Weakening, weakens};
-use crate::hex::CommandKey;
+use crate::hex::{CommandKey, Digest};
 use crate::id::DeviceId;
 use crate::sign::{Received, SignatureFault};
 use crate::time::Timestamp;
+use crate::unit::DesiredVersion;
 
 /// What becomes of a document.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +35,22 @@ pub fn admit(
     key: &CommandKey,
     now: Option<Timestamp>,
 ) -> Admission {
+    decide(current, received, |received| received.verify(device, key, now))
+}
+
+/// Decides again on a document that was refused, now that a signed command (`Action::ApplyDesired`) names it.
+pub fn approve(current: &Desired, received: Received<Desired>, ver: DesiredVersion, sha256: Digest) -> Admission {
+    decide(current, received, |received| {
+        let meant = received.document().ver == ver && received.digest() == Some(sha256);
+        if meant { Ok(()) } else { Err(SignatureFault::Wrong) }
+    })
+}
+
+fn decide(
+    current: &Desired,
+    received: Received<Desired>,
+    proof: impl FnOnce(&Received<Desired>) -> Result<(), SignatureFault>,
+) -> Admission {
     let new = received.document();
     if new.ver <= current.ver {
         return Admission::Old;
@@ -43,7 +60,7 @@ pub fn admit(
     }
     let weakenings = weakens(current, new);
     if !weakenings.is_empty()
-        && let Err(fault) = received.verify(device, key, now)
+        && let Err(fault) = proof(&received)
     {
         return Admission::Refused { weakenings, fault };
     }
