@@ -16,6 +16,7 @@ const SUITES: &[Suite] = &[
     ("unit", || run("cargo", &["test", "--workspace", "--locked", "--lib", "--bins"])),
     ("engine", || run("cargo", &["test", "--locked", "-p", "saveos-engine", "--test", "*"])),
     ("cli", || run("cargo", &["test", "--locked", "-p", "saveos", "--test", "*"])),
+    ("protocol", || run("cargo", &["test", "--locked", "-p", "saveos-protocol", "--test", "*"])),
     ("reader", reader),
     ("fuzz", || FUZZ_TARGETS.iter().try_for_each(|target| fuzz(target, 5))),
 ];
