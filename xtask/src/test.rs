@@ -19,6 +19,7 @@ const SUITES: &[Suite] = &[
     ("unit", |tally| tests(&["--workspace", "--lib", "--bins"], tally)),
     ("engine", |tally| tests(&["-p", "saveos-engine", "--test", "*"], tally)),
     ("cli", |tally| tests(&["-p", "saveos", "--test", "*"], tally)),
+    ("protocol", |tally| tests(&["-p", "saveos-protocol", "--test", "*"], tally)),
     ("reader", |_| reader()),
     ("fuzz", |_| FUZZ_TARGETS.iter().try_for_each(|target| fuzz(target, 5))),
 ];
