@@ -152,6 +152,25 @@ impl Index {
         self.refresh(storage, keys)
     }
 
+    /// Forgets everything and reads every pack's own table: the last word before a chunk counts as lost. Who looks chunks up
+    /// meanwhile may miss some and has to ask again.
+    pub fn rebuild(&self, storage: &dyn Storage, keys: &Keys) -> Result<Refresh, IndexError> {
+        let catalogue = lock(&self.catalogue);
+        let names = catalogue.runs()?;
+        catalogue.forget_runs()?;
+        drop(catalogue);
+        *lock(&self.fresh) = Fresh::default();
+        write(&self.runs).clear();
+        lock(&self.opened).clear();
+        for name in names.iter().filter(|name| run::is_name(name)) {
+            // Best effort: an orphaned run costs space until the index is deleted.
+            let _ = std::fs::remove_file(self.folder.join(name));
+        }
+        write(&self.packs).clear();
+        write(&self.numbers).clear();
+        self.refresh(storage, keys)
+    }
+
     /// Compares names and sizes of all packs with the rows; reads the tables of those that differ.
     fn refresh(&self, storage: &dyn Storage, keys: &Keys) -> Result<Refresh, IndexError> {
         let mut refresh = Refresh::default();

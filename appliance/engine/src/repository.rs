@@ -19,7 +19,7 @@ use dead::Why;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Space kept so that prune can work on a full disk.
 pub const RESERVE: u64 = 64 * 1024 * 1024;
@@ -138,6 +138,18 @@ pub struct Repository {
     lease: Option<Lease>,
     temporary_index: Option<TemporaryFolder>,
     damaged_lists: Vec<RecordError>,
+    searched: Mutex<Searched>,
+}
+
+/// How far the index was mistrusted: each step once, when something is found nowhere.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Searched {
+    /// As it was opened.
+    AsOpened,
+    /// Packs that came since are in it.
+    CaughtUp,
+    /// It was made anew from all tables.
+    AllTables,
 }
 
 /// The index of a medium that cannot be written or is full: gone with the repository.
@@ -229,7 +241,19 @@ impl Repository {
         let (lists, damaged_lists) = dead::read_all(&*storage, &keys)?;
         let (index, refresh) = Index::open(index_folder, &*storage, &keys)?;
         index.treat_as_absent(lists.into_iter().flat_map(|list| list.packs));
-        Ok(Repository { storage, keys, suite, index, locks, refresh, lease, temporary_index: None, damaged_lists })
+        let searched = Mutex::new(Searched::AsOpened);
+        Ok(Repository {
+            storage,
+            keys,
+            suite,
+            index,
+            locks,
+            refresh,
+            lease,
+            temporary_index: None,
+            damaged_lists,
+            searched,
+        })
     }
 
     /// Dead lists that could not be read. Reading goes on without them.
@@ -303,12 +327,74 @@ impl Repository {
         buffers: &mut ReadBuffers,
         plain: &mut Vec<u8>,
     ) -> Result<(), RepositoryError> {
+        let mut damage = None;
         if let Some(location) = self.index.locate(&*self.storage, &self.keys, chunk)?
             && self.read_at(&location, buffers, plain).is_ok()
         {
             return Ok(());
         }
-        self.read_anywhere(chunk, buffers, plain)
+        let found = self.insist(|| match self.read_anywhere(chunk, buffers, plain) {
+            Ok(()) => Ok(Some(())),
+            Err(RepositoryError::LostChunk(_)) => Ok(None),
+            Err(RepositoryError::Pack(error)) if error.fault.nature() == Nature::Damaged => {
+                damage = Some(error);
+                Ok(None)
+            }
+            Err(other) => Err(other),
+        })?;
+        match (found, damage) {
+            (Some(()), _) => Ok(()),
+            (None, Some(error)) => Err(error.into()),
+            (None, None) => Err(RepositoryError::LostChunk(*chunk)),
+        }
+    }
+
+    /// Where a chunk is: in a pack that may be used, else in one that a dead list names.
+    pub fn locate(&self, chunk: &ChunkId) -> Result<Location, RepositoryError> {
+        let (storage, keys) = (&*self.storage, &self.keys);
+        let found = self.insist(|| match self.index.locate(storage, keys, chunk)? {
+            Some(location) => Ok(Some(location)),
+            None => Ok(self.index.locate_in_dead(storage, keys, chunk)?),
+        })?;
+        found.ok_or(RepositoryError::LostChunk(*chunk))
+    }
+
+    /// Looks again, each time with more trust in the packs and less in the index, before something counts as lost. A backup
+    /// does not: it stores what it does not find.
+    fn insist<T>(
+        &self,
+        mut look: impl FnMut() -> Result<Option<T>, RepositoryError>,
+    ) -> Result<Option<T>, RepositoryError> {
+        loop {
+            let before = *self.searched.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(found) = look()? {
+                return Ok(Some(found));
+            }
+            let is_backup = self.lease.as_ref().is_some_and(|lease| lease.kind() == LeaseKind::Writer);
+            if is_backup || !self.search_beyond(before)? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Makes the index know more than at `before`; false when it knows everything.
+    fn search_beyond(&self, before: Searched) -> Result<bool, RepositoryError> {
+        let mut searched = self.searched.lock().unwrap_or_else(PoisonError::into_inner);
+        if *searched > before {
+            return Ok(true); // another thread did it meanwhile
+        }
+        match *searched {
+            Searched::AsOpened => {
+                self.index.catch_up(&*self.storage, &self.keys)?;
+                *searched = Searched::CaughtUp;
+            }
+            Searched::CaughtUp => {
+                self.index.rebuild(&*self.storage, &self.keys)?;
+                *searched = Searched::AllTables;
+            }
+            Searched::AllTables => return Ok(false),
+        }
+        Ok(true)
     }
 
     /// Tries one place after the other until one proves the chunk. What the system refused is told as such; a chunk is lost

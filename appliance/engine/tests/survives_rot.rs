@@ -169,6 +169,17 @@ fn a_pack_that_is_whole_again_comes_back_into_use() {
     assert!(!repository.index().is_absent(&data) && repository.index().is_absent(&metadata));
 }
 
+#[test]
+fn a_snapshot_that_is_younger_than_the_index_restores() {
+    let place = Place::new();
+    let reader = place.open();
+    let disk = image(77, 2);
+    let elsewhere = TempDir::new().unwrap();
+    let id = support::snapshot_of(&support::open(&place.storage, elsewhere.path()).unwrap(), &disk, "nas");
+    let (_, snapshot) = reader.find_snapshot(&id.to_string()).unwrap();
+    assert!(support::restored(&reader, &snapshot).unwrap() == *disk);
+}
+
 /// A storage on which opening or reading packs fails with this error number, once it is set.
 struct Failing {
     inner: Arc<dyn Storage>,

@@ -4,7 +4,7 @@
 //! be proven dead.
 
 use crate::chunk::ChunkId;
-use crate::pack::read::ReadBuffers;
+use crate::pack::read::{PackReader, ReadBuffers};
 use crate::repository::{Repository, RepositoryError, checkpoint, forgettable, repairable};
 use crate::seal::PackId;
 use crate::snapshot::decode_list;
@@ -62,14 +62,19 @@ impl Marked {
     }
 
     fn none(repository: &Repository) -> Result<Marked, RepositoryError> {
-        let mut packs = HashMap::new();
+        let mut marked = Marked { packs: HashMap::new() };
         for id in repository.index().packs() {
-            let pack = repository.index().open_pack(repository.storage(), repository.keys(), id)?;
+            marked.add(&*repository.index().open_pack(repository.storage(), repository.keys(), id)?);
+        }
+        Ok(marked)
+    }
+
+    fn add(&mut self, pack: &PackReader) {
+        self.packs.entry(pack.id()).or_insert_with(|| {
             let total_bytes = pack.rows().map(|row| u64::from(row.stored_len)).sum();
             let bits = vec![0; pack.count().div_ceil(64)];
-            packs.insert(id, PackMarks { bits, live: 0, live_bytes: 0, total_bytes, size: pack.size() });
-        }
-        Ok(Marked { packs })
+            PackMarks { bits, live: 0, live_bytes: 0, total_bytes, size: pack.size() }
+        });
     }
 
     fn whole(&mut self, pack: &PackId) {
@@ -139,13 +144,8 @@ struct Marking<'r> {
 impl Marking<'_> {
     /// Marks a chunk; false when it was marked before. A chunk only a dead-listed pack has revives that pack.
     fn mark(&mut self, chunk: &ChunkId) -> Result<bool, RepositoryError> {
-        let repository = self.repository;
-        let (storage, keys, index) = (repository.storage(), repository.keys(), repository.index());
-        let location = match index.locate(storage, keys, chunk)? {
-            Some(location) => Some(location),
-            None => index.locate_in_dead(storage, keys, chunk)?,
-        };
-        let location = location.ok_or(RepositoryError::LostChunk(*chunk))?;
+        let location = self.repository.locate(chunk)?;
+        self.marked.add(&location.pack); // the index may not have known it when the mark began
         let bytes = location.pack.row(location.position).map_or(0, |row| u64::from(row.stored_len));
         Ok(self.marked.set(&location.pack.id(), location.position, bytes))
     }
