@@ -1,5 +1,5 @@
-//! Copies files out of a filesystem into a folder, and never anywhere else: names are checked, links are made last and not
-//! followed, and every file is created new.
+//! Copies files out of a filesystem into a folder, and never anywhere else: names are checked, and everything is created
+//! new. A link is made where it is met and never followed, since nothing is ever created through a name that exists.
 
 use super::entries;
 use crate::fs::{FsError, Node, NodeKind, Tree};
