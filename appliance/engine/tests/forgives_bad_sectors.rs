@@ -110,6 +110,19 @@ fn assert_holes_are(place: &Place, snapshot: &Snapshot, image: &[u8], bad: &[Ran
     assert_eq!(joined(map), bad);
 }
 
+/// Wherever one sector is bad, the snapshot is partial and lists it. With none it is complete.
+#[test]
+fn skips_count() {
+    let image = image(2, 1);
+    assert_eq!(Place::new().back_up(&Disk::healthy(&image)).unwrap().state, State::Complete);
+    for sector in (0..image.len() as u64 / SECTOR).step_by(97) {
+        let (place, bad) = (Place::new(), sectors(&[sector]));
+        let snapshot = place.back_up(&Disk::with_bad_sectors(&image, &bad)).unwrap();
+        assert_eq!((snapshot.state, snapshot.summary.hole_bytes), (State::Partial, SECTOR), "sector {sector}");
+        assert_eq!(noted(&snapshot), bad);
+    }
+}
+
 #[test]
 fn holes_are_exactly_the_bad_sectors() {
     let image = image(1, 2);
