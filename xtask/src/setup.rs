@@ -32,6 +32,7 @@ const TESTS: &[Need] = &[
     ("strace", "strace"),
     ("python3", "python3"),
     ("setfattr", "attr"),
+    ("ddrescuelog", "gddrescue"),
 ];
 
 /// What we are compared with.

@@ -125,7 +125,7 @@ fn tools_of(kinds: &[Kind]) -> Result<(), String> {
 }
 
 #[test]
-fn gpt_with_esp_ext4_ntfs_and_swap() {
+fn restore_is_exact_on_gpt_with_esp_ext4_ntfs_and_swap() {
     if let Err(missing) = tools_of(&[Kind::Fat, Kind::Ext, Kind::Ntfs]) {
         skip!("{missing}");
     }

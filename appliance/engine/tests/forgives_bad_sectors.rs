@@ -3,6 +3,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
+#[path = "exfat_survey/handmade.rs"]
+#[expect(dead_code, reason = "one volume of it is enough here")]
+mod exfat;
 mod support;
 
 use proptest::prelude::*;
@@ -17,6 +20,7 @@ use saveos_engine::storage::recorded::{RecordedStorage, Sabotage};
 use saveos_engine::storage::{Area, Storage};
 use saveos_engine::view::SnapshotDisk;
 use std::ops::Range;
+use std::process::Command;
 use std::sync::Arc;
 use support::disk::{Disk, SECTOR, changed, image, noise};
 use support::ext;
@@ -109,6 +113,19 @@ fn assert_holes_are(place: &Place, snapshot: &Snapshot, image: &[u8], bad: &[Ran
     assert_eq!(joined(map), bad);
 }
 
+/// Wherever one sector is bad, the snapshot is partial and lists it. With none it is complete.
+#[test]
+fn skips_count() {
+    let image = image(2, 1);
+    assert_eq!(Place::new().back_up(&Disk::healthy(&image)).unwrap().state, State::Complete);
+    for sector in (0..image.len() as u64 / SECTOR).step_by(97) {
+        let (place, bad) = (Place::new(), sectors(&[sector]));
+        let snapshot = place.back_up(&Disk::with_bad_sectors(&image, &bad)).unwrap();
+        assert_eq!((snapshot.state, snapshot.summary.hole_bytes), (State::Partial, SECTOR), "sector {sector}");
+        assert_eq!(noted(&snapshot), bad);
+    }
+}
+
 #[test]
 fn holes_are_exactly_the_bad_sectors() {
     let image = image(1, 2);
@@ -199,6 +216,99 @@ fn assert_copies_name(place: &Place, snapshot: &Snapshot, incomplete: &[(&str, u
     let named: Vec<(&str, u64)> =
         copied.incomplete.iter().map(|file| (file.path.as_str(), file.missing_bytes)).collect();
     assert_eq!((named, copied.failed.len(), copied.files), (incomplete.to_vec(), 0, 3));
+}
+
+/// A FAT16 volume that mkfs.fat made, with one file in a folder.
+fn fat_image(bytes: &[u8]) -> Vec<u8> {
+    made(16, "mkfs.fat -F 16 IMAGE", &["mmd -i IMAGE ::deep", "mcopy -i IMAGE FILE ::deep/precious.bin"], bytes)
+}
+
+/// An NTFS volume that mkntfs made, with one file.
+fn ntfs_image(bytes: &[u8]) -> Vec<u8> {
+    made(8, "mkntfs -F -Q -q -c 4096 IMAGE", &["ntfscp -f IMAGE FILE precious.bin"], bytes)
+}
+
+fn made(mebibytes: u64, mkfs: &str, fill: &[&str], bytes: &[u8]) -> Vec<u8> {
+    let folder = TempDir::new().unwrap();
+    let (image, file) = (folder.path().join("image"), folder.path().join("file"));
+    std::fs::File::create(&image).and_then(|image| image.set_len(mebibytes << 20)).unwrap();
+    std::fs::File::create(&file).and_then(|mut file| std::io::Write::write_all(&mut file, bytes)).unwrap();
+    for words in [mkfs].iter().chain(fill) {
+        let words = words.replace("IMAGE", image.to_str().unwrap()).replace("FILE", file.to_str().unwrap());
+        let words: Vec<&str> = words.split(' ').collect();
+        let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
+        let mut command = Command::new(words[0]);
+        let done = command.args(&words[1..]).env("PATH", path).env("MTOOLS_SKIP_CHECK", "1").output();
+        let done = done.unwrap_or_else(|error| panic!("{words:?}: {error}"));
+        assert!(done.status.success(), "{words:?}: {}", String::from_utf8_lossy(&done.stderr));
+    }
+    std::fs::read(&image).unwrap()
+}
+
+fn place_of(image: &[u8], bytes: &[u8]) -> u64 {
+    image.windows(SECTOR as usize).position(|window| window == &bytes[..SECTOR as usize]).unwrap() as u64
+}
+
+/// Makes one sector bad and says which file it hurts, by the snapshot.
+fn file_hurt_at(image: Vec<u8>, at: u64) -> Option<String> {
+    assert_eq!(image.len() as u64 % SECTOR, 0);
+    let (place, bad) = (Place::new(), at..at + SECTOR);
+    let disk = Disk::with_bad_sectors(&Arc::new(image), std::slice::from_ref(&bad));
+    let snapshot = place.back_up(&disk).unwrap();
+    assert_eq!((snapshot.state, noted(&snapshot)), (State::Partial, vec![bad]));
+    snapshot.summary.holes.iter().find_map(|hole| hole.file.clone())
+}
+
+#[test]
+fn hurt_files_are_named_on_every_filesystem() {
+    let bytes = noise(11, 100_000);
+    for (image, path) in [(fat_image(&bytes), "/deep/precious.bin"), (ntfs_image(&bytes), "/precious.bin")] {
+        let at = place_of(&image, &bytes);
+        assert_eq!(file_hurt_at(image, at).as_deref(), Some(path));
+    }
+    // exFAT has no tool that writes files without mounting: this volume is made by hand.
+    let tiny = exfat::Tiny::sane();
+    let (at, whole) = (tiny.at(12) as u64, tiny.0.len() / SECTOR as usize * SECTOR as usize);
+    assert_eq!(file_hurt_at(tiny.0[..whole].to_vec(), at).as_deref(), Some("/Sub/inner"));
+}
+
+#[test]
+fn a_hurt_file_of_a_partition_is_named_with_its_number() {
+    let bytes = noise(12, 100_000);
+    let (ext, fat) = (ext::image(8, &[("one", &noise(13, 50_000))]), fat_image(&bytes));
+    let mut disk = vec![0; 1 << 20];
+    for (number, (kind, partition)) in [(0x83, ext.as_slice()), (0x0e, &fat)].into_iter().enumerate() {
+        let entry = 446 + 16 * number;
+        let (start, len) = ((disk.len() as u64 / SECTOR) as u32, (partition.len() as u64 / SECTOR) as u32);
+        disk[entry + 4] = kind;
+        disk[entry + 8..entry + 12].copy_from_slice(&start.to_le_bytes());
+        disk[entry + 12..entry + 16].copy_from_slice(&len.to_le_bytes());
+        disk.extend_from_slice(partition);
+    }
+    disk[510..512].copy_from_slice(&[0x55, 0xaa]);
+    let at = place_of(&disk, &bytes);
+    assert_eq!(file_hurt_at(disk, at).as_deref(), Some("2:/deep/precious.bin"));
+}
+
+#[test]
+fn ddrescue_takes_our_map() {
+    let image = image(3, 1);
+    let bad = [sectors(&[7]), sectors(&[1000, 1001])].concat();
+    let place = Place::new();
+    let snapshot = place.back_up(&Disk::with_bad_sectors(&image, &bad)).unwrap();
+    let folder = TempDir::new().unwrap();
+    let map = folder.path().join("map");
+    let text = rescue_map::of(&place.open(), &snapshot).unwrap();
+    std::fs::File::create(&map).and_then(|mut file| std::io::Write::write_all(&mut file, text.as_bytes())).unwrap();
+    let told = match Command::new("ddrescuelog").arg("-t").arg(&map).env("LC_ALL", "C").output() {
+        Ok(told) => told,
+        Err(error) => return eprintln!("SKIPPED: ddrescuelog (package gddrescue): {error}"),
+    };
+    let words = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(told.status.success(), "{words}{}", String::from_utf8_lossy(&told.stderr));
+    let row = |name: &str| words.lines().find(|line| line.contains(name)).unwrap_or_else(|| panic!("{words}"));
+    assert!(row("bad-sector").contains("1536 B") && row("bad-sector").contains(" 2 area(s)"), "{words}");
+    assert!(row("rescued").contains(" 3 area(s)") && row("non-tried").contains(" 0 area(s)"), "{words}");
 }
 
 #[test]

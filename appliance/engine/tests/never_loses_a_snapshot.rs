@@ -112,7 +112,7 @@ impl World {
 }
 
 #[test]
-fn a_backup_that_began_before_a_prune_and_ended_after_it_restores() {
+fn prune_needs_no_lock_on_backups_that_began_before_it_and_ended_after() {
     let mut world = World::new();
     let disk = image(1, 2);
     let first = world.back_up(&disk);

@@ -65,7 +65,7 @@ impl Sealed {
 }
 
 #[test]
-fn no_key_and_nonce_seal_two_messages() {
+fn a_key_and_nonce_pair_seals_one_message() {
     let storage = support::fresh_medium(Sabotage::None);
     let index = TempDir::new().unwrap();
     let mut tables = BTreeMap::new();

@@ -428,7 +428,7 @@ fn is_refused(files: &Files) -> bool {
 type Forge = Box<dyn Fn(&Path)>;
 
 #[test]
-fn a_forged_index_hides_nothing_and_repair_undoes_it() {
+fn the_index_is_never_believed_and_repair_undoes_a_forged_one() {
     let given = given();
     let swap_ids = "UPDATE packs SET number = -number; UPDATE packs SET number = 1 + (-number) % 4";
     let one_number = "UPDATE packs SET id = (SELECT id FROM packs LIMIT 1), size = (SELECT size FROM packs LIMIT 1)";

@@ -18,6 +18,32 @@ use support::disk::{changed, image, noise};
 use support::{DEVICE, Files, Images, REPOSITORY};
 use tempfile::TempDir;
 
+/// Nothing has the name of a snapshot before all that it needs is durable, folders included.
+#[test]
+fn the_snapshot_is_written_last() {
+    for recording in [first_backup(Sabotage::None), second_backup(Sabotage::None)] {
+        let log = recording.log();
+        let is_named = |step: &Step| matches!(step, Step::Rename(_, to) if to.starts_with("snapshots/"));
+        let named = log.iter().position(is_named).unwrap();
+        let mut open = HashSet::new();
+        for step in &log[..named] {
+            match step {
+                Step::Append(file, _) => drop(open.insert(file.clone())),
+                Step::SyncFile(file) => drop(open.remove(file)),
+                Step::Rename(from, to) => {
+                    assert!(!open.contains(from), "{to} was named before it was synced");
+                    open.insert(to.rsplit_once('/').unwrap().0.to_owned());
+                }
+                Step::SyncDirectory(folder) => drop(open.remove(folder)),
+                Step::Create(_) | Step::Remove(_) => {}
+            }
+        }
+        assert_eq!(open, HashSet::new(), "not durable when the snapshot of {} got its name", recording.name);
+        let later: Vec<&Step> = log[named + 1..].iter().collect();
+        assert!(!later.iter().any(|step| matches!(step, Step::Append(..) | Step::Rename(..))), "{later:?}");
+    }
+}
+
 #[test]
 fn a_first_backup_may_be_cut_anywhere() {
     first_backup(Sabotage::None).survives();
