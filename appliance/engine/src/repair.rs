@@ -1,15 +1,15 @@
 //! Repair: brings the index back from the packs, saves what is whole out of damaged packs, and writes snapshots that name
 //! what is lost as holes. Originals stay until somebody forgets them.
 
-use crate::chunk::ChunkId;
+mod holes;
+
+pub use holes::{RepairedSnapshot, snapshots};
+
 use crate::pack::read::{Nature, PackError, PackReader, ReadBuffers, scrub};
-use crate::record::{self, RecordKind};
 use crate::repository::dead::{self, Why};
-use crate::repository::store::{Packer, Sealer, storing};
+use crate::repository::store::{Packer, storing};
 use crate::repository::{Repository, RepositoryError, checkpoint};
-use crate::seal::{Kind, PackId};
-use crate::segment::{self, Builder, Cause, Content, Entry};
-use crate::snapshot::{HoleNote, LIST_ROWS, SegmentRef, Snapshot, SnapshotId, State, encode_list};
+use crate::seal::PackId;
 use crate::storage::Area;
 use std::collections::HashSet;
 
@@ -137,121 +137,4 @@ fn salvage(packer: &Packer<'_>, id: PackId, repaired: &mut RepairedIndex) -> Res
         repaired.salvaged_chunks += 1;
     }
     Ok(())
-}
-
-/// A snapshot written anew.
-#[derive(Debug)]
-pub struct RepairedSnapshot {
-    /// The one that had lost chunks.
-    pub original: SnapshotId,
-    /// The new one, with holes.
-    pub repaired: SnapshotId,
-    /// Bytes that are missing in it.
-    pub lost_bytes: u64,
-}
-
-/// Writes a new snapshot for each one that names lost chunks. `None` in `repaired` does not occur: what is whole is left alone.
-pub fn snapshots(repository: &Repository) -> Result<Vec<RepairedSnapshot>, RepositoryError> {
-    let (all, _) = repository.snapshots()?;
-    let mut done = Vec::new();
-    for (id, snapshot) in &all {
-        let already =
-            all.iter().any(|(_, other)| other.parent == Some(*id) && other.tags.iter().any(|tag| tag == "repaired"));
-        if !already && let Some(repaired) = repair_one(repository, *id, snapshot, &all)? {
-            done.push(repaired);
-        }
-    }
-    Ok(done)
-}
-
-fn repair_one(
-    repository: &Repository,
-    id: SnapshotId,
-    snapshot: &Snapshot,
-    all: &[(SnapshotId, Snapshot)],
-) -> Result<Option<RepairedSnapshot>, RepositoryError> {
-    let Ok(rows) = repository.read_segment_list(snapshot) else { return Ok(None) };
-    let mut repaired = Snapshot { summary: snapshot.summary.clone(), ..snapshot.clone() };
-    let mut lost_bytes = 0;
-    let lists = storing(repository, None, |packer| {
-        let mut sealer = Sealer::new(crate::backup::DEFAULT_LEVEL);
-        let mut buffers = ReadBuffers::default();
-        let mut new_rows = Vec::new();
-        for (at, row) in rows.iter().enumerate() {
-            let end = rows.get(at + 1).map_or(snapshot.source.size, |next| next.window).max(row.window);
-            let entries = match repository.read_segment(&row.segment, &mut buffers) {
-                Ok(entries) => entries,
-                // The segment itself is lost: everything in its window is, as far as anybody knows.
-                Err(_) => vec![lost_window(row.window, end.min(row.window + segment::WINDOW).max(row.window + 1))],
-            };
-            let before = lost_bytes;
-            let entries = mend(repository, entries, &mut lost_bytes, &mut repaired.summary.holes)?;
-            if lost_bytes == before {
-                new_rows.push(*row);
-                continue;
-            }
-            let mut builder = Builder::new(row.window);
-            entries.iter().for_each(|entry| builder.push(entry));
-            let bytes = builder.finish();
-            let segment = repository.keys().chunk_id(&bytes);
-            packer.store(Kind::Metadata, segment, &bytes, &mut sealer)?;
-            new_rows.push(SegmentRef { window: row.window, segment });
-        }
-        let mut lists = Vec::new();
-        for part in new_rows.chunks(LIST_ROWS).filter(|_| lost_bytes > 0) {
-            let bytes = encode_list(part);
-            let list = repository.keys().chunk_id(&bytes);
-            packer.store(Kind::Metadata, list, &bytes, &mut sealer)?;
-            lists.push(list);
-        }
-        Ok::<Vec<ChunkId>, RepositoryError>(lists)
-    })?;
-    if lost_bytes == 0 {
-        return Ok(None);
-    }
-    let own = all.iter().filter(|(_, other)| other.writer == snapshot.writer);
-    let last = own.max_by_key(|(_, other)| other.sequence);
-    repaired.sequence = last.map_or(0, |(_, last)| last.sequence) + 1;
-    repaired.previous = last.map(|(id, _)| *id);
-    repaired.parent = Some(id);
-    repaired.state = State::Partial;
-    repaired.tags.push("repaired".to_owned());
-    repaired.segment_lists = lists;
-    repaired.summary.hole_bytes += lost_bytes;
-    let name = record::write(repository.storage(), repository.keys(), RecordKind::Snapshot, &repaired)?;
-    let repaired = name.parse().expect("a record is named by 64 hex digits");
-    Ok(Some(RepairedSnapshot { original: id, repaired, lost_bytes }))
-}
-
-fn lost_window(start: u64, end: u64) -> Entry {
-    Entry {
-        class: segment::Class::Raw,
-        extents: vec![crate::fs::Extent::new(start, end - start)],
-        content: Content::Hole(Cause::Lost),
-    }
-}
-
-/// Puts holes where chunks are lost or damaged.
-fn mend(
-    repository: &Repository,
-    mut entries: Vec<Entry>,
-    lost_bytes: &mut u64,
-    holes: &mut Vec<HoleNote>,
-) -> Result<Vec<Entry>, RepositoryError> {
-    let (mut buffers, mut plain) = (ReadBuffers::default(), Vec::new());
-    for entry in &mut entries {
-        let whole = match entry.content {
-            Content::Hole(Cause::Lost) => false,
-            _ => crate::view::read_piece(repository, entry, &mut buffers, &mut plain).is_ok(),
-        };
-        if whole {
-            continue;
-        }
-        entry.content = Content::Hole(Cause::Lost);
-        *lost_bytes += entry.len();
-        for extent in entry.extents.iter().take(1000usize.saturating_sub(holes.len())) {
-            holes.push(HoleNote { start: extent.start, len: extent.len, cause: Cause::Lost, file: None });
-        }
-    }
-    Ok(entries)
 }

@@ -327,7 +327,7 @@ impl Repository {
         buffers: &mut ReadBuffers,
         plain: &mut Vec<u8>,
     ) -> Result<(), RepositoryError> {
-        let mut damage = None;
+        let mut loss = RepositoryError::LostChunk(*chunk);
         if let Some(location) = self.index.locate(&*self.storage, &self.keys, chunk)?
             && self.read_at(&location, buffers, plain).is_ok()
         {
@@ -335,17 +335,26 @@ impl Repository {
         }
         let found = self.insist(|| match self.read_anywhere(chunk, buffers, plain) {
             Ok(()) => Ok(Some(())),
-            Err(RepositoryError::LostChunk(_)) => Ok(None),
-            Err(RepositoryError::Pack(error)) if error.fault.nature() == Nature::Damaged => {
-                damage = Some(error);
+            Err(error) if self.is_loss(&error) => {
+                loss = error;
                 Ok(None)
             }
             Err(other) => Err(other),
         })?;
-        match (found, damage) {
-            (Some(()), _) => Ok(()),
-            (None, Some(error)) => Err(error.into()),
-            (None, None) => Err(RepositoryError::LostChunk(*chunk)),
+        found.ok_or(loss)
+    }
+
+    /// Whether an error says that bytes are lost, as opposed to out of reach now.
+    pub fn is_loss(&self, error: &RepositoryError) -> bool {
+        match error {
+            RepositoryError::LostChunk(_) | RepositoryError::Segment { .. } => true,
+            RepositoryError::Pack(error) => match error.fault.nature() {
+                Nature::Damaged | Nature::Gone => true,
+                // In a pack that was set aside a bad sector is a verdict, not an accident.
+                Nature::Unreadable => self.index.is_absent(&error.pack),
+                Nature::Refused => false,
+            },
+            _ => false,
         }
     }
 
@@ -411,7 +420,6 @@ impl Repository {
             let gravity = |error: &PackError| match error.fault.nature() {
                 Nature::Refused => 3,
                 Nature::Unreadable if !self.index.is_absent(&error.pack) => 2,
-                // In a pack that was set aside a bad sector is a verdict, not an accident.
                 Nature::Unreadable | Nature::Damaged => 1,
                 Nature::Gone => 0,
             };

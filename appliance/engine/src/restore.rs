@@ -9,7 +9,7 @@ use crate::fs::Extent;
 use crate::pack::read::ReadBuffers;
 use crate::repository::{Repository, RepositoryError};
 use crate::segment::{Class, Content, Entry, Run};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{SegmentRef, Snapshot};
 use crate::view::read_piece;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::io;
@@ -119,6 +119,9 @@ pub fn run(
     }
     let rows = repository.read_segment_list(snapshot)?;
     let counters = Counters::default();
+    if target.holds_data() {
+        Writer { repository, target, part: options.part, counters: &counters }.clear_holes(&rows, options, observe)?;
+    }
     let (to_workers, batches) = bounded::<Vec<Entry>>(4);
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..options.workers.max(1))
@@ -143,7 +146,7 @@ pub fn run(
 
 fn feed(
     repository: &Repository,
-    rows: &[crate::snapshot::SegmentRef],
+    rows: &[SegmentRef],
     options: &Options,
     to_workers: &Sender<Vec<Entry>>,
 ) -> Result<(), RestoreError> {
@@ -205,6 +208,26 @@ impl Writer<'_> {
         Ok(())
     }
 
+    /// Writes zeros to holes and left-out ranges, before anything else: should a stored piece overlap one, its bytes win.
+    fn clear_holes(&self, rows: &[SegmentRef], options: &Options, observe: &Observer<'_>) -> Result<(), RestoreError> {
+        let (mut buffers, mut there) = (ReadBuffers::default(), Vec::new());
+        for row in rows {
+            let entries = self.repository.read_segment(&row.segment, &mut buffers)?;
+            let wanted = entries.iter().filter(|entry| {
+                matches!(entry.content, Content::LeftOut(_) | Content::Hole(_))
+                    && (!options.only_metadata || entry.class == Class::Meta)
+            });
+            let extents = wanted.flat_map(|entry| &entry.extents);
+            extents
+                .filter_map(|&extent| options.part.clip(extent))
+                .try_for_each(|(_, e)| self.write_zeros(e, &mut there))?;
+            if !observe(0) {
+                return Err(RestoreError::Stopped);
+            }
+        }
+        Ok(())
+    }
+
     fn write_entry(
         &self,
         entry: &Entry,
@@ -222,6 +245,9 @@ impl Writer<'_> {
                 self.counters.hole.fetch_add(missing.sum(), Ordering::Relaxed);
             }
             Content::Zeros | Content::Chunk(_) => {}
+        }
+        if matches!(entry.content, Content::LeftOut(_) | Content::Hole(_)) {
+            return Ok(()); // cleared before
         }
         if entry.content.piece_id().is_none() {
             return entry

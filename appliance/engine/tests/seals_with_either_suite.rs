@@ -1,8 +1,6 @@
 //! Promise: a machine without AES instructions seals with ChaCha20-Poly1305, and any machine reads, verifies, prunes and adds
 //! to what any other wrote.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
-
 mod support;
 
 use saveos_engine::prune::{self, Mode};

@@ -5,21 +5,30 @@
 
 mod support;
 
+use saveos_engine::chunk::ChunkId;
+use saveos_engine::fs::{Extent, LeftOut};
+use saveos_engine::lease::{self, LeaseKind};
 use saveos_engine::pack::read::{PackReader, ReadBuffers};
 use saveos_engine::prune::{self, Mode, Pruned};
 use saveos_engine::read::ReadAt;
+use saveos_engine::record::{self, RecordKind};
 use saveos_engine::repair;
-use saveos_engine::repository::store::storing;
+use saveos_engine::repository::store::{Sealer, storing};
 use saveos_engine::repository::{Repository, RepositoryError};
+use saveos_engine::restore;
+use saveos_engine::restore::target::Target;
 use saveos_engine::seal::{Kind, PackId};
-use saveos_engine::snapshot::SnapshotId;
+use saveos_engine::segment::{Builder, Cause, Class, Content, Entry};
+use saveos_engine::snapshot::{SegmentRef, Snapshot, SnapshotId, State, encode_list};
 use saveos_engine::storage::recorded::{RecordedStorage, Sabotage};
 use saveos_engine::storage::{Area, Draft, Object, Storage, StorageError};
 use saveos_engine::verify;
-use std::sync::Arc;
+use saveos_engine::view::SnapshotDisk;
+use std::ops::Range;
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Arc, Mutex};
 use support::Images;
-use support::disk::image;
+use support::disk::{image, noise};
 use tempfile::TempDir;
 
 const ALL: verify::Options = verify::Options { sample: 1.0, seed: 0, workers: 1 };
@@ -264,4 +273,167 @@ fn trouble_of_the_medium_is_told_as_such_and_not_as_loss() {
         which.store(0, Ordering::Relaxed);
         assert!(place.restored(&repository) == *place.disk);
     }
+}
+
+/// A snapshot made by hand: one window in two segments, each in a pack of its own, the rest of the disk empty.
+struct Crowded {
+    place: Place,
+    id: SnapshotId,
+    disk: Vec<u8>,
+    /// The pack of the first segment, of the second, of the first list, of the second.
+    packs: [PackId; 4],
+}
+
+const FIRST: [Range<usize>; 2] = [0..4096, 20_480..24_576];
+const SECOND: [Range<usize>; 2] = [8192..12_288, 12_288..16_384];
+
+fn crowded(extra: &[Entry]) -> Crowded {
+    let place = Place::new();
+    let repository = place.open();
+    let mut disk = vec![0; place.disk.as_slice().len()];
+    let segment_of = |ranges: &[Range<usize>], extra: &[Entry], disk: &mut Vec<u8>| {
+        let mut builder = Builder::new(0);
+        for range in ranges {
+            let bytes = noise(range.start as u64, range.len());
+            disk[range.clone()].copy_from_slice(&bytes);
+            store(&repository, Kind::Data, &bytes);
+            let extents = vec![Extent::new(range.start as u64, range.len() as u64)];
+            let content = Content::Chunk(repository.keys().chunk_id(&bytes));
+            builder.push(&Entry { class: Class::Raw, extents, content });
+        }
+        extra.iter().for_each(|entry| builder.push(entry));
+        let (segment, pack) = store(&repository, Kind::Metadata, &builder.finish());
+        (SegmentRef { window: 0, segment }, pack)
+    };
+    let (one, first) = segment_of(&FIRST, extra, &mut disk);
+    let (other, second) = segment_of(&SECOND, &[], &mut disk);
+    let lists = [one, other].map(|row| store(&repository, Kind::Metadata, &encode_list(&[row])));
+    let (_, like) = repository.find_snapshot(&place.id.to_string()).unwrap();
+    let segment_lists = lists.iter().map(|(list, _)| *list).collect();
+    let forged = Snapshot { segment_lists, segments: 2, sequence: 2, time: like.time + 1, ..like };
+    let name = record::write(&*place.storage, repository.keys(), RecordKind::Snapshot, &forged).unwrap();
+    let packs = [first, second, lists[0].1, lists[1].1];
+    drop(repository);
+    Crowded { place, id: name.parse().unwrap(), disk, packs }
+}
+
+/// Stores a chunk in a pack of its own.
+fn store(repository: &Repository, kind: Kind, bytes: &[u8]) -> (ChunkId, PackId) {
+    let (id, before) = (repository.keys().chunk_id(bytes), repository.index().packs());
+    storing(repository, None, |packer| packer.store(kind, id, bytes, &mut Sealer::new(1))).unwrap();
+    (id, repository.index().packs().into_iter().find(|pack| !before.contains(pack)).unwrap())
+}
+
+impl Crowded {
+    /// Loses a pack, repairs the snapshots, and gives back the one that was written.
+    fn repaired_without(&self, pack: PackId) -> Snapshot {
+        self.place.storage.remove(Area::Packs, &pack.hex()).unwrap();
+        let repository = self.place.open();
+        let [done] = repair::snapshots(&repository).unwrap().try_into().unwrap();
+        assert_eq!(done.original, self.id);
+        assert!(repair::snapshots(&repository).unwrap().is_empty(), "it repairs its own work");
+        let (_, repaired) = repository.find_snapshot(&done.repaired.to_string()).unwrap();
+        assert_eq!((repaired.sequence, repaired.state), (3, State::Partial));
+        assert_eq!(repaired.summary.hole_bytes, done.lost_bytes);
+        assert_eq!(repaired.summary.holes.iter().map(|hole| hole.len).sum::<u64>(), done.lost_bytes);
+        repaired
+    }
+
+    /// Every way to read the snapshot gives these parts of the disk, and zeros elsewhere.
+    fn assert_reads(&self, snapshot: &Snapshot, kept: &[Range<usize>]) {
+        let mut expected = vec![0; self.disk.len()];
+        kept.iter().for_each(|part| expected[part.clone()].copy_from_slice(&self.disk[part.clone()]));
+        let repository = Arc::new(self.place.open());
+        assert!(support::restored(&repository, snapshot).unwrap() == expected);
+        assert!(restored_over(&repository, snapshot, 0xff)[..24_576] == expected[..24_576]);
+        let view = SnapshotDisk::open(repository, snapshot, self.place.index.path()).unwrap();
+        assert!(view.read_vec(0, expected.len()).unwrap() == expected);
+    }
+}
+
+/// Restores onto a disk that is full of this byte.
+fn restored_over(repository: &Repository, snapshot: &Snapshot, byte: u8) -> Vec<u8> {
+    let target = UsedDisk(Mutex::new(vec![byte; snapshot.source.size as usize]));
+    let part = restore::Part { start: 0, len: snapshot.source.size };
+    let options = restore::Options { part, only_metadata: false, workers: 1 };
+    restore::run(repository, snapshot, &target, &options, &|_| true).unwrap();
+    target.0.into_inner().unwrap()
+}
+
+struct UsedDisk(Mutex<Vec<u8>>);
+
+impl Target for UsedDisk {
+    fn len(&self) -> u64 {
+        self.0.lock().unwrap().len() as u64
+    }
+    fn holds_data(&self) -> bool {
+        true
+    }
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> std::io::Result<()> {
+        buf.copy_from_slice(&self.0.lock().unwrap()[offset as usize..offset as usize + buf.len()]);
+        Ok(())
+    }
+    fn write_at(&self, offset: u64, new: &[u8]) -> std::io::Result<()> {
+        self.0.lock().unwrap()[offset as usize..offset as usize + new.len()].copy_from_slice(new);
+        Ok(())
+    }
+    fn sync(&self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_lost_segment_becomes_a_hole_where_no_other_segment_says_more() {
+    let crowded = crowded(&[]);
+    let repaired = crowded.repaired_without(crowded.packs[0]);
+    let holes: Vec<Range<u64>> = repaired.summary.holes.iter().map(|hole| hole.start..hole.start + hole.len).collect();
+    assert_eq!(holes, [0..8192, 16_384..crowded.disk.len() as u64]);
+    crowded.assert_reads(&repaired, &SECOND);
+}
+
+#[test]
+fn a_lost_list_of_segments_becomes_a_hole_where_no_other_segment_says_more() {
+    for (list, kept) in [(2, SECOND), (3, FIRST)] {
+        let crowded = crowded(&[]);
+        let repaired = crowded.repaired_without(crowded.packs[list]);
+        assert_eq!(repaired.summary.hole_bytes, crowded.disk.len() as u64 - 8192);
+        crowded.assert_reads(&repaired, &kept);
+    }
+}
+
+#[test]
+fn a_hole_over_stored_bytes_hides_none_of_them() {
+    for content in [Content::Hole(Cause::Lost), Content::LeftOut(LeftOut::Pagefile)] {
+        let over = Entry { class: Class::Raw, extents: vec![Extent::new(0, 24_576)], content };
+        let crowded = crowded(&[over]);
+        let (_, snapshot) = crowded.place.open().find_snapshot(&crowded.id.to_string()).unwrap();
+        crowded.assert_reads(&snapshot, &[FIRST, SECOND].concat());
+    }
+}
+
+#[test]
+fn snapshots_are_not_repaired_while_a_backup_draws_its_number_or_the_medium_is_out_of_reach() {
+    let place = Place::new();
+    place.rot(place.packs(Kind::Data)[0]);
+    let locks = TempDir::new().unwrap();
+    let leased = |kind| {
+        let lease = lease::take(locks.path(), kind, "boot").unwrap();
+        support::open_leased(&place.storage, place.index.path(), Some(locks.path().to_owned()), Some(lease)).unwrap()
+    };
+    let sweeper = leased(LeaseKind::Sweeper);
+    let writer = leased(LeaseKind::Writer);
+    assert!(matches!(repair::snapshots(&sweeper), Err(RepositoryError::Lease(_))));
+    drop(writer);
+    assert_eq!(repair::snapshots(&sweeper).unwrap().len(), 1);
+    drop(sweeper);
+
+    let place = Place::new();
+    let failing = Arc::new(Failing {
+        inner: place.storage.clone(),
+        opening: AtomicI32::new(rustix::io::Errno::IO.raw_os_error()),
+        reading: Arc::default(),
+    });
+    let repository = support::open(&failing, place.index.path()).unwrap();
+    assert!(matches!(repair::snapshots(&repository), Err(RepositoryError::Pack(_))));
+    assert_eq!(place.storage.list(Area::Snapshots).unwrap().len(), 1);
 }

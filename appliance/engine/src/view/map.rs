@@ -2,6 +2,7 @@
 
 use crate::pack::read::ReadBuffers;
 use crate::repository::{Repository, RepositoryError};
+use crate::segment::Content;
 use crate::snapshot::SegmentRef;
 use crate::sort::Sorter;
 use crate::storage::{Area, StorageError};
@@ -55,13 +56,17 @@ pub struct ExtentMap {
 }
 
 impl ExtentMap {
-    /// Reads all segments. Where extents of two entries overlap, both hold the same bytes and the first one stays.
+    /// Reads all segments. Where extents of two entries overlap, both hold the same bytes and the first one stays. Holes and
+    /// left-out ranges are not in the map: they read as zeros, like everything else that is nowhere, and hide no bytes.
     pub fn build(repository: &Repository, rows: &[SegmentRef], scratch: &Path) -> Result<ExtentMap, RepositoryError> {
         let scratch_error = |source| StorageError::new("map", Area::Root, "scratch", source);
         let mut sorter = Sorter::<RECORD>::new(scratch);
         let mut buffers = ReadBuffers::default();
         for (segment, row) in rows.iter().enumerate() {
             for (entry, described) in repository.read_segment(&row.segment, &mut buffers)?.iter().enumerate() {
+                if matches!(described.content, Content::Hole(_) | Content::LeftOut(_)) {
+                    continue;
+                }
                 let mut piece_offset = 0;
                 for extent in &described.extents {
                     let placed = Placed {
