@@ -1,6 +1,5 @@
 //! Promise: a machine without AES instructions seals with ChaCha20-Poly1305, and any machine reads, verifies, prunes and adds
 //! to what any other wrote.
-
 mod support;
 
 use saveos_engine::prune::{self, Mode};
