@@ -7,9 +7,11 @@ use crate::prune::list_as_dead;
 use crate::record::{self, RecordKind};
 use crate::repository::store::{Sealer, storing};
 use crate::repository::{Repository, RepositoryError};
-use crate::seal::{Kind, PackId};
+use crate::seal::Kind;
 use crate::segment::{self, Builder, Cause, Content, Entry};
 use crate::snapshot::{HoleNote, LIST_ROWS, SegmentRef, Snapshot, SnapshotId, State, encode_list};
+use crate::storage::Area;
+use std::collections::HashMap;
 
 /// What `repair index` found.
 #[derive(Debug, Default, serde::Serialize)]
@@ -26,13 +28,24 @@ pub struct RepairedIndex {
     pub unreadable_packs: usize,
 }
 
+/// Called with bytes read so far, and how many there are.
+pub type Observer<'a> = dyn Fn(u64, u64) + 'a;
+
 /// Scrubs every pack and salvages damaged ones. The caller opened the repository with an empty index.
-pub fn index(repository: &Repository) -> Result<RepairedIndex, RepositoryError> {
+pub fn index(repository: &Repository, observe: &Observer<'_>) -> Result<RepairedIndex, RepositoryError> {
     let storage = repository.storage();
     let mut repaired =
         RepairedIndex { unreadable_packs: repository.refresh.unreadable.len(), ..RepairedIndex::default() };
-    let damaged: Vec<PackId> =
-        repository.index().packs().into_iter().filter(|pack| scrub(storage, *pack).is_err()).collect();
+    let sizes: HashMap<String, u64> =
+        storage.list(Area::Packs)?.into_iter().map(|file| (file.name, file.size)).collect();
+    let (mut damaged, mut read, total) = (Vec::new(), 0, sizes.values().sum());
+    for pack in repository.index().packs() {
+        if scrub(storage, pack).is_err() {
+            damaged.push(pack);
+        }
+        read += sizes.get(&pack.hex()).copied().unwrap_or(0);
+        observe(read, total);
+    }
     storing(repository, None, |packer| {
         let mut buffers = ReadBuffers::default();
         let mut plain = Vec::new();
@@ -68,15 +81,18 @@ pub struct RepairedSnapshot {
 }
 
 /// Writes a new snapshot for each one that names lost chunks. `None` in `repaired` does not occur: what is whole is left alone.
-pub fn snapshots(repository: &Repository) -> Result<Vec<RepairedSnapshot>, RepositoryError> {
+pub fn snapshots(repository: &Repository, observe: &Observer<'_>) -> Result<Vec<RepairedSnapshot>, RepositoryError> {
     let (all, _) = repository.snapshots()?;
-    let mut done = Vec::new();
-    for (id, snapshot) in &all {
-        let already =
-            all.iter().any(|(_, other)| other.parent == Some(*id) && other.tags.iter().any(|tag| tag == "repaired"));
-        if !already && let Some(repaired) = repair_one(repository, *id, snapshot, &all)? {
-            done.push(repaired);
-        }
+    let is_repaired = |id: &SnapshotId| {
+        all.iter().any(|(_, other)| other.parent == Some(*id) && other.tags.iter().any(|tag| tag == "repaired"))
+    };
+    let todo: Vec<&(SnapshotId, Snapshot)> = all.iter().filter(|(id, _)| !is_repaired(id)).collect();
+    let total = todo.iter().map(|(_, snapshot)| snapshot.summary.bytes_hashed).sum();
+    let (mut done, mut before) = (Vec::new(), 0);
+    for (id, snapshot) in todo {
+        let watch = |read: u64| observe((before + read).min(total), total);
+        done.extend(repair_one(repository, *id, snapshot, &all, &watch)?);
+        before += snapshot.summary.bytes_hashed;
     }
     Ok(done)
 }
@@ -86,10 +102,11 @@ fn repair_one(
     id: SnapshotId,
     snapshot: &Snapshot,
     all: &[(SnapshotId, Snapshot)],
+    watch: &dyn Fn(u64),
 ) -> Result<Option<RepairedSnapshot>, RepositoryError> {
     let Ok(rows) = repository.read_segment_list(snapshot) else { return Ok(None) };
     let mut repaired = Snapshot { summary: snapshot.summary.clone(), ..snapshot.clone() };
-    let mut lost_bytes = 0;
+    let (mut lost_bytes, mut read) = (0, 0);
     let lists = storing(repository, None, |packer| {
         let mut sealer = Sealer::new(crate::backup::DEFAULT_LEVEL);
         let mut buffers = ReadBuffers::default();
@@ -102,7 +119,9 @@ fn repair_one(
                 Err(_) => vec![lost_window(row.window, end.min(row.window + segment::WINDOW).max(row.window + 1))],
             };
             let before = lost_bytes;
+            read += entries.iter().map(Entry::len).sum::<u64>();
             let entries = mend(repository, entries, &mut lost_bytes, &mut repaired.summary.holes)?;
+            watch(read);
             if lost_bytes == before {
                 new_rows.push(*row);
                 continue;

@@ -135,7 +135,7 @@ fn look_at(given: &Given, files: &Files, index: &Path) -> Outcome {
         }
         Err(error) => outcome.refused.push(told(&error)),
     }
-    match verify::run(&repository, None, &verify::Options { sample: 1.0, seed: 0, workers: 1 }, &|_| ()) {
+    match verify::run(&repository, None, &verify::Options { sample: 1.0, seed: 0, workers: 1 }, &|_, _| ()) {
         Ok(report) => outcome.problems.extend(report.problems.iter().map(|p| format!("{}: {}", p.place, p.what))),
         Err(error) => outcome.problems.push(told(&error)),
     }
@@ -394,7 +394,7 @@ fn a_forged_index_gives_right_bytes_or_an_error_and_repair_undoes_it() {
         std::fs::remove_dir_all(&index).unwrap();
         let storage = support::medium_with(&given.files);
         let repository = support::open(&storage, &index).unwrap();
-        let repaired = repair::index(&repository).unwrap();
+        let repaired = repair::index(&repository, &|_, _| ()).unwrap();
         assert_eq!((repaired.packs, repaired.lost_chunks, repaired.unreadable_packs), (4, 0, 0), "{what}");
         assert_eq!(support::complaint(&repository, &given.images, &Images::new()), None, "{what}");
     }
