@@ -35,6 +35,9 @@ const TESTS: &[Need] = &[
     ("ddrescuelog", "gddrescue"),
 ];
 
+/// Not in every release; tests that want it say so and are skipped.
+const OPTIONAL: &[Need] = &[("fusefat", "fusefat")];
+
 /// What we are compared with.
 const PEERS: &[Need] = &[
     ("restic", "restic"),
@@ -54,9 +57,9 @@ pub(crate) fn everything() -> anyhow::Result<()> {
     for_bench()
 }
 
-/// What `demo` needs.
+/// What `demo` needs: the files it backs up are those that git knows.
 pub(crate) fn for_demo() -> anyhow::Result<()> {
-    install(&[BUILD, FILESYSTEMS].concat())
+    install(&[BUILD, FILESYSTEMS, &[("git", "git")]].concat())
 }
 
 /// What `test` needs.
@@ -64,6 +67,11 @@ pub(crate) fn for_tests() -> anyhow::Result<()> {
     install(&[BUILD, FILESYSTEMS, TESTS].concat())?;
     if !succeeds("python3", &["-c", "import venv, ensurepip"]) {
         install_packages(&["python3-venv"])?;
+    }
+    for (program, package) in OPTIONAL.iter().filter(|(program, _)| !has(program)) {
+        if let Err(error) = install_packages(&[package]) {
+            println!("going on without {program}: {error}");
+        }
     }
     Ok(())
 }

@@ -50,6 +50,7 @@ pub(crate) enum Command {
     /// Make a repository; prints the recovery words once
     Init {
         /// A folder that does not exist yet, or is empty
+        #[arg(env = "SAVEOS_REPO")]
         repo: PathBuf,
         #[command(flatten)]
         unlock: Unlock,
@@ -152,14 +153,15 @@ pub(crate) enum Command {
         source: PathBuf,
     },
     /// Print shell completions
-    #[command(hide = true)]
     Completions {
         /// Which shell
         shell: clap_complete::Shell,
     },
-    /// Print the man page
-    #[command(hide = true)]
-    Man,
+    /// Print the manual: a page for this program and one for each command
+    Man {
+        /// Write one file a page to this folder instead
+        folder: Option<PathBuf>,
+    },
 }
 
 #[derive(Subcommand)]

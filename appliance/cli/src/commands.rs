@@ -41,11 +41,24 @@ pub(crate) fn run(command: Command, out: &Output) -> anyhow::Result<Exit> {
             print_bytes(&script)?;
             Ok(Exit::Complete)
         }
-        Command::Man => {
-            let mut page = Vec::new();
-            clap_mangen::Man::new(Arguments::command()).render(&mut page)?;
-            print_bytes(&page)?;
+        Command::Man { folder: Some(folder) } => {
+            clap_mangen::generate_to(Arguments::command(), folder)?;
+            Ok(Exit::Complete)
+        }
+        Command::Man { folder: None } => {
+            let mut manual = Arguments::command().disable_help_subcommand(true);
+            manual.build();
+            let mut pages = Vec::new();
+            render_pages(manual, &mut pages)?;
+            print_bytes(&pages)?;
             Ok(Exit::Complete)
         }
     }
+}
+
+/// A page for the command, then one for each below it.
+fn render_pages(command: clap::Command, pages: &mut Vec<u8>) -> std::io::Result<()> {
+    let below: Vec<clap::Command> = command.get_subcommands().filter(|below| !below.is_hide_set()).cloned().collect();
+    clap_mangen::Man::new(command).render(pages)?;
+    below.into_iter().try_for_each(|below| render_pages(below, pages))
 }

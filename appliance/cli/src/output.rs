@@ -90,14 +90,14 @@ pub(crate) fn print_bytes(bytes: &[u8]) -> anyhow::Result<()> {
     }
 }
 
-/// Text with control characters and broken UTF-8 escaped.
+/// One line of text, with control characters and broken UTF-8 escaped.
 pub(crate) fn printable(bytes: &[u8]) -> String {
     let mut text = String::new();
     for chunk in bytes.utf8_chunks() {
         for character in chunk.valid().chars() {
             let hides =
                 matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-            if (character.is_control() && character != '\n') || hides {
+            if character.is_control() || hides {
                 text.extend(character.escape_default());
             } else {
                 text.push(character);
@@ -138,6 +138,7 @@ mod tests {
     #[test]
     fn names_cannot_move_the_cursor() {
         assert_eq!(printable(b"a\x1b[2Jb"), "a\\u{1b}[2Jb");
+        assert_eq!(printable(b"a\nb\tc"), "a\\nb\\tc");
         assert_eq!(printable(b"ok \xff \xc3\xa9"), "ok \\xff é");
         assert_eq!(printable("a\u{202e}b".as_bytes()), "a\\u{202e}b");
     }

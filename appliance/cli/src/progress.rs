@@ -41,19 +41,42 @@ impl Bar {
         Bar { bar, json: out.json.then(|| Mutex::new(Instant::now())) }
     }
 
+    /// Bytes done, when nobody knows of how many.
+    pub(crate) fn count(&self, done: u64) {
+        let style = "{prefix} {spinner} {bytes} {binary_bytes_per_sec}";
+        if self.bar.length().is_some() {
+            self.bar.unset_length();
+            self.bar
+                .set_style(ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_spinner()));
+        }
+        self.bar.set_position(done);
+        self.object(
+            || serde_json::json!({"type": "progress", "done": done, "bytes_per_second": self.bar.per_sec() as u64}),
+        );
+    }
+
     /// Bytes done of a total. With `--json` at most one object a second.
     pub(crate) fn show(&self, done: u64, total: u64) {
         self.bar.set_length(total);
         self.bar.set_position(done);
+        self.object(|| {
+            // The bar's own estimate forgets: a burst at the start would halve the time left.
+            let rate = done as f64 / self.bar.elapsed().as_secs_f64().max(0.001);
+            let left = (total.saturating_sub(done) as f64 / rate.max(1.0)).ceil() as u64;
+            let rate = rate as u64;
+            serde_json::json!({
+                "type": "progress", "done": done, "total": total, "bytes_per_second": rate, "seconds_left": left,
+            })
+        });
+    }
+
+    fn object(&self, make: impl Fn() -> serde_json::Value) {
         let Some(last) = &self.json else { return };
         let Ok(mut last) = last.try_lock() else { return };
         if last.elapsed() >= Duration::from_secs(1) {
             *last = Instant::now();
-            let rate = self.bar.per_sec() as u64;
-            let left = self.bar.eta().as_secs();
-            let line = serde_json::json!({"type": "progress", "done": done, "total": total, "bytes_per_second": rate, "seconds_left": left});
             // A reader that has gone does not end a backup.
-            let _ = writeln!(std::io::stdout(), "{line}");
+            let _ = writeln!(std::io::stdout(), "{}", make());
         }
     }
 }

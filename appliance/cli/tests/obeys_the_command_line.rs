@@ -34,6 +34,7 @@ fn wrong_usage_is_exit_code_2() {
     for words in [
         &[][..],
         &["nonsense"],
+        &["init"],
         &["backup"],
         &["backup", "/dev/null"],
         &["snapshots"],
@@ -69,7 +70,94 @@ fn help_version_completions_and_man_are_printed() {
     for shell in ["bash", "zsh", "fish"] {
         assert!(run(&["completions", shell]).exits(0).text().contains("restore"), "{shell}");
     }
-    assert!(run(&["man"]).exits(0).text().contains(".TH saveos"));
+}
+
+#[test]
+fn the_manual_has_every_option_of_every_command() {
+    let manual = run(&["man"]).exits(0).text().replace("\\-", "-");
+    for option in
+        ["--limit-read", "--keep-daily", "--socket", "--partition", "--new-passphrase-file", "--fsck", "SAVEOS_REPO"]
+    {
+        assert!(manual.contains(option), "{option} is not in the manual");
+    }
+    let home = tempfile::tempdir().expect("a scratch folder");
+    run(&["man", text(home.path())]).exits(0);
+    for page in ["saveos", "saveos-backup", "saveos-files-cp", "saveos-key-escrow-new", "saveos-repair-index"] {
+        let alone = String::from_utf8(read(&home.path().join(format!("{page}.1")))).expect("text");
+        assert!(alone.contains(&format!(".TH {page} ")), "{page}");
+    }
+    let help = run(&["--help"]).exits(0);
+    for command in ["completions", "man"] {
+        assert!(help.text().lines().any(|line| line.trim_start().starts_with(command)), "{command} is hidden");
+    }
+}
+
+/// Whoever wraps us needs to know how long it takes, and whether it goes on.
+#[test]
+fn progress_counts_down() {
+    let (repo, disk) = (Repo::new(), Image::blank(12 * MIB));
+    write_at(&disk.path(), 0, &noise(8, 12 << 20));
+    let objects = repo.json(&["backup", &disk.text(), "--limit-read", "4"]).exits(0).objects();
+    let progress: Vec<&Value> = objects.iter().filter(|object| object["type"] == "progress").collect();
+    let left: Vec<u64> = progress.iter().map(|object| object["seconds_left"].as_u64().expect("a number")).collect();
+    assert!(
+        left.len() >= 2 && left.windows(2).all(|pair| pair[0] >= pair[1]) && left[0] > left[left.len() - 1],
+        "{left:?}"
+    );
+    assert!(progress.iter().all(|object| object["total"] == 12 * MIB && object["done"].as_u64() <= Some(12 * MIB)));
+    let rates = progress.iter().map(|object| object["bytes_per_second"].as_u64().expect("a number"));
+    assert!(rates.clone().all(|rate| rate > MIB && rate < 8 * MIB), "{:?}", rates.collect::<Vec<_>>());
+}
+
+/// A person at a terminal is asked for the passphrase, which does not show, and sees a bar.
+#[test]
+fn a_terminal_gets_a_prompt_and_a_bar() {
+    use std::io::{Read, Write};
+    if let Err(missing) = can(&["script", "stty"]) {
+        skip!("{missing}");
+    }
+    let (home, repo, _) = passphrase_repo();
+    let disk = Image::blank(8 * MIB);
+    write_at(&disk.path(), 0, &noise(9, 8 << 20));
+    let process = home.path().join("process");
+    let words = "stty cols 120 rows 30; echo $$ > \"$PROCESS\"; exec \"$SAVEOS\" backup \"$DISK\" --limit-read 8";
+    let mut script = Command::new("script")
+        .args(["-q", "-e", "-f", "-c", words, "/dev/null"])
+        .env("PROCESS", &process)
+        .env("SAVEOS", env!("CARGO_BIN_EXE_saveos"))
+        .env("DISK", disk.path())
+        .env("SAVEOS_REPO", &repo)
+        .env("TERM", "xterm")
+        .env("SHELL", "/bin/sh")
+        .env_remove("SAVEOS_PASSPHRASE")
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("script starts");
+    let (mut screen, mut bytes) = (String::new(), [0; 4096]);
+    let mut out = script.stdout.take().expect("a pipe");
+    while !screen.contains("passphrase: ") {
+        let read = out.read(&mut bytes).expect("it can be read");
+        assert!(read > 0, "it ended without asking: {screen}");
+        screen.push_str(&String::from_utf8_lossy(&bytes[..read]));
+    }
+    // It sleeps when it waits for the answer, and has silenced the terminal by then.
+    let process = String::from_utf8(read(&process)).expect("a number");
+    let state = || std::fs::read_to_string(format!("/proc/{}/stat", process.trim())).unwrap_or_default();
+    let begun = std::time::Instant::now();
+    while !state().contains(") S ") {
+        assert!(begun.elapsed().as_secs() < 20, "it never waits: {}", state());
+        std::thread::yield_now();
+    }
+    let mut keyboard = script.stdin.take().expect("a pipe");
+    keyboard.write_all(b"correct horse\n").expect("it reads");
+    let mut rest = Vec::new();
+    out.read_to_end(&mut rest).expect("it can be read");
+    screen.push_str(&String::from_utf8_lossy(&rest));
+    assert!(script.wait().expect("it ends").success(), "{screen}");
+    assert!(!screen.contains("correct horse"), "the passphrase shows: {screen}");
+    assert!(screen.contains("/8.00 MiB") && screen.contains("MiB/s") && screen.contains(" left"), "no bar: {screen}");
+    assert!(screen.contains("complete: 8.00 MiB read"), "{screen}");
 }
 
 #[test]
@@ -166,6 +254,9 @@ fn repository_and_passphrase_come_from_the_environment_or_a_file() {
     Ran::of(list().env("SAVEOS_REPO", &repo).args(["--passphrase-file", "/no/such/file"])).refuses("/no/such/file");
     Ran::of(list().env("SAVEOS_REPO", home.path().join("nothing")).env("SAVEOS_PASSPHRASE", "x")).exits(1);
     Ran::of(list().env("SAVEOS_REPO", home.path()).env("SAVEOS_PASSPHRASE", "x")).exits(1);
+    let named = home.path().join("named by the environment");
+    Ran::of(saveos().arg("init").env("SAVEOS_REPO", &named).env("SAVEOS_PASSPHRASE", "x")).exits(0);
+    assert!(named.join("saveos.json").exists());
     // A repository is not made over something else, or with nothing to protect it.
     Ran::of(saveos().args(["init", text(&repo)]).env("SAVEOS_PASSPHRASE", "x")).exits(1);
     Ran::of(saveos().args(["init", text(home.path())]).env("SAVEOS_PASSPHRASE", "x")).exits(1);

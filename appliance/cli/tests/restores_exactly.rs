@@ -16,7 +16,7 @@ use support::{Disk, Image, Kind, Ran, Repo, can, noise, read, saveos, skip, text
 
 const MIB: u64 = 1 << 20;
 
-/// Formats a blank image, fills it, and judges it.
+/// Formats an image full of garbage, so that a block that is wrongly left out cannot pass for zeros, fills it, and judges it.
 macro_rules! filesystem {
     ($name:ident, $kind:expr, $mib:expr, $mkfs:expr, $seen:expr) => {
         #[test]
@@ -24,45 +24,60 @@ macro_rules! filesystem {
             if let Err(missing) = can($kind.tools()) {
                 skip!("{missing}");
             }
-            let image = Image::blank($mib * MIB);
+            let image = Image::garbage($mib * MIB);
             image.format($kind, $mkfs);
             restores_exactly(&Disk::whole(image, $kind), $seen);
         }
     };
 }
 
-/// The same on an image full of garbage: what is free must not be read.
-macro_rules! among_garbage {
-    ($name:ident, $kind:expr, $mib:expr, $mkfs:expr) => {
-        #[test]
-        fn $name() {
-            if let Err(missing) = can($kind.tools()) {
-                skip!("{missing}");
-            }
-            let image = Image::garbage($mib * MIB);
-            image.format($kind, $mkfs);
-            restores_exactly(&Disk::whole(image, $kind), Seen::ParsedAmongGarbage);
-        }
-    };
-}
-
-filesystem!(ext2_of_1k_blocks, Kind::Ext, 24, "mke2fs -q -F -t ext2 -b 1024", Seen::Parsed);
-filesystem!(ext2_of_4k_blocks, Kind::Ext, 24, "mke2fs -q -F -t ext2 -b 4096", Seen::Parsed);
-filesystem!(ext3_of_2k_blocks, Kind::Ext, 24, "mke2fs -q -F -t ext3 -b 2048", Seen::Parsed);
-filesystem!(ext4_of_1k_blocks, Kind::Ext, 24, "mke2fs -q -F -t ext4 -b 1024", Seen::Parsed);
-filesystem!(ext4_of_4k_blocks, Kind::Ext, 24, "mke2fs -q -F -t ext4 -b 4096", Seen::Parsed);
-filesystem!(ext4_without_journal, Kind::Ext, 24, "mke2fs -q -F -t ext4 -b 2048 -O ^has_journal", Seen::Parsed);
-filesystem!(ext4_of_64_bits, Kind::Ext, 24, "mke2fs -q -F -t ext4 -b 4096 -O 64bit,metadata_csum", Seen::Parsed);
+filesystem!(ext2_of_1k_blocks, Kind::Ext, 24, "mke2fs -q -F -E nodiscard -t ext2 -b 1024", Seen::Parsed);
+filesystem!(ext2_of_4k_blocks, Kind::Ext, 24, "mke2fs -q -F -E nodiscard -t ext2 -b 4096", Seen::Parsed);
+filesystem!(ext3_of_2k_blocks, Kind::Ext, 24, "mke2fs -q -F -E nodiscard -t ext3 -b 2048", Seen::Parsed);
+filesystem!(ext4_of_1k_blocks, Kind::Ext, 24, "mke2fs -q -F -E nodiscard -t ext4 -b 1024", Seen::Parsed);
+filesystem!(ext4_of_4k_blocks, Kind::Ext, 24, "mke2fs -q -F -E nodiscard -t ext4 -b 4096", Seen::Parsed);
+filesystem!(
+    ext4_without_journal,
+    Kind::Ext,
+    24,
+    "mke2fs -q -F -E nodiscard -t ext4 -b 2048 -O ^has_journal",
+    Seen::Parsed
+);
+filesystem!(
+    ext4_of_64_bits,
+    Kind::Ext,
+    24,
+    "mke2fs -q -F -E nodiscard -t ext4 -b 4096 -O 64bit,metadata_csum",
+    Seen::Parsed
+);
 filesystem!(
     ext4_of_32_bits_without_checksums,
     Kind::Ext,
     24,
-    "mke2fs -q -F -t ext4 -O ^64bit,^metadata_csum",
+    "mke2fs -q -F -E nodiscard -t ext4 -O ^64bit,^metadata_csum",
     Seen::Parsed
 );
-filesystem!(ext4_with_inline_data, Kind::Ext, 24, "mke2fs -q -F -t ext4 -I 512 -O inline_data", Seen::Parsed);
-filesystem!(ext4_with_meta_bg, Kind::Ext, 24, "mke2fs -q -F -t ext4 -b 1024 -O meta_bg,^resize_inode", Seen::Parsed);
-filesystem!(ext4_with_bigalloc_is_read_whole, Kind::Ext, 24, "mke2fs -q -F -t ext4 -O bigalloc -C 16384", Seen::Raw);
+filesystem!(
+    ext4_with_inline_data,
+    Kind::Ext,
+    24,
+    "mke2fs -q -F -E nodiscard -t ext4 -I 512 -O inline_data",
+    Seen::Parsed
+);
+filesystem!(
+    ext4_with_meta_bg,
+    Kind::Ext,
+    24,
+    "mke2fs -q -F -E nodiscard -t ext4 -b 1024 -O meta_bg,^resize_inode",
+    Seen::Parsed
+);
+filesystem!(
+    ext4_with_bigalloc_is_read_whole,
+    Kind::Ext,
+    24,
+    "mke2fs -q -F -E nodiscard -t ext4 -O bigalloc -C 16384",
+    Seen::Raw
+);
 filesystem!(ntfs_of_512_byte_clusters, Kind::Ntfs, 24, "mkntfs -F -Q -q -c 512", Seen::Parsed);
 filesystem!(ntfs_of_4k_clusters, Kind::Ntfs, 24, "mkntfs -F -Q -q -c 4096", Seen::Parsed);
 filesystem!(ntfs_of_64k_clusters, Kind::Ntfs, 64, "mkntfs -F -Q -q -c 65536", Seen::Parsed);
@@ -71,13 +86,6 @@ filesystem!(fat16, Kind::Fat, 16, "mkfs.fat -F 16", Seen::Parsed);
 filesystem!(fat32, Kind::Fat, 36, "mkfs.fat -F 32 -s 1", Seen::Parsed);
 filesystem!(exfat_stick, Kind::Exfat, 24, "mkfs.exfat", Seen::Parsed);
 filesystem!(exfat_of_64k_clusters, Kind::Exfat, 48, "mkfs.exfat -c 64K", Seen::Parsed);
-
-among_garbage!(ext4_among_garbage, Kind::Ext, 24, "mke2fs -q -F -t ext4 -b 4096 -E nodiscard");
-among_garbage!(ext2_among_garbage, Kind::Ext, 24, "mke2fs -q -F -t ext2 -b 1024 -E nodiscard");
-among_garbage!(ntfs_among_garbage, Kind::Ntfs, 24, "mkntfs -F -Q -q -c 4096");
-among_garbage!(fat32_among_garbage, Kind::Fat, 36, "mkfs.fat -F 32 -s 1");
-among_garbage!(fat16_among_garbage, Kind::Fat, 16, "mkfs.fat -F 16");
-among_garbage!(exfat_among_garbage, Kind::Exfat, 24, "mkfs.exfat");
 
 #[test]
 fn every_judge_sees_damage() {
@@ -98,9 +106,9 @@ fn every_judge_sees_damage() {
     }
 }
 
-/// A blank disk with a partition table that sfdisk made.
+/// A disk of garbage with a partition table that sfdisk made.
 fn partitioned(mib: u64, script: &str) -> Image {
-    let image = Image::blank(mib * MIB);
+    let image = Image::garbage(mib * MIB);
     sfdisk(&image.text(), script);
     image
 }
@@ -115,7 +123,7 @@ fn sfdisk(target: &str, script: &str) {
 }
 
 fn formatted(kind: Kind, mib: u64, mkfs: &str) -> Image {
-    let image = Image::blank(mib * MIB);
+    let image = Image::garbage(mib * MIB);
     image.format(kind, mkfs);
     image
 }
@@ -141,7 +149,7 @@ fn restore_is_exact_on_gpt_with_esp_ext4_ntfs_and_swap() {
     write_at(&image.path(), 118 * MIB, b"between the last partition and the backup table");
     let mut disk = Disk { image, parts: Vec::new() };
     disk.put(1, MIB, Kind::Fat, &formatted(Kind::Fat, 32, "mkfs.fat -F 16"));
-    disk.put(2, 33 * MIB, Kind::Ext, &formatted(Kind::Ext, 32, "mke2fs -q -F -t ext4"));
+    disk.put(2, 33 * MIB, Kind::Ext, &formatted(Kind::Ext, 32, "mke2fs -q -F -E nodiscard -t ext4"));
     disk.put(4, 74 * MIB, Kind::Ntfs, &formatted(Kind::Ntfs, 40, "mkntfs -F -Q -q"));
     let swap = disk.image.beside("swap");
     std::fs::File::create(&swap).and_then(|file| file.set_len(8 * MIB)).expect("a file");
@@ -170,8 +178,8 @@ fn mbr_with_logical_partitions() {
         start=71680, size=49152, type=83\n";
     let mut disk = Disk { image: partitioned(72, script), parts: Vec::new() };
     disk.put(1, 63 * 512, Kind::Fat, &formatted(Kind::Fat, 8, "mkfs.fat -F 16 -s 1"));
-    disk.put(5, 10 * MIB, Kind::Ext, &formatted(Kind::Ext, 24, "mke2fs -q -F -t ext2 -b 1024"));
-    disk.put(6, 35 * MIB, Kind::Ext, &formatted(Kind::Ext, 24, "mke2fs -q -F -t ext4 -b 1024"));
+    disk.put(5, 10 * MIB, Kind::Ext, &formatted(Kind::Ext, 24, "mke2fs -q -F -E nodiscard -t ext2 -b 1024"));
+    disk.put(6, 35 * MIB, Kind::Ext, &formatted(Kind::Ext, 24, "mke2fs -q -F -E nodiscard -t ext4 -b 1024"));
     restores_exactly(&disk, Seen::Parsed);
 }
 
@@ -180,14 +188,14 @@ fn gpt_of_4k_sectors() {
     if let Err(missing) = tools_of(&[Kind::Ext]).and_then(|()| can(&["losetup"])) {
         skip!("{missing}");
     }
-    let image = Image::blank(48 * MIB);
+    let image = Image::garbage(48 * MIB);
     {
         let device = support::Loop::new(&image.path(), &["--sector-size", "4096"]).expect("a loop device");
         sfdisk(&device.0, "label: gpt\nstart=256, size=8192, type=linux\n");
     }
     assert_eq!(&image.bytes()[4096..4104], b"EFI PART");
     let mut disk = Disk { image, parts: Vec::new() };
-    disk.put(1, MIB, Kind::Ext, &formatted(Kind::Ext, 32, "mke2fs -q -F -t ext4 -b 4096"));
+    disk.put(1, MIB, Kind::Ext, &formatted(Kind::Ext, 32, "mke2fs -q -F -E nodiscard -t ext4 -b 4096"));
     restores_exactly(&disk, Seen::Parsed);
 }
 
@@ -199,7 +207,7 @@ fn gpt_with_a_broken_primary_table() {
     let image = partitioned(40, "label: gpt\nstart=2048, size=65536, type=linux\n");
     write_at(&image.path(), 512, &noise(4, 2048));
     let mut disk = Disk { image, parts: Vec::new() };
-    disk.put(1, MIB, Kind::Ext, &formatted(Kind::Ext, 32, "mke2fs -q -F -t ext4 -b 1024"));
+    disk.put(1, MIB, Kind::Ext, &formatted(Kind::Ext, 32, "mke2fs -q -F -E nodiscard -t ext4 -b 1024"));
     restores_exactly(&disk, Seen::Parsed);
     let plan = Ran::of(saveos().args(["plan", &disk.image.text()])).exits(0);
     assert!(plan.text().contains("the primary partition table is damaged"), "{}", plan.text());
@@ -219,10 +227,10 @@ fn partitions_that_overlap_are_read_whole() {
     if let Err(missing) = tools_of(&[Kind::Ext]) {
         skip!("{missing}");
     }
-    let image = Image::blank(40 * MIB);
+    let image = Image::garbage(40 * MIB);
     mbr(&image, &[(0x83, 2048, 32 * 2048), (0x83, 16 * 2048, 20 * 2048)]);
     let mut disk = Disk { image, parts: Vec::new() };
-    disk.put(1, MIB, Kind::Ext, &formatted(Kind::Ext, 32, "mke2fs -q -F -t ext4 -b 1024"));
+    disk.put(1, MIB, Kind::Ext, &formatted(Kind::Ext, 32, "mke2fs -q -F -E nodiscard -t ext4 -b 1024"));
     disk.parts.clear(); // the space is one partition from the first's start to the second's end
     restores_exactly(&disk, Seen::Raw);
 }
@@ -232,9 +240,13 @@ fn a_partition_past_the_end_is_read_whole() {
     if let Err(missing) = tools_of(&[Kind::Ext]) {
         skip!("{missing}");
     }
-    let image = Image::blank(24 * MIB);
+    let image = Image::garbage(24 * MIB);
     mbr(&image, &[(0x83, 2048, 60 * 2048), (0x83, 500 * 2048, 2048)]);
-    write_at(&image.path(), MIB, &formatted(Kind::Ext, 60, "mke2fs -q -F -t ext4 -b 1024").bytes()[..23 << 20]);
+    write_at(
+        &image.path(),
+        MIB,
+        &formatted(Kind::Ext, 60, "mke2fs -q -F -E nodiscard -t ext4 -b 1024").bytes()[..23 << 20],
+    );
     restores_exactly(&Disk { image, parts: Vec::new() }, Seen::Raw);
 }
 
@@ -279,7 +291,7 @@ fn from_device_to_device() {
     }
     let image = partitioned(40, "label: gpt\nstart=2048, size=65536, type=linux\n");
     let mut disk = Disk { image, parts: Vec::new() };
-    disk.put(1, MIB, Kind::Ext, &formatted(Kind::Ext, 32, "mke2fs -q -F -t ext4"));
+    disk.put(1, MIB, Kind::Ext, &formatted(Kind::Ext, 32, "mke2fs -q -F -E nodiscard -t ext4"));
     let target = Image::garbage(40 * MIB);
     let repo = Repo::new();
     {

@@ -64,8 +64,16 @@ struct List {
     waits_for: Option<BTreeSet<String>>,
 }
 
+/// Called with bytes copied so far, and how many there are to copy.
+pub type Observer<'a> = dyn Fn(u64, u64) + 'a;
+
 /// Runs one prune. The repository was opened with the sweeper lease.
 pub fn run(repository: &Repository, mode: Mode) -> Result<Pruned, RepositoryError> {
+    run_observed(repository, mode, &|_, _| ())
+}
+
+/// The same, with somebody watching it copy what lives out of packs that are dead in part.
+pub fn run_observed(repository: &Repository, mode: Mode, observe: &Observer<'_>) -> Result<Pruned, RepositoryError> {
     let storage = repository.storage();
     let own = repository.lease_name();
     // On a full disk the reserve is what the new records are written to.
@@ -84,7 +92,7 @@ pub fn run(repository: &Repository, mode: Mode) -> Result<Pruned, RepositoryErro
     let mut dead: Vec<PackId> = marked.dead().filter(|pack| !listed.contains(pack)).collect();
     // What is damaged is not moved: a backup stores it anew, and repair saves what is whole in it.
     let stays = listed.iter().chain(damaged.iter().flat_map(|list| &list.packs)).copied().collect();
-    dead.extend(repack(repository, &marked, &stays, mode, &mut pruned)?);
+    dead.extend(repack(repository, &marked, &stays, mode, &mut pruned, observe)?);
     pruned.listed_packs = dead.len();
     pruned.listed_bytes = dead.iter().map(|pack| marked.size(pack)).sum();
     if mode == Mode::Run {
@@ -193,6 +201,7 @@ fn repack(
     listed: &HashSet<PackId>,
     mode: Mode,
     pruned: &mut Pruned,
+    observe: &Observer<'_>,
 ) -> Result<Vec<PackId>, RepositoryError> {
     let mut candidates: Vec<(PackId, u64, u64)> =
         marked.partly_dead(REPACK_ABOVE).filter(|(pack, _, _)| !listed.contains(pack)).collect();
@@ -210,12 +219,15 @@ fn repack(
     if mode == Mode::Run && !candidates.is_empty() {
         storing(repository, None, |packer| {
             let mut buffers = ReadBuffers::default();
+            let mut copied = 0;
             for (id, _, _) in &candidates {
                 let pack = repository.index().open_pack(repository.storage(), repository.keys(), *id)?;
                 for (position, row) in pack.rows().enumerate() {
                     if marked.is_chunk_live(id, position) {
                         let stored = pack.read_stored(&row, &mut buffers)?;
                         packer.store_again(pack.kind(), &row, stored)?;
+                        copied += u64::from(row.stored_len);
+                        observe(copied, pruned.repacked_bytes.max(copied));
                     }
                 }
             }

@@ -11,7 +11,7 @@ use crate::repository::store::{Packer, storing};
 use crate::repository::{Repository, RepositoryError, checkpoint};
 use crate::seal::PackId;
 use crate::storage::Area;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// What `repair index` found.
 #[derive(Debug, Default, serde::Serialize)]
@@ -32,14 +32,17 @@ pub struct RepairedIndex {
     pub removed_records: usize,
 }
 
+/// Called with bytes read so far, and how many there are.
+pub type Observer<'a> = dyn Fn(u64, u64) + 'a;
+
 /// Scrubs every pack, sets damaged ones aside and salvages them. The caller opened the repository with an empty index.
-pub fn index(repository: &Repository) -> Result<RepairedIndex, RepositoryError> {
+pub fn index(repository: &Repository, observe: &Observer<'_>) -> Result<RepairedIndex, RepositoryError> {
     let mut repaired = RepairedIndex {
         unreadable_packs: repository.refresh.unreadable.len(),
         removed_records: remove_damaged_records(repository)?,
         ..RepairedIndex::default()
     };
-    let damaged = set_aside_damaged(repository, &mut repaired)?;
+    let damaged = set_aside_damaged(repository, &mut repaired, observe)?;
     storing(repository, None, |packer| {
         for id in &damaged {
             salvage(packer, *id, &mut repaired)?;
@@ -74,15 +77,24 @@ fn remove_damaged_records(repository: &Repository) -> Result<usize, RepositoryEr
 }
 
 /// Names all damaged packs in dead lists, and takes those that are whole again off them. Returns the damaged ones.
-fn set_aside_damaged(repository: &Repository, repaired: &mut RepairedIndex) -> Result<Vec<PackId>, RepositoryError> {
+fn set_aside_damaged(
+    repository: &Repository,
+    repaired: &mut RepairedIndex,
+    observe: &Observer<'_>,
+) -> Result<Vec<PackId>, RepositoryError> {
     let (storage, keys) = (repository.storage(), repository.keys());
     let (lists, _) = dead::read_all(storage, keys)?;
     let old: Vec<dead::Named> = lists.into_iter().filter(|list| list.why == Why::Damaged).collect();
     let before: HashSet<PackId> = old.iter().flat_map(|list| &list.packs).copied().collect();
+    let sizes: HashMap<String, u64> =
+        storage.list(Area::Packs)?.into_iter().map(|file| (file.name, file.size)).collect();
+    let (mut read, total) = (0, sizes.values().sum());
     let (mut damaged, mut healed) = (Vec::new(), Vec::new());
     for pack in repository.index().packs() {
         let whole =
             judge(scrub(storage, pack).map(drop))? && (!before.contains(&pack) || judge(read_whole(repository, pack))?);
+        read += sizes.get(&pack.hex()).copied().unwrap_or(0);
+        observe(read, total);
         if !whole {
             damaged.push(pack);
         } else if before.contains(&pack) {

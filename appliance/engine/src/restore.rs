@@ -5,10 +5,11 @@
 
 pub mod target;
 
+use crate::backup::holes_of;
 use crate::fs::Extent;
 use crate::pack::read::ReadBuffers;
 use crate::repository::{Repository, RepositoryError};
-use crate::segment::{Class, Content, Entry, Run};
+use crate::segment::{Class, Content, Entry};
 use crate::snapshot::{SegmentRef, Snapshot};
 use crate::view::read_piece;
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -90,6 +91,27 @@ impl Part {
         let end = extent.end().min(self.start + self.len);
         (start < end).then(|| (start - extent.start, Extent::new(start - self.start, end - start)))
     }
+}
+
+impl Part {
+    /// Bytes of the part that an entry holds no content for.
+    fn missing_in(&self, entry: &Entry) -> u64 {
+        holes_of(entry).into_iter().filter_map(|(_, hole)| self.clip(hole)).map(|(_, inside)| inside.len).sum()
+    }
+}
+
+/// Bytes of the part that are missing in the snapshot, for who reads it without `run`.
+pub fn missing(repository: &Repository, snapshot: &Snapshot, part: Part) -> Result<u64, RepositoryError> {
+    if snapshot.summary.hole_bytes == 0 {
+        return Ok(0);
+    }
+    let mut buffers = ReadBuffers::default();
+    let mut missing = 0;
+    for row in repository.read_segment_list(snapshot)? {
+        let entries = repository.read_segment(&row.segment, &mut buffers)?;
+        missing += entries.iter().map(|entry| part.missing_in(entry)).sum::<u64>();
+    }
+    Ok(missing)
 }
 
 /// How the restore works.
@@ -239,12 +261,7 @@ impl Writer<'_> {
         self.counters.bytes.fetch_add(clipped, Ordering::Relaxed);
         match &entry.content {
             Content::LeftOut(_) => drop(self.counters.left_out.fetch_add(clipped, Ordering::Relaxed)),
-            Content::Hole(_) => drop(self.counters.hole.fetch_add(clipped, Ordering::Relaxed)),
-            Content::Runs { runs, .. } => {
-                let missing = runs.iter().filter(|run| matches!(run, Run::Hole(..))).map(|run| u64::from(run.len()));
-                self.counters.hole.fetch_add(missing.sum(), Ordering::Relaxed);
-            }
-            Content::Zeros | Content::Chunk(_) => {}
+            _ => drop(self.counters.hole.fetch_add(self.part.missing_in(entry), Ordering::Relaxed)),
         }
         if matches!(entry.content, Content::LeftOut(_) | Content::Hole(_)) {
             return Ok(()); // cleared before
@@ -311,5 +328,36 @@ impl Writer<'_> {
         self.target.write_at(at, bytes).map_err(wrap)?;
         self.counters.written.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chunk::ChunkId;
+    use crate::segment::{Cause, Run};
+
+    /// A piece of two extents, the first in one partition and the second in another, with holes in both.
+    #[test]
+    fn holes_count_where_they_lie() {
+        let runs = vec![
+            Run::Zeros(100),
+            Run::Hole(Cause::Unreadable, 30),
+            Run::Zeros(170),
+            Run::Hole(Cause::Lost, 500),
+            Run::Zeros(200),
+        ];
+        let content = Content::Runs { piece: ChunkId([0; 32]), runs };
+        let extents = vec![Extent::new(1000, 400), Extent::new(5000, 600)];
+        let entry = Entry { class: Class::File, extents, content };
+        let missing = |start, len| Part { start, len }.missing_in(&entry);
+        // The second hole is the first extent's last 100 bytes and the second's first 400.
+        assert_eq!(missing(0, 10_000), 530);
+        assert_eq!(missing(1000, 1000), 130);
+        assert_eq!(missing(5000, 1000), 400);
+        assert_eq!(missing(5300, 1000), 100);
+        assert_eq!(missing(2000, 1000), 0);
+        let lost = Entry { content: Content::Hole(Cause::Lost), ..entry };
+        assert_eq!((Part { start: 1200, len: 4000 }).missing_in(&lost), 400);
     }
 }

@@ -10,6 +10,7 @@ use crate::pack::read::{Nature, ReadBuffers, scrub};
 use crate::repository::{Repository, RepositoryError, checkpoint, dead};
 use crate::seal::PackId;
 use crate::snapshot::{Snapshot, SnapshotId};
+use crate::storage::Area;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -53,8 +54,8 @@ pub struct Report {
     pub damaged: Vec<PackId>,
 }
 
-/// Called with bytes read so far.
-pub type Observer<'a> = dyn Fn(u64) + Sync + 'a;
+/// Called with bytes read so far, and about how many there are.
+pub type Observer<'a> = dyn Fn(u64, u64) + Sync + 'a;
 
 /// Verifies all snapshots, or only those given, and the packs.
 pub fn run(
@@ -104,7 +105,9 @@ pub fn run(
     };
     report.packs = packs.len();
     let wanted = only.map(|_| &references.wanted);
-    let bad = read_packs(repository, &packs, wanted, options, observe, &mut report);
+    let total = bytes_to_read(repository, &packs, wanted, options)?;
+    let bad = read_packs(repository, &packs, wanted, options, &|done| observe(done.min(total), total), &mut report);
+    observe(total, total);
     for (id, missing) in missing_in {
         let lost = missing.iter().find(|chunk| references.seen.get(*chunk) == Some(&false) || bad.contains(*chunk));
         let hurt = references.hurt_by(&bad, &all, id)?;
@@ -203,13 +206,39 @@ impl References<'_> {
     }
 }
 
+/// What there is to read: of whole packs their files tell, of some of their chunks only their tables.
+fn bytes_to_read(
+    repository: &Repository,
+    packs: &[PackId],
+    wanted: Option<&HashMap<PackId, HashSet<usize>>>,
+    options: &Options,
+) -> Result<u64, RepositoryError> {
+    let all: u64 = match wanted {
+        None => {
+            let names: HashSet<String> = packs.iter().map(PackId::hex).collect();
+            let files = repository.storage().list(Area::Packs)?;
+            files.iter().filter(|file| names.contains(&file.name)).map(|file| file.size).sum()
+        }
+        Some(wanted) => {
+            let bytes_of = |(id, positions): (&PackId, &HashSet<usize>)| {
+                // One that cannot be opened is a problem that reading it names.
+                let pack = repository.index().open_pack(repository.storage(), repository.keys(), *id).ok()?;
+                let rows = positions.iter().filter_map(|position| pack.row(*position));
+                Some(rows.map(|row| u64::from(row.stored_len)).sum::<u64>())
+            };
+            wanted.iter().filter_map(bytes_of).sum()
+        }
+    };
+    Ok((all as f64 * options.sample.min(1.0)) as u64)
+}
+
 /// Reads chunks of packs with several threads. Returns the damaged ones.
 fn read_packs(
     repository: &Repository,
     packs: &[PackId],
     wanted: Option<&HashMap<PackId, HashSet<usize>>>,
     options: &Options,
-    observe: &Observer<'_>,
+    observe: &(dyn Fn(u64) + Sync),
     report: &mut Report,
 ) -> HashSet<ChunkId> {
     let next = AtomicUsize::new(0);

@@ -209,7 +209,7 @@ fn a_backup_that_ends_while_prune_or_verify_begins_disturbs_neither() {
             LeaseKind::Sweeper => drop(prune::run(&beside, Mode::Run).unwrap()),
             _ => {
                 let options = saveos_engine::verify::Options { sample: 1.0, seed: 0, workers: 1 };
-                let report = saveos_engine::verify::run(&beside, None, &options, &|_| ()).unwrap();
+                let report = saveos_engine::verify::run(&beside, None, &options, &|_, _| ()).unwrap();
                 assert_eq!(report.problems, []);
             }
         }
@@ -385,7 +385,7 @@ fn happen(world: &mut World, open: &mut Open, event: &Event) {
         Event::Prune => drop(world.prune()),
         Event::RepairIndex => {
             world.use_empty_index();
-            repair::index(&world.open(LeaseKind::Sweeper)).unwrap();
+            repair::index(&world.open(LeaseKind::Sweeper), &|_, _| ()).unwrap();
         }
         Event::ChangeKeys => {
             let root = support::root_key();

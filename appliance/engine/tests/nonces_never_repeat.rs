@@ -103,7 +103,7 @@ fn a_key_and_nonce_pair_seals_one_message() {
     bytes[200] ^= 1;
     storage.steps().tamper(&path, bytes);
     let empty = TempDir::new().unwrap();
-    let salvaged = repair::index(&support::open(&storage, empty.path()).unwrap()).unwrap();
+    let salvaged = repair::index(&support::open(&storage, empty.path()).unwrap(), &|_, _| ()).unwrap();
     assert_eq!((salvaged.salvaged_packs, salvaged.lost_chunks), (1, 1));
     note_tables(&storage, &mut tables);
 

@@ -235,32 +235,35 @@ fn partclone_finds_the_same_blocks_used() {
         eprintln!("SKIPPED: partclone_finds_the_same_blocks_used: needs partclone.ntfs");
         return;
     }
-    let image = Image::format(32 * MIB as u64, 4096);
-    let mounted = image.mount();
-    let mut files = Files::new();
-    mounted.write(&mut files, "big.bin", noise(1, 3 * MIB + 77));
-    mounted.fragment(&mut files, ["left.bin", "right.bin"], 4096, 200);
-    std::fs::remove_file(mounted.at("left.bin")).unwrap();
-    drop(mounted);
-    let (cluster, clusters, _) = counted_by_ntfsinfo(&image);
-    let map = image.path().with_extension("map");
-    run(Command::new("partclone.ntfs")
-        .args(["-D", "-q", "-L", "/dev/null", "--offset_domain=0", "-s"])
-        .arg(image.path())
-        .arg("-o")
-        .arg(&map));
-    let number = |text: &str| u64::from_str_radix(text.trim_start_matches("0x"), 16).ok();
-    let text = std::fs::read_to_string(&map).unwrap();
-    let used: Vec<Extent> = text
-        .lines()
-        .map(|line| line.split_whitespace().collect::<Vec<_>>())
-        .filter(|fields| fields.get(2) == Some(&"+"))
-        .map(|fields| Extent::new(number(fields[0]).unwrap(), number(fields[1]).unwrap()))
-        .filter(|extent| extent.start < cluster * clusters)
-        .collect();
-    let told = Told::by_surveying(&image.bytes());
-    let ours: Vec<Extent> = told.in_use().into_iter().filter(|extent| extent.start < cluster * clusters).collect();
-    assert_eq!(ours, used);
+    for size in [512, 1024, 4096, 65536] {
+        let image = Image::format(32 * MIB as u64, size);
+        let mounted = image.mount();
+        let mut files = Files::new();
+        mounted.write(&mut files, "big.bin", noise(1, 3 * MIB + 77));
+        mounted.fragment(&mut files, ["left.bin", "right.bin"], 4096, 200);
+        std::fs::remove_file(mounted.at("left.bin")).unwrap();
+        drop(mounted);
+        let (cluster, clusters, _) = counted_by_ntfsinfo(&image);
+        let map = image.path().with_extension("map");
+        run(Command::new("partclone.ntfs")
+            .args(["-D", "-q", "-L", "/dev/null", "--offset_domain=0", "-s"])
+            .arg(image.path())
+            .arg("-o")
+            .arg(&map));
+        let number = |text: &str| u64::from_str_radix(text.trim_start_matches("0x"), 16).ok();
+        let text = std::fs::read_to_string(&map).unwrap();
+        let used: Vec<Extent> = text
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>())
+            .filter(|fields| fields.get(2) == Some(&"+"))
+            .map(|fields| Extent::new(number(fields[0]).unwrap(), number(fields[1]).unwrap()))
+            .filter(|extent| extent.start < cluster * clusters)
+            .collect();
+        let told = Told::by_surveying(&image.bytes());
+        let ours: Vec<Extent> = told.in_use().into_iter().filter(|extent| extent.start < cluster * clusters).collect();
+        assert!(used.len() > 3, "clusters of {size} bytes: {used:?}");
+        assert_eq!(ours, used, "clusters of {size} bytes");
+    }
 }
 
 #[test]

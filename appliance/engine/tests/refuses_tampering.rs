@@ -136,7 +136,7 @@ fn look_at(given: &Given, files: &Files, index: &Path) -> Outcome {
         }
         Err(error) => outcome.refused.push(told(&error)),
     }
-    match verify::run(&repository, None, &verify::Options { sample: 1.0, seed: 0, workers: 1 }, &|_| ()) {
+    match verify::run(&repository, None, &verify::Options { sample: 1.0, seed: 0, workers: 1 }, &|_, _| ()) {
         Ok(report) => outcome.problems.extend(report.problems.iter().map(|p| format!("{}: {}", p.place, p.what))),
         Err(error) => outcome.problems.push(told(&error)),
     }
@@ -315,7 +315,7 @@ fn a_damaged_dead_list_stops_backup_and_prune_until_repair_and_not_restores() {
     let disk = support::disk::Disk::healthy(&given.images[&given.first]);
     assert_in_the_way(support::back_up(&repository, &disk, "nas"), &path, "saveos repair index");
     assert_in_the_way(prune::run(&repository, Mode::Run), &path, "saveos repair index");
-    assert_eq!(repair::index(&repository).unwrap().removed_records, 1);
+    assert_eq!(repair::index(&repository, &|_, _| ()).unwrap().removed_records, 1);
     support::back_up(&repository, &disk, "nas").unwrap();
     prune::run(&repository, Mode::Run).unwrap();
 }
@@ -329,7 +329,7 @@ fn a_damaged_checkpoint_stops_prune_until_repair_and_nothing_else() {
     let repository = support::open(&storage, index.path()).unwrap();
     support::back_up(&repository, &support::disk::Disk::healthy(&given.images[&given.first]), "nas").unwrap();
     assert_in_the_way(prune::run(&repository, Mode::Run), &path, "saveos repair index");
-    assert_eq!(repair::index(&repository).unwrap().removed_records, 1);
+    assert_eq!(repair::index(&repository, &|_, _| ()).unwrap().removed_records, 1);
     prune::run(&repository, Mode::Run).unwrap();
 }
 
@@ -368,7 +368,7 @@ fn files_that_are_not_ours_are_in_nobodys_way() {
         given.images[&given.first].clone(),
     );
     prune::run(&repository, Mode::Run).unwrap();
-    assert_eq!(repair::index(&repository).unwrap().removed_records, 0);
+    assert_eq!(repair::index(&repository, &|_, _| ()).unwrap().removed_records, 0);
     assert_eq!(support::complaint(&repository, &images, &Images::new()), None);
     assert!(storage.steps().files().contains_key("dead/.DS_Store"));
 }
@@ -463,7 +463,7 @@ fn the_index_is_never_believed_and_repair_undoes_a_forged_one() {
         std::fs::remove_dir_all(&index).unwrap();
         let storage = support::medium_with(&given.files);
         let repository = support::open(&storage, &index).unwrap();
-        let repaired = repair::index(&repository).unwrap();
+        let repaired = repair::index(&repository, &|_, _| ()).unwrap();
         assert_eq!((repaired.packs, repaired.lost_chunks, repaired.unreadable_packs), (4, 0, 0), "{what}");
         assert_eq!(support::complaint(&repository, &given.images, &Images::new()), None, "{what}");
     }

@@ -121,7 +121,7 @@ fn what_is_lost_is_stored_again_by_the_next_backup_though_prune_ran_before() {
         let damaged = place.packs(kind)[0];
         place.rot(damaged);
         place.use_empty_index();
-        let repaired = repair::index(&place.open()).unwrap();
+        let repaired = repair::index(&place.open(), &|_, _| ()).unwrap();
         assert_eq!((repaired.salvaged_packs, repaired.lost_chunks), (1, 1), "{repaired:?}");
         assert_the_next_backup_heals(&mut place, damaged);
     }
@@ -172,7 +172,7 @@ fn a_pack_that_is_whole_again_comes_back_into_use() {
     place.rot(metadata);
     place.open().set_aside(&[data, metadata]).unwrap();
     place.use_empty_index();
-    let repaired = repair::index(&place.open()).unwrap();
+    let repaired = repair::index(&place.open(), &|_, _| ()).unwrap();
     assert_eq!((repaired.healed_packs, repaired.salvaged_packs), (1, 1), "{repaired:?}");
     let repository = place.open();
     assert!(!repository.index().is_absent(&data) && repository.index().is_absent(&metadata));
@@ -329,9 +329,9 @@ impl Crowded {
     fn repaired_without(&self, pack: PackId) -> Snapshot {
         self.place.storage.remove(Area::Packs, &pack.hex()).unwrap();
         let repository = self.place.open();
-        let [done] = repair::snapshots(&repository).unwrap().try_into().unwrap();
+        let [done] = repair::snapshots(&repository, &|_, _| ()).unwrap().try_into().unwrap();
         assert_eq!(done.original, self.id);
-        assert!(repair::snapshots(&repository).unwrap().is_empty(), "it repairs its own work");
+        assert!(repair::snapshots(&repository, &|_, _| ()).unwrap().is_empty(), "it repairs its own work");
         let (_, repaired) = repository.find_snapshot(&done.repaired.to_string()).unwrap();
         assert_eq!((repaired.sequence, repaired.state), (3, State::Partial));
         assert_eq!(repaired.summary.hole_bytes, done.lost_bytes);
@@ -422,9 +422,9 @@ fn snapshots_are_not_repaired_while_a_backup_draws_its_number_or_the_medium_is_o
     };
     let sweeper = leased(LeaseKind::Sweeper);
     let writer = leased(LeaseKind::Writer);
-    assert!(matches!(repair::snapshots(&sweeper), Err(RepositoryError::Lease(_))));
+    assert!(matches!(repair::snapshots(&sweeper, &|_, _| ()), Err(RepositoryError::Lease(_))));
     drop(writer);
-    assert_eq!(repair::snapshots(&sweeper).unwrap().len(), 1);
+    assert_eq!(repair::snapshots(&sweeper, &|_, _| ()).unwrap().len(), 1);
     drop(sweeper);
 
     let place = Place::new();
@@ -434,6 +434,6 @@ fn snapshots_are_not_repaired_while_a_backup_draws_its_number_or_the_medium_is_o
         reading: Arc::default(),
     });
     let repository = support::open(&failing, place.index.path()).unwrap();
-    assert!(matches!(repair::snapshots(&repository), Err(RepositoryError::Pack(_))));
+    assert!(matches!(repair::snapshots(&repository, &|_, _| ()), Err(RepositoryError::Pack(_))));
     assert_eq!(place.storage.list(Area::Snapshots).unwrap().len(), 1);
 }

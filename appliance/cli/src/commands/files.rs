@@ -2,15 +2,17 @@
 
 use crate::args::{self, Repo};
 use crate::output::{Exit, Output, json_name, printable, time};
+use crate::progress::Bar;
 use crate::session;
 use anyhow::{Context, bail};
 use saveos_engine::files;
-use saveos_engine::fs::{Node, NodeKind, Tree};
+use saveos_engine::fs::{Entry, FsError, Node, NodeKind, Tree};
 use saveos_engine::lease::LeaseKind;
 use saveos_engine::read::Window;
 use saveos_engine::view::SnapshotDisk;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(crate) fn run(command: args::Files, out: &Output) -> anyhow::Result<Exit> {
     match command {
@@ -50,7 +52,7 @@ fn print(name: &[u8], node: &Node, out: &Output) -> anyhow::Result<()> {
         NodeKind::Other => ("other", '?'),
     };
     let mode = node.mode.map_or_else(|| "   -".to_owned(), |mode| format!("{:04o}", mode & 0o7777));
-    let shown = printable(name).replace('\n', "\\n");
+    let shown = printable(name);
     out.line(&format!("{letter} {mode} {:>14}  {}  {shown}", node.size, time(node.modified)))?;
     let mut object = json_name(name);
     if let Some(object) = object.as_object_mut() {
@@ -64,7 +66,8 @@ fn cp(wanted: &str, path: &str, dest: &Path, repo: &Repo, out: &Output) -> anyho
     let (tree, disk) = open(wanted, repo, out)?;
     let node = files::find(&*tree, path.as_bytes())?;
     if dest == Path::new("-") {
-        files::copy::stream(&*tree, &node, path, &mut std::io::stdout().lock())?;
+        let watched = Watched::new(&*tree, &node, out);
+        files::copy::stream(&watched, &node, path, &mut std::io::stdout().lock())?;
         let missing = disk.missing_bytes();
         if missing > 0 {
             out.warn(&format!("{path} has zeros for {missing} bytes that the snapshot does not have"));
@@ -72,7 +75,9 @@ fn cp(wanted: &str, path: &str, dest: &Path, repo: &Repo, out: &Output) -> anyho
         return Ok(if missing > 0 { Exit::Partial } else { Exit::Complete });
     }
     let name = path.trim_end_matches('/').rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or("files");
-    let copied = files::copy::copy(&*tree, &node, name.as_bytes(), dest, &|| disk.missing_bytes())?;
+    let watched = Watched::new(&*tree, &node, out);
+    let copied = files::copy::copy(&watched, &node, name.as_bytes(), dest, &|| disk.missing_bytes())?;
+    drop(watched);
     for file in &copied.incomplete {
         out.warn(&format!("{} has zeros for {} bytes that the snapshot does not have", file.path, file.missing_bytes));
     }
@@ -98,6 +103,45 @@ fn cp(wanted: &str, path: &str, dest: &Path, repo: &Repo, out: &Output) -> anyho
 
 /// A filesystem of a snapshot, and the disk it lies on.
 type Browsed = (Box<dyn Tree>, Arc<SnapshotDisk>);
+
+/// A tree that shows how much of it was read. Of a directory nobody knows the size before it is read.
+struct Watched<'t> {
+    tree: &'t dyn Tree,
+    total: Option<u64>,
+    done: AtomicU64,
+    bar: Bar,
+}
+
+impl Watched<'_> {
+    fn new<'t>(tree: &'t dyn Tree, node: &Node, out: &Output) -> Watched<'t> {
+        let total = (node.kind == NodeKind::File).then_some(node.size);
+        Watched { tree, total, done: AtomicU64::new(0), bar: Bar::new(out, "copy") }
+    }
+}
+
+impl Tree for Watched<'_> {
+    fn root(&self) -> Result<Node, FsError> {
+        self.tree.root()
+    }
+
+    fn list(&self, directory: &Node, each: &mut dyn FnMut(Entry) -> bool) -> Result<(), FsError> {
+        self.tree.list(directory, each)
+    }
+
+    fn lookup(&self, directory: &Node, name: &[u8]) -> Result<Option<Node>, FsError> {
+        self.tree.lookup(directory, name)
+    }
+
+    fn read(&self, node: &Node, offset: u64, buf: &mut [u8]) -> Result<usize, FsError> {
+        let read = self.tree.read(node, offset, buf)?;
+        let done = self.done.fetch_add(read as u64, Ordering::Relaxed) + read as u64;
+        match self.total {
+            Some(total) => self.bar.show(done, total),
+            None => self.bar.count(done),
+        }
+        Ok(read)
+    }
+}
 
 /// Opens the filesystem that `SNAPSHOT[:PARTITION]` names. Without a number the only browsable one is meant.
 fn open(wanted: &str, repo: &Repo, out: &Output) -> anyhow::Result<Browsed> {

@@ -2,6 +2,7 @@
 
 use crate::args::{self, Repo};
 use crate::output::{Exit, Output, printable, size, time};
+use crate::progress::Bar;
 use crate::session;
 use saveos_engine::lease::LeaseKind;
 use saveos_engine::prune::{self, Mode};
@@ -58,7 +59,9 @@ pub(crate) fn forget(arguments: &args::Forget, out: &Output) -> anyhow::Result<E
 pub(crate) fn prune(repo: &Repo, dry_run: bool, out: &Output) -> anyhow::Result<Exit> {
     let repository = session::open(repo, LeaseKind::Sweeper, out)?;
     let mode = if dry_run { Mode::DryRun } else { Mode::Run };
-    let pruned = prune::run(&repository, mode)?;
+    let bar = Bar::new(out, "repack");
+    let pruned = prune::run_observed(&repository, mode, &|done, total| bar.show(done, total))?;
+    drop(bar);
     let did = if dry_run { "would delete" } else { "deleted" };
     out.line(&format!("{did} {} packs, {}", pruned.deleted_packs, size(pruned.deleted_bytes)))?;
     out.line(&format!(

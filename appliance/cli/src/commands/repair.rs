@@ -2,6 +2,7 @@
 
 use crate::args::Repair;
 use crate::output::{Exit, Output, size};
+use crate::progress::Bar;
 use crate::session;
 use saveos_engine::lease::LeaseKind;
 use saveos_engine::repair;
@@ -16,7 +17,9 @@ pub(crate) fn run(command: Repair, out: &Output) -> anyhow::Result<Exit> {
                 other => other?,
             }
             let repository = session::open(&repo, LeaseKind::Sweeper, out)?;
-            let repaired = repair::index(&repository)?;
+            let bar = Bar::new(out, "read packs");
+            let repaired = repair::index(&repository, &|done, total| bar.show(done, total))?;
+            drop(bar);
             out.line(&format!(
                 "{} packs in the index; {} damaged packs: {} chunks saved, {} lost; {} packs cannot be opened",
                 repaired.packs,
@@ -38,7 +41,9 @@ pub(crate) fn run(command: Repair, out: &Output) -> anyhow::Result<Exit> {
         }
         Repair::Snapshots { repo } => {
             let repository = session::open(&repo, LeaseKind::Sweeper, out)?;
-            let done = repair::snapshots(&repository)?;
+            let bar = Bar::new(out, "read snapshots");
+            let done = repair::snapshots(&repository, &|done, total| bar.show(done, total))?;
+            drop(bar);
             for repaired in &done {
                 out.line(&format!(
                     "{} has lost {}; {} is the same with holes. Forget the first when you do not need it.",

@@ -34,7 +34,8 @@ pub(crate) fn run(
     }
     let part = Part::of(&snapshot, partition)?;
     if target == Path::new("-") {
-        return stream(repository, &snapshot, part, &session::scratch(&repo.repo));
+        let bar = Bar::new(&Output { json: false, ..*out }, "restore"); // standard output is the disk
+        return stream(repository, &snapshot, part, &session::scratch(&repo.repo), &bar);
     }
     let overwrite = if force { Overwrite::Allow } else { Overwrite::Refuse };
     let opened = FileTarget::open(target, part.len, &repo.repo, overwrite)?;
@@ -69,9 +70,15 @@ fn bytes_of(snapshot: &Snapshot, partition: Option<u32>) -> u64 {
 }
 
 /// Standard output cannot seek: the disk is read from front to back, free space as zeros.
-fn stream(repository: Arc<Repository>, snapshot: &Snapshot, part: Part, scratch: &Path) -> anyhow::Result<Exit> {
+fn stream(
+    repository: Arc<Repository>,
+    snapshot: &Snapshot,
+    part: Part,
+    scratch: &Path,
+    bar: &Bar,
+) -> anyhow::Result<Exit> {
     const STEP: u64 = 1024 * 1024;
-    let holes = snapshot.summary.hole_bytes;
+    let holes = restore::missing(&repository, snapshot, part)?;
     let disk = SnapshotDisk::open(repository, snapshot, scratch)?;
     let mut stdout = std::io::stdout().lock();
     let mut buffer = vec![0; STEP as usize];
@@ -81,6 +88,7 @@ fn stream(repository: Arc<Repository>, snapshot: &Snapshot, part: Part, scratch:
         disk.read_at(at, &mut buffer[..len])?;
         stdout.write_all(&buffer[..len]).context("could not write to standard output")?;
         at += len as u64;
+        bar.show(at - part.start, part.len);
     }
     stdout.flush()?;
     Ok(if holes > 0 { Exit::Partial } else { Exit::Complete })

@@ -19,7 +19,7 @@ pub(crate) fn run(
     let only = wanted.map(|wanted| repository.find_snapshot(wanted)).transpose()?;
     let options = Options { sample: sample.unwrap_or(1.0), seed: session::now() as u64, workers: session::workers() };
     let bar = Bar::new(out, "verify");
-    let report = verify::run(&repository, only.as_ref(), &options, &|bytes| bar.show(bytes, bytes))?;
+    let report = verify::run(&repository, only.as_ref(), &options, &|done, total| bar.show(done, total))?;
     drop(bar);
     for problem in &report.problems {
         out.line(&format!("{}: {}", problem.place, printable(problem.what.as_bytes())))?;
@@ -51,11 +51,13 @@ pub(crate) fn run(
                     Verdict::DamagedByUs { detail } => format!("damaged by us: {detail}"),
                     Verdict::Unchecked { reason } => format!("not checked: {reason}"),
                 };
+                // A checker speaks in lines.
+                let words: Vec<String> = words.lines().map(|line| printable(line.as_bytes())).collect();
                 out.line(&format!(
                     "{} {place} {}: {}",
                     &id.to_string()[..12],
                     checked.filesystem,
-                    printable(words.as_bytes())
+                    words.join("\n    ")
                 ))?;
                 let mut object = serde_json::to_value(&checked)?;
                 if let Some(object) = object.as_object_mut() {

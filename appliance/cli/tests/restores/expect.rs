@@ -11,10 +11,8 @@ use std::path::{Path, PathBuf};
 /// How the layout has to see the filesystems of a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Seen {
-    /// Understood, without doubt.
+    /// Understood, without doubt. Free space is full of garbage, which must not come back.
     Parsed,
-    /// The same, and free space is full of garbage that must not come back.
-    ParsedAmongGarbage,
     /// Every byte is read.
     Raw,
 }
@@ -119,7 +117,7 @@ fn same_filesystem(repo: &Repo, disk: &Disk, part: &Part, seen: Seen, whole: &[u
             (alone, format!("latest:{number}"))
         }
     };
-    if seen == Seen::ParsedAmongGarbage {
+    if seen == Seen::Parsed {
         let used = UsedMap::of(part.kind, &source);
         assert!(used.dirty(&read(&source)) > used.bytes(false) / 2, "there was no garbage");
         assert_eq!(used.dirty(&read(&restored)), 0, "free space was read");

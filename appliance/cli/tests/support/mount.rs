@@ -28,7 +28,7 @@ impl Mount {
         Mount::try_new(kind, image, "ro")
     }
 
-    /// Mounts. FAT has no driver here: its files come and go by mtools.
+    /// Mounts.
     pub(crate) fn try_new(kind: Kind, image: &Path, options: &str) -> Result<Mount, String> {
         let home = tempfile::tempdir().map_err(|error| error.to_string())?;
         let at = home.path().join("mnt");
@@ -55,7 +55,13 @@ impl Mount {
                 let at = mount.at.clone();
                 mount.drive(Command::new("mount.exfat-fuse").args(["-d", "-o", options, &device]).arg(at))?;
             }
-            Kind::Fat => return Err("no driver for FAT".to_owned()),
+            // Slow, so filesystems are filled by mtools; this is for what only a mount shows.
+            Kind::Fat => {
+                let options = if options == "rw" { "rw+" } else { "ro" };
+                mount.drive(
+                    Command::new("fusefat").args(["-f", "-s", "-o", options]).arg(image).arg(mount.at.clone()),
+                )?;
+            }
         }
         Ok(mount)
     }

@@ -3,6 +3,7 @@
 //! A hole says as little as it can: what any whole segment names stays what that segment says. What cannot be read just now is
 //! not lost, and ends the repair with an error.
 
+use super::Observer;
 use crate::chunk::ChunkId;
 use crate::fs::Extent;
 use crate::lease::LeaseKind;
@@ -33,15 +34,18 @@ pub struct RepairedSnapshot {
 }
 
 /// Writes a new snapshot for each one that names lost chunks; what is whole is left alone.
-pub fn snapshots(repository: &Repository) -> Result<Vec<RepairedSnapshot>, RepositoryError> {
+pub fn snapshots(repository: &Repository, observe: &Observer<'_>) -> Result<Vec<RepairedSnapshot>, RepositoryError> {
     // A backup draws its number when it begins: none may run while numbers are drawn here.
     let _writer = repository.lease_beside(LeaseKind::Writer)?;
     let (all, _) = repository.snapshots()?;
     // After the snapshots: what they need is durable before them, maybe later than our index.
     repository.index().catch_up(repository.storage(), repository.keys())?;
     let mut chains = Chains::of(repository, &all)?;
+    let (mut read, total) = (0, all.iter().map(|(_, snapshot)| snapshot.summary.bytes_hashed).sum());
     let mut done = Vec::new();
     for (id, snapshot) in &all {
+        observe(read, total);
+        read += snapshot.summary.bytes_hashed;
         let already =
             all.iter().any(|(_, other)| other.parent == Some(*id) && other.tags.iter().any(|tag| tag == "repaired"));
         if !already && let Some(repaired) = repair_one(repository, *id, snapshot, &mut chains)? {

@@ -191,7 +191,7 @@ fn complain(repository: &Repository, must: &Images, may: &Images) -> Result<(), 
         }
     }
     let options = verify::Options { sample: 1.0, seed: 0, workers: 1 };
-    let report = verify::run(repository, None, &options, &|_| ()).map_err(|error| format!("verify: {error}"))?;
+    let report = verify::run(repository, None, &options, &|_, _| ()).map_err(|error| format!("verify: {error}"))?;
     match report.problems.first() {
         Some(problem) => Err(format!("verify: {}: {}", problem.place, problem.what)),
         None => Ok(()),
