@@ -7,9 +7,10 @@ mod support;
 
 use proptest::prelude::*;
 use saveos_engine::backup::{BackupError, Flow};
+use saveos_engine::read::ReadAt;
 use saveos_engine::repository::Repository;
 use saveos_engine::rescue_map;
-use saveos_engine::snapshot::{Snapshot, State};
+use saveos_engine::snapshot::{Snapshot, SourceKind, State};
 use saveos_engine::source::{DiskSource, Source};
 use saveos_engine::storage::recorded::{RecordedStorage, Sabotage};
 use saveos_engine::storage::{Area, Storage};
@@ -340,4 +341,44 @@ fn stopping_on_request_keeps_what_is_stored() {
     let snapshot = place.back_up(&Disk::healthy(&disk)).unwrap();
     assert!(snapshot.summary.bytes_stored + kept < (18 << 20) + 64 * 1024);
     assert!(place.restored(&snapshot) == *disk);
+}
+
+/// A disk on which every second sector is bad.
+struct Striped(Vec<u8>);
+
+impl ReadAt for Striped {
+    fn len(&self) -> u64 {
+        self.0.len() as u64
+    }
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> std::io::Result<()> {
+        let (first, last) = (offset / SECTOR, (offset + buf.len() as u64 - 1) / SECTOR);
+        if first != last || first % 2 == 1 {
+            return Err(std::io::Error::from_raw_os_error(rustix::io::Errno::IO.raw_os_error()));
+        }
+        self.0.read_at(offset, buf)
+    }
+}
+
+impl Source for Striped {
+    fn kind(&self) -> SourceKind {
+        SourceKind::Disk
+    }
+    fn sector_size(&self) -> u32 {
+        SECTOR as u32
+    }
+}
+
+#[test]
+fn a_window_full_of_bad_sectors_takes_several_segments_and_restores() {
+    let place = Place::new();
+    let bytes = noise(9, 112 << 20);
+    let mut expected = bytes.clone();
+    expected.chunks_mut(SECTOR as usize).skip(1).step_by(2).for_each(|sector| sector.fill(0));
+    let source: Arc<dyn Source> = Arc::new(Striped(bytes));
+    let (_, snapshot) = support::back_up_source(&place.open(), &source, "nas", 2).unwrap();
+    let rows = place.open().read_segment_list(&snapshot).unwrap();
+    assert_eq!((snapshot.segments, rows.len()), (2, 2));
+    assert!(rows.iter().all(|row| row.window == 0));
+    assert_eq!(snapshot.summary.hole_bytes, expected.len() as u64 / 2);
+    assert!(place.restored(&snapshot) == expected);
 }
