@@ -211,7 +211,11 @@ impl<'p> Mending<'p> {
                 mended = true;
             }
         }
-        if mended { self.store(row.window, &entries) } else { Ok(self.rows.push(row)) }
+        if mended {
+            return self.store(row.window, &entries);
+        }
+        self.rows.push(row);
+        Ok(())
     }
 
     fn note(&mut self, extents: &[Extent]) {
