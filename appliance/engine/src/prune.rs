@@ -10,7 +10,7 @@ pub use mark::Marked;
 use crate::lease;
 use crate::pack::read::ReadBuffers;
 use crate::repository::dead::{self, Why, leases_name};
-use crate::repository::store::storing;
+use crate::repository::store::{Sealer, storing};
 use crate::repository::{RESERVE, Repository, RepositoryError, repairable};
 use crate::seal::PackId;
 use crate::snapshot::SnapshotId;
@@ -218,14 +218,14 @@ fn repack(
     pruned.repacked_bytes = candidates.iter().map(|(_, live, _)| live).sum();
     if mode == Mode::Run && !candidates.is_empty() {
         storing(repository, None, |packer| {
-            let mut buffers = ReadBuffers::default();
+            let (mut buffers, mut sealer) = (ReadBuffers::default(), Sealer::new(crate::backup::DEFAULT_LEVEL));
             let mut copied = 0;
             for (id, _, _) in &candidates {
                 let pack = repository.index().open_pack(repository.storage(), repository.keys(), *id)?;
                 for (position, row) in pack.rows().enumerate() {
                     if marked.is_chunk_live(id, position) {
                         let stored = pack.read_stored(&row, &mut buffers)?;
-                        packer.store_again(pack.kind(), &row, stored)?;
+                        packer.store_again(pack.kind(), &row, stored, &mut sealer)?;
                         copied += u64::from(row.stored_len);
                         observe(copied, pruned.repacked_bytes.max(copied));
                     }

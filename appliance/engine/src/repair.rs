@@ -7,7 +7,7 @@ pub use holes::{RepairedSnapshot, snapshots};
 
 use crate::pack::read::{Nature, PackError, PackReader, ReadBuffers, scrub};
 use crate::repository::dead::{self, Why};
-use crate::repository::store::{Packer, storing};
+use crate::repository::store::{Packer, Sealer, storing};
 use crate::repository::{Repository, RepositoryError, checkpoint};
 use crate::seal::PackId;
 use crate::storage::Area;
@@ -136,6 +136,7 @@ fn salvage(packer: &Packer<'_>, id: PackId, repaired: &mut RepairedIndex) -> Res
     let repository = packer.repository();
     let pack = PackReader::open(repository.storage(), repository.keys(), id)?;
     let (mut buffers, mut plain) = (ReadBuffers::default(), Vec::new());
+    let mut sealer = Sealer::new(crate::backup::DEFAULT_LEVEL);
     for row in pack.rows() {
         if packer.has(&row.chunk)? {
             continue;
@@ -145,7 +146,7 @@ fn salvage(packer: &Packer<'_>, id: PackId, repaired: &mut RepairedIndex) -> Res
             continue;
         }
         let stored = pack.read_stored(&row, &mut buffers)?;
-        packer.store_again(pack.kind(), &row, stored)?;
+        packer.store_again(pack.kind(), &row, stored, &mut sealer)?;
         repaired.salvaged_chunks += 1;
     }
     Ok(())

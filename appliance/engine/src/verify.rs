@@ -310,11 +310,8 @@ fn read_pack(
         }
     }
     // The rest of the file: header, table and both trailers, so a scrub without a key would find nothing either.
-    if options.sample >= 1.0
-        && wanted.is_none()
-        && problems.is_empty()
-        && let Err(error) = scrub(repository.storage(), id)
-    {
+    let reads_all = options.sample >= 1.0 && wanted.is_none() && problems.is_empty();
+    if reads_all && let Err(error) = scrub(repository.storage(), id) {
         problems.push(problem(&place, &error.fault));
         whole &= matches!(error.fault.nature(), Nature::Refused | Nature::Gone);
     }

@@ -12,9 +12,10 @@ use proptest::prelude::*;
 use saveos_engine::backup::{BackupError, Flow};
 use saveos_engine::files;
 use saveos_engine::layout::identify::Filesystem;
+use saveos_engine::read::ReadAt;
 use saveos_engine::repository::Repository;
 use saveos_engine::rescue_map;
-use saveos_engine::snapshot::{Snapshot, State};
+use saveos_engine::snapshot::{Snapshot, SourceKind, State};
 use saveos_engine::source::{DiskSource, Source};
 use saveos_engine::storage::recorded::{RecordedStorage, Sabotage};
 use saveos_engine::storage::{Area, Storage};
@@ -118,7 +119,7 @@ fn assert_holes_are(place: &Place, snapshot: &Snapshot, image: &[u8], bad: &[Ran
 fn skips_count() {
     let image = image(2, 1);
     assert_eq!(Place::new().back_up(&Disk::healthy(&image)).unwrap().state, State::Complete);
-    for sector in (0..image.len() as u64 / SECTOR).step_by(97) {
+    for sector in (0..image.len() / SECTOR).step_by(97) {
         let (place, bad) = (Place::new(), sectors(&[sector]));
         let snapshot = place.back_up(&Disk::with_bad_sectors(&image, &bad)).unwrap();
         assert_eq!((snapshot.state, snapshot.summary.hole_bytes), (State::Partial, SECTOR), "sector {sector}");
@@ -129,7 +130,7 @@ fn skips_count() {
 #[test]
 fn holes_are_exactly_the_bad_sectors() {
     let image = image(1, 2);
-    let last = image.len() as u64 / SECTOR - 1;
+    let last = image.len() / SECTOR - 1;
     // The first and the last sector, neighbours, both sides of a chunk's end, a whole chunk, one in zeros.
     let mut bad = sectors(&[0, 9, 10, 511, 512, 3500, last]);
     bad.push(1024 * SECTOR..1536 * SECTOR);
@@ -147,7 +148,7 @@ fn holes_are_exactly_the_bad_sectors() {
 #[test]
 fn a_disk_without_a_readable_sector_is_all_hole() {
     let image = image(1, 1);
-    let all = sectors(&(0..image.len() as u64 / SECTOR).collect::<Vec<_>>());
+    let all = sectors(&(0..image.len() / SECTOR).collect::<Vec<_>>());
     let place = Place::new();
     let snapshot = place.back_up(&Disk::with_bad_sectors(&image, &all)).unwrap();
     assert_holes_are(&place, &snapshot, &image, &all);
@@ -162,7 +163,7 @@ proptest! {
         seed in 0..4u64,
     ) {
         let image = image(seed, 1);
-        let end = image.len() as u64;
+        let end = image.len();
         let bad: Vec<Range<u64>> =
             bad.iter().map(|(at, count)| at * SECTOR..((at + count) * SECTOR).min(end)).collect();
         let place = Place::new();
@@ -251,7 +252,7 @@ fn place_of(image: &[u8], bytes: &[u8]) -> u64 {
 
 /// Makes one sector bad and says which file it hurts, by the snapshot.
 fn file_hurt_at(image: Vec<u8>, at: u64) -> Option<String> {
-    assert_eq!(image.len() as u64 % SECTOR, 0);
+    assert_eq!(image.len() % SECTOR, 0);
     let (place, bad) = (Place::new(), at..at + SECTOR);
     let disk = Disk::with_bad_sectors(&Arc::new(image), std::slice::from_ref(&bad));
     let snapshot = place.back_up(&disk).unwrap();
@@ -503,4 +504,44 @@ fn stopping_on_request_keeps_what_is_stored() {
     let snapshot = place.back_up(&Disk::healthy(&disk)).unwrap();
     assert!(snapshot.summary.bytes_stored + kept < (18 << 20) + 64 * 1024);
     assert!(place.restored(&snapshot) == *disk);
+}
+
+/// A disk on which every second sector is bad.
+struct Striped(Vec<u8>);
+
+impl ReadAt for Striped {
+    fn len(&self) -> u64 {
+        self.0.len() as u64
+    }
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> std::io::Result<()> {
+        let (first, last) = (offset / SECTOR, (offset + buf.len() as u64 - 1) / SECTOR);
+        if first != last || first % 2 == 1 {
+            return Err(std::io::Error::from_raw_os_error(rustix::io::Errno::IO.raw_os_error()));
+        }
+        self.0.read_at(offset, buf)
+    }
+}
+
+impl Source for Striped {
+    fn kind(&self) -> SourceKind {
+        SourceKind::Disk
+    }
+    fn sector_size(&self) -> u32 {
+        SECTOR as u32
+    }
+}
+
+#[test]
+fn a_window_full_of_bad_sectors_takes_several_segments_and_restores() {
+    let place = Place::new();
+    let bytes = noise(9, 112 << 20);
+    let mut expected = bytes.clone();
+    expected.chunks_mut(SECTOR as usize).skip(1).step_by(2).for_each(|sector| sector.fill(0));
+    let source: Arc<dyn Source> = Arc::new(Striped(bytes));
+    let (_, snapshot) = support::back_up_source(&place.open(), &source, "nas", 2).unwrap();
+    let rows = place.open().read_segment_list(&snapshot).unwrap();
+    assert_eq!((snapshot.segments, rows.len()), (2, 2));
+    assert!(rows.iter().all(|row| row.window == 0));
+    assert_eq!(snapshot.summary.hole_bytes, expected.len() as u64 / 2);
+    assert!(place.restored(&snapshot) == expected);
 }

@@ -8,6 +8,7 @@ mod support;
 use saveos_engine::chunk::{ChunkId, Codec, Compressor};
 use saveos_engine::fs::Extent;
 use saveos_engine::key;
+use saveos_engine::pack::build::{OpenPack, PackFile};
 use saveos_engine::pack::format::Row;
 use saveos_engine::prune::{self, Mode};
 use saveos_engine::record::{self, RecordKind};
@@ -15,7 +16,7 @@ use saveos_engine::repair;
 use saveos_engine::repository::dead::{self, Why};
 use saveos_engine::repository::store::{Packer, Sealer, storing};
 use saveos_engine::repository::{self, Parts, Repository, RepositoryError, checkpoint};
-use saveos_engine::seal::{Keys, Kind, PackId, RepositoryId, RootKey, Suite};
+use saveos_engine::seal::{Bound, Keys, Kind, PackId, RepositoryId, RootKey, Suite};
 use saveos_engine::segment::{Builder, Class, Content, Entry, Run};
 use saveos_engine::snapshot::{SegmentRef, Snapshot, SnapshotId, encode_list};
 use saveos_engine::storage::recorded::{RecordedStorage, Sabotage};
@@ -550,11 +551,22 @@ fn chunks_that_lie_are_refused_without_filling_memory() {
         let chunk = ChunkId([0x42; 32]);
         let Lie { what, codec, plain_len, stored } = lie;
         let row = Row { chunk, slot: 0, offset: 0, stored_len: 0, plain_len, codec };
-        let forged = |packer: &Packer<'_>| {
-            packer.store_again(Kind::Data, &row, &stored).unwrap();
-        };
+        let forged = |packer: &Packer<'_>| seal_unproven(packer.repository(), &row, &stored);
         assert_refused(what, forged, Content::Chunk(chunk));
     }
+}
+
+/// A pack with one chunk that nobody proved.
+fn seal_unproven(repository: &Repository, row: &Row, stored: &[u8]) {
+    let pack = OpenPack::new(repository.keys(), Suite::for_this_cpu(), Kind::Data);
+    let slot = pack.draw(stored.len());
+    let bound = Bound { slot, chunk: row.chunk, plain_len: row.plain_len, codec: row.codec };
+    let mut sealed = stored.to_vec();
+    pack.seal(&bound, &mut sealed);
+    let mut file = PackFile::create(repository.storage(), &pack).unwrap();
+    file.append(&bound, &sealed).unwrap();
+    let (id, kind, size, chunks) = file.finish(&pack).unwrap().commit().unwrap();
+    repository.index().insert_pack(id, kind, size, &chunks).unwrap();
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 mod support;
 
-use saveos_engine::chunk::ChunkId;
+use saveos_engine::chunk::{ChunkId, DATA_MAX, METADATA_MAX};
 use saveos_engine::fs::{Extent, LeftOut};
 use saveos_engine::lease::{self, LeaseKind};
 use saveos_engine::pack::read::{PackReader, ReadBuffers};
@@ -13,7 +13,7 @@ use saveos_engine::prune::{self, Mode, Pruned};
 use saveos_engine::read::ReadAt;
 use saveos_engine::record::{self, RecordKind};
 use saveos_engine::repair;
-use saveos_engine::repository::store::{Sealer, storing};
+use saveos_engine::repository::store::{Sealer, StoreError, storing};
 use saveos_engine::repository::{Repository, RepositoryError};
 use saveos_engine::restore;
 use saveos_engine::restore::target::Target;
@@ -89,14 +89,45 @@ impl Place {
         let repository = self.open();
         let reader = PackReader::open(&*self.storage, repository.keys(), pack).unwrap();
         storing(&repository, None, |packer| {
-            let mut buffers = ReadBuffers::default();
+            let (mut buffers, mut sealer) = (ReadBuffers::default(), Sealer::new(1));
             for row in reader.rows() {
                 let stored = reader.read_stored(&row, &mut buffers)?;
-                packer.store_again(reader.kind(), &row, stored)?;
+                packer.store_again(reader.kind(), &row, stored, &mut sealer)?;
             }
             Ok::<_, RepositoryError>(())
         })
         .unwrap();
+    }
+}
+
+#[test]
+fn a_bit_that_flips_while_a_chunk_is_moved_ends_the_move() {
+    let place = Place::new();
+    let repository = place.open();
+    for kind in [Kind::Data, Kind::Metadata] {
+        let reader = PackReader::open(&*place.storage, repository.keys(), place.packs(kind)[0]).unwrap();
+        let (mut buffers, mut sealer) = (ReadBuffers::default(), Sealer::new(1));
+        for row in reader.rows() {
+            let mut stored = reader.read_stored(&row, &mut buffers).unwrap().to_vec();
+            let middle = stored.len() / 2;
+            stored[middle] ^= 1;
+            let moved = storing(&repository, None, |packer| {
+                packer.store_again(kind, &row, &stored, &mut sealer).map_err(RepositoryError::from)
+            });
+            assert!(matches!(moved, Err(RepositoryError::Store(StoreError::Faulty))));
+        }
+    }
+}
+
+#[test]
+fn a_chunk_that_no_reader_would_take_is_not_stored() {
+    let place = Place::new();
+    let repository = place.open();
+    for (kind, len) in [(Kind::Data, DATA_MAX + 1), (Kind::Metadata, METADATA_MAX + 1), (Kind::Data, 0)] {
+        let bytes = noise(1, len);
+        let chunk = repository.keys().chunk_id(&bytes);
+        let stored = storing(&repository, None, |packer| packer.store(kind, chunk, &bytes, &mut Sealer::new(1)));
+        assert!(matches!(stored, Err(RepositoryError::Store(StoreError::Size { .. }))));
     }
 }
 
@@ -134,7 +165,7 @@ fn what_verify_finds_damaged_is_stored_again_by_the_next_backup() {
         let damaged = place.packs(kind)[0];
         place.rot(damaged);
         let repository = place.open();
-        let report = verify::run(&repository, None, &ALL, &|_| ()).unwrap();
+        let report = verify::run(&repository, None, &ALL, &|_, _| ()).unwrap();
         assert_eq!(report.damaged, [damaged]);
         assert_eq!(repository.set_aside(&report.damaged).unwrap(), 1);
         assert_eq!(repository.set_aside(&report.damaged).unwrap(), 0);

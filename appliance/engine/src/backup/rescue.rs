@@ -8,7 +8,7 @@ use crate::fs::{Extent, FileId};
 use crate::read::Window;
 use crate::repository::store::Sealer;
 use crate::segment::{self, Builder, Cause, Content, Entry, Run as PieceRun};
-use crate::snapshot::HoleNote;
+use crate::snapshot::{HoleNote, SegmentRef};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -22,22 +22,32 @@ pub(super) fn second_pass(run: &Run<'_>, assembled: &mut Assembled) -> Result<()
     let mut worker = Worker::new(run, &rewritten);
     let mut sealer = Sealer::new(run.options.level);
     let mut hurt: BTreeMap<u64, Vec<Extent>> = BTreeMap::new();
+    let mut better: HashMap<usize, Vec<SegmentRef>> = HashMap::new();
     for (position, window, bytes) in unreadable {
         let entries = segment::decode(&bytes).expect("this run encoded it");
         let mut builder = Builder::new(window);
+        let rows = better.entry(position).or_default();
         for entry in entries {
             let entry = match entry.content {
                 Content::Hole(Cause::Unreadable) => narrow(run, &mut worker, entry)?,
                 _ => entry,
             };
             note_holes(&entry, assembled, &mut hurt);
+            // Good sectors between bad ones take more words than one hole: what was one segment may be several now.
+            if builder.encoded_len() >= segment::SPLIT {
+                let full = std::mem::replace(&mut builder, Builder::new(window));
+                rows.push(store_segment(run, window, &full.finish(), &mut sealer)?);
+            }
             builder.push(&entry);
             if (run.observe)(run.progress()) == Flow::Stop {
                 return Err(BackupError::Stopped);
             }
         }
-        assembled.segments[position] = store_segment(run, window, &builder.finish(), &mut sealer)?;
+        rows.push(store_segment(run, window, &builder.finish(), &mut sealer)?);
     }
+    let first_ones = std::mem::take(&mut assembled.segments).into_iter().enumerate();
+    assembled.segments =
+        first_ones.flat_map(|(position, row)| better.remove(&position).unwrap_or_else(|| vec![row])).collect();
     name_files(run, assembled, &hurt);
     Ok(())
 }

@@ -4,9 +4,10 @@
 //! flips here would be found only when the backup is needed.
 
 use super::{Repository, RepositoryError, checkpoint};
-use crate::chunk::{ChunkId, Codec, Compressor, Decompressor};
+use crate::chunk::{ChunkId, Codec, Compressor, DATA_MAX, Decompressor, METADATA_MAX};
 use crate::index::IndexError;
 use crate::pack::build::{Finished, OpenPack, PackFile};
+use crate::pack::format::Row;
 use crate::seal::{Bound, Kind, PackId, Suite};
 use crate::snapshot::WriterId;
 use crate::storage::StorageError;
@@ -35,6 +36,16 @@ pub enum StoreError {
     /// What was sealed does not open again.
     #[error("a chunk did not survive being sealed and opened in memory: this machine's memory or CPU is faulty")]
     Faulty,
+    /// No reader would take it.
+    #[error("chunk {chunk} has {len} bytes, and readers take 1 to {limit}")]
+    Size {
+        /// Which one.
+        chunk: ChunkId,
+        /// Its length.
+        len: usize,
+        /// The most that is legal.
+        limit: usize,
+    },
     /// Another thread failed first; its error is the one that counts.
     #[error("storing stopped")]
     Stopped,
@@ -213,6 +224,13 @@ impl Packer<'_> {
 
     /// Stores a chunk unless the repository has it or another thread is storing it. Says how many bytes that added.
     pub fn store(&self, kind: Kind, chunk: ChunkId, plain: &[u8], sealer: &mut Sealer) -> Result<u64, RepositoryError> {
+        let limit = match kind {
+            Kind::Data => DATA_MAX,
+            Kind::Metadata => METADATA_MAX,
+        };
+        if plain.is_empty() || plain.len() > limit {
+            return Err(StoreError::Size { chunk, len: plain.len(), limit }.into());
+        }
         if self.has(&chunk)? || !lock(&self.pending).insert(chunk) {
             return Ok(0);
         }
@@ -232,10 +250,12 @@ impl Packer<'_> {
         self.send(pack, bound, sealed)
     }
 
-    /// Moves a chunk's stored form into a new pack: `stored` is opened, not decompressed.
-    pub fn store_again(&self, kind: Kind, row: &crate::pack::format::Row, stored: &[u8]) -> Result<u64, StoreError> {
+    /// Moves a chunk's stored form into a new pack, proven like any other: where it came from may be deleted next.
+    pub fn store_again(&self, kind: Kind, row: &Row, stored: &[u8], sealer: &mut Sealer) -> Result<u64, StoreError> {
+        let codec = Codec::from_u8(row.codec).map_err(|_| StoreError::Faulty)?;
         let mut sealed = stored.to_vec();
         let (pack, bound) = self.seal(kind, row.chunk, row.plain_len, row.codec, &mut sealed)?;
+        self.prove(&pack, &bound, codec, &sealed, sealer)?;
         self.send(pack, bound, sealed)
     }
 
