@@ -252,7 +252,7 @@ fn place_of(image: &[u8], bytes: &[u8]) -> u64 {
 
 /// Makes one sector bad and says which file it hurts, by the snapshot.
 fn file_hurt_at(image: Vec<u8>, at: u64) -> Option<String> {
-    assert_eq!(image.len() % SECTOR, 0);
+    assert_eq!(image.len() as u64 % SECTOR, 0);
     let (place, bad) = (Place::new(), at..at + SECTOR);
     let disk = Disk::with_bad_sectors(&Arc::new(image), std::slice::from_ref(&bad));
     let snapshot = place.back_up(&disk).unwrap();
