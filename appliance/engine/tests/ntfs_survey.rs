@@ -261,7 +261,7 @@ fn partclone_finds_the_same_blocks_used() {
             .collect();
         let told = Told::by_surveying(&image.bytes());
         let ours: Vec<Extent> = told.in_use().into_iter().filter(|extent| extent.start < cluster * clusters).collect();
-        assert!(used.len() > 3, "clusters of {size} bytes: {used:?}");
+        assert!(used.len() >= 3, "clusters of {size} bytes: {used:?}");
         assert_eq!(ours, used, "clusters of {size} bytes");
     }
 }
