@@ -157,7 +157,7 @@ fn a_terminal_gets_a_prompt_and_a_bar() {
     assert!(script.wait().expect("it ends").success(), "{screen}");
     assert!(!screen.contains("correct horse"), "the passphrase shows: {screen}");
     assert!(screen.contains("/8.00 MiB") && screen.contains("MiB/s") && screen.contains(" left"), "no bar: {screen}");
-    assert!(screen.contains("complete: 8.00 MiB read"), "{screen}");
+    assert!(screen.contains(" complete: ") && screen.contains(" 8.00 MiB new"), "{screen}");
 }
 
 #[test]
