@@ -208,7 +208,8 @@ fn gpt_with_a_broken_primary_table() {
     write_at(&image.path(), 512, &noise(4, 2048));
     let mut disk = Disk { image, parts: Vec::new() };
     disk.put(1, MIB, Kind::Ext, &formatted(Kind::Ext, 32, "mke2fs -q -F -E nodiscard -t ext4 -b 1024"));
-    restores_exactly(&disk, Seen::Parsed);
+    // The backup may be older than the disk's last table: its partitions are parsed, and read as a whole.
+    restores_exactly(&disk, Seen::Raw);
     let plan = Ran::of(saveos().args(["plan", &disk.image.text()])).exits(0);
     assert!(plan.text().contains("the primary partition table is damaged"), "{}", plan.text());
 }
