@@ -100,10 +100,11 @@ struct Content {
 }
 
 impl Content {
-    /// Small and middle files like a home folder's, and some big ones like videos, disk images and mail boxes.
+    /// Small and middle files like those of a system and a home folder, and some big ones like videos and disk images: a
+    /// sixth of the bytes, as peers that cut a disk by content find next to nothing of a second one (`report::print_sizes`).
     fn write(&mut self, total: u64) -> anyhow::Result<()> {
         let (mut written, mut number) = (0, 0);
-        while written < total * 35 / 100 {
+        while written < total * 5 / 6 {
             // Pareto: many small ones, few large ones, up to 4 MiB.
             let len = ((3000.0 / self.noise.unit().powf(1.1)) as u64).min(4 << 20);
             let folder = self.folder.join(format!("docs/{}", number / 300));
@@ -173,20 +174,26 @@ fn change_mounted(mounted: &Path) -> anyhow::Result<()> {
     content.write(60 << 20)
 }
 
-/// The second disk: a fifth of the files replaced by others, the rest renamed so that everything lies elsewhere.
+/// The second disk: four fifths of the files, in other folders and in another order, as on another computer with the same
+/// programs and pictures, and as much of others.
 fn reshuffle(content: &Path, size: u64) -> anyhow::Result<()> {
     let mut noise = Noise(11);
-    let mut removed = 0;
-    for folder in [content.join("big"), content.join("docs/1"), content.join("docs/3")] {
-        for file in sorted(&folder)?.into_iter().step_by(5) {
+    let mut files = Vec::new();
+    for folder in sorted(&content.join("docs"))?.into_iter().chain([content.join("big")]) {
+        files.append(&mut sorted(&folder)?);
+    }
+    let (folders, mut removed) = (files.len() as u64 / 300 + 1, 0);
+    for (number, file) in files.into_iter().enumerate() {
+        let place = noise.next();
+        if place % 5 == 0 {
             removed += std::fs::metadata(&file)?.len();
             std::fs::remove_file(file)?;
+            continue;
         }
-    }
-    for (number, file) in sorted(&content.join("big"))?.into_iter().enumerate() {
-        let name = format!("moved-{}-{number}", noise.next() % 1000);
+        let folder = content.join(format!("moved/{}", (place >> 32) % folders));
+        std::fs::create_dir_all(&folder)?;
         #[expect(clippy::disallowed_methods, reason = "content of a benchmark")]
-        std::fs::rename(&file, content.join("docs/0").join(name))?;
+        std::fs::rename(&file, folder.join(format!("{:x}-{number}", place >> 48)))?;
     }
     Content { noise: Noise(13), folder: content.join("other") }.write(removed.min(size / 10))
 }
