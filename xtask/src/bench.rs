@@ -14,7 +14,8 @@ use crate::{setup, shell};
 use anyhow::{Context, bail};
 use disks::Disks;
 use peers::{Peer, Used};
-use std::path::Path;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// What is timed, in order; each step works on what the one before left.
@@ -34,6 +35,7 @@ pub(crate) fn engine(options: &[&str]) -> anyhow::Result<()> {
     let saveos = shell::root().join("target/release/saveos");
     let peers: Vec<Peer> = peers::here(&saveos).into_iter().filter(|peer| wishes.wants(peer.name)).collect();
     println!("{}\n", disks.describe());
+    touch_memory(disks.size)?;
     let mut measured: Measured = peers.iter().map(|_| Default::default()).collect();
     for run in 1..=wishes.runs {
         for (peer, all) in peers.iter().zip(&mut measured) {
@@ -45,6 +47,21 @@ pub(crate) fn engine(options: &[&str]) -> anyhow::Result<()> {
     }
     report::print(&peers, &measured, &disks, &bound::measure(&disks, &folder)?);
     throttled::run(&saveos, &disks, &folder)
+}
+
+/// Fills memory as large as a restored disk once and gives it back: on a virtual machine the first touch of a page is slow, and
+/// whoever restored first would pay for all.
+fn touch_memory(len: u64) -> anyhow::Result<()> {
+    let path = in_memory("touched");
+    let filled =
+        std::fs::File::create(&path).and_then(|mut file| std::io::copy(&mut std::io::repeat(1).take(len), &mut file));
+    remove(&path)?;
+    Ok(filled.map(drop)?)
+}
+
+/// A file in memory.
+fn in_memory(name: &str) -> PathBuf {
+    Path::new("/dev/shm").join(format!("saveos-bench-{}-{name}", std::process::id()))
 }
 
 /// Whether what was just written may be read from memory.
@@ -88,7 +105,6 @@ fn run_steps(peer: &Peer, disks: &Disks, folder: &Path, caches: Caches) -> anyho
     remove(&repository)?;
     // All backups go through one path, as a disk that is plugged in again does.
     let (disk, other) = (folder.join("disk.img"), folder.join("other.img"));
-    let in_memory = Path::new("/dev/shm").join(format!("saveos-bench-{}.img", std::process::id()));
     link(&disks.first, &disk)?;
     link(&disks.second, &other)?;
     peer.init(&repository)?;
@@ -100,7 +116,7 @@ fn run_steps(peer: &Peer, disks: &Disks, folder: &Path, caches: Caches) -> anyho
     link(&disks.work_day, &disk)?;
     let (work_day, second) = (backup(&disk)?, backup(&other)?);
     let mut restores = Vec::new();
-    for (restored, durable) in [(in_memory, false), (folder.join("restored.img"), true)] {
+    for (restored, durable) in [(in_memory("restored.img"), false), (folder.join("restored.img"), true)] {
         remove(&restored)?;
         settle(caches)?;
         let mut used = peer.restore(&repository, &other, &restored)?;
