@@ -185,7 +185,7 @@ fn reshuffle(content: &Path, size: u64) -> anyhow::Result<()> {
     let (folders, mut removed) = (files.len() as u64 / 300 + 1, 0);
     for (number, file) in files.into_iter().enumerate() {
         let place = noise.next();
-        if place % 5 == 0 {
+        if place.is_multiple_of(5) {
             removed += std::fs::metadata(&file)?.len();
             std::fs::remove_file(file)?;
             continue;
