@@ -113,7 +113,7 @@ fn python_packages(folder: &Path, packages: &[&str]) -> anyhow::Result<()> {
 /// What cargo-fuzz passes, less the sanitizers, which stable Rust does not have: coverage guides, debug assertions judge.
 const FUZZ_FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
-    -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing -Ccodegen-units=1";
+    -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing -Ccodegen-units=16";
 
 /// Fuzzes one parser, from the corpus in the tree. What it finds stays in `target/fuzz`.
 pub(crate) fn fuzz(target: &str, seconds: u64) -> anyhow::Result<()> {
