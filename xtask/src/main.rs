@@ -1,6 +1,7 @@
 //! `cargo xtask …`: what a person, CI and the workflows run on this tree, so that all of them run the same thing.
 
 mod bench;
+mod cross;
 mod demo;
 mod setup;
 mod shell;
@@ -10,10 +11,11 @@ use anyhow::bail;
 
 const HELP: &str = "\
 cargo xtask demo                 show the product: back up a real disk image, change it, restore it, compare
-cargo xtask test [SUITE…]        run every check and test (or: format lint deny unit engine cli reader fuzz)
+cargo xtask test [SUITE…]        run every check and test (or: format lint deny unit engine cli protocol reader aarch64 fuzz)
 cargo xtask setup                install what the others need, and say what
 cargo xtask bench engine [--size GIB] [--runs N] [--only PEERS] [--cold]   time saveos beside its peers, on the same disk
 cargo xtask bench scale          memory and reads at 8 TiB, ten million files, 30 million chunks
+cargo xtask xbuild PACKAGE       build for aarch64, on whatever this is
 cargo xtask fuzz TARGET [SECONDS]   fuzz one parser (default 60 s)
 ";
 
@@ -27,6 +29,13 @@ fn main() -> anyhow::Result<()> {
         ["setup"] => setup::everything(),
         ["bench", "engine", options @ ..] => bench::engine(options),
         ["bench", "scale"] => shell::run("cargo", &["bench", "--locked", "-p", "saveos-engine", "--bench", "scale"]),
+        ["xbuild", package] => match cross::build(package, "release")? {
+            Ok(folder) => {
+                println!("built in {}", folder.display());
+                Ok(())
+            }
+            Err(why) => bail!(why),
+        },
         ["fuzz", target] => test::fuzz(target, 60),
         ["fuzz", target, seconds] => test::fuzz(target, seconds.parse()?),
         [] | ["help" | "--help" | "-h"] => {

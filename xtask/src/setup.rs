@@ -81,6 +81,18 @@ pub(crate) fn for_bench() -> anyhow::Result<()> {
     install(&[BUILD, FILESYSTEMS, PEERS].concat())
 }
 
+/// What building for aarch64 needs besides a compiler for Rust.
+pub(crate) fn for_cross() -> anyhow::Result<()> {
+    install(&[
+        ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu"),
+        ("aarch64-linux-gnu-objdump", "binutils-aarch64-linux-gnu"),
+    ])?;
+    if !std::path::Path::new("/usr/aarch64-linux-gnu/include/stdio.h").exists() {
+        install_packages(&["libc6-dev-arm64-cross"])?;
+    }
+    Ok(())
+}
+
 fn install(needs: &[Need]) -> anyhow::Result<()> {
     let mut missing: Vec<&str> =
         needs.iter().filter(|(program, _)| !has(program)).map(|(_, package)| *package).collect();

@@ -1,5 +1,6 @@
 //! Every check and test, in the order in which they fail fastest. One build serves them all.
 
+mod aarch64;
 mod tally;
 
 use crate::setup;
@@ -21,6 +22,7 @@ const SUITES: &[Suite] = &[
     ("cli", |tally| tests(&["-p", "saveos", "--test", "*"], tally)),
     ("protocol", |tally| tests(&["-p", "saveos-protocol", "--test", "*"], tally)),
     ("reader", |_| reader()),
+    ("aarch64", aarch64::uses_aes),
     ("fuzz", |_| FUZZ_TARGETS.iter().try_for_each(|target| fuzz(target, 5))),
 ];
 
