@@ -4,6 +4,7 @@
 //! where it stopped. A new file stays sparse. What the layout did not own is not written.
 
 pub mod target;
+mod waiting;
 
 use crate::backup::holes_of;
 use crate::fs::Extent;
@@ -14,8 +15,10 @@ use crate::snapshot::{SegmentRef, Snapshot};
 use crate::view::read_piece;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::io;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use target::Target;
+use waiting::Waiting;
 
 /// Entries passed to a worker at a time.
 const BATCH: usize = 32;
@@ -144,13 +147,15 @@ pub fn run(
     if target.holds_data() {
         Writer { repository, target, part: options.part, counters: &counters }.clear_holes(&rows, options, observe)?;
     }
+    let turn = Mutex::new(());
     let (to_workers, batches) = bounded::<Vec<Entry>>(4);
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..options.workers.max(1))
             .map(|_| {
                 let batches = batches.clone();
-                let counters = &counters;
-                scope.spawn(move || Writer { repository, target, part: options.part, counters }.run(&batches, observe))
+                let (counters, waiting) = (&counters, Waiting::new(target, &turn));
+                let writer = Writer { repository, target, part: options.part, counters };
+                scope.spawn(move || writer.run(&batches, waiting, observe))
             })
             .collect();
         drop(batches);
@@ -217,16 +222,23 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    fn run(&self, batches: &Receiver<Vec<Entry>>, observe: &Observer<'_>) -> Result<(), RestoreError> {
-        let (mut buffers, mut plain, mut there) = (ReadBuffers::default(), Vec::new(), Vec::new());
+    fn run(
+        &self,
+        batches: &Receiver<Vec<Entry>>,
+        mut waiting: Waiting<'_>,
+        observe: &Observer<'_>,
+    ) -> Result<(), RestoreError> {
+        let (mut buffers, mut there) = (ReadBuffers::default(), Vec::new());
         for batch in batches {
             for entry in &batch {
-                self.write_entry(entry, &mut buffers, &mut plain, &mut there)?;
+                let written = self.write_entry(entry, &mut buffers, &mut waiting, &mut there)?;
+                self.counters.written.fetch_add(written, Ordering::Relaxed);
             }
             if !observe(self.counters.bytes.load(Ordering::Relaxed)) {
                 return Err(RestoreError::Stopped);
             }
         }
+        self.counters.written.fetch_add(waiting.write()?, Ordering::Relaxed);
         Ok(())
     }
 
@@ -250,13 +262,14 @@ impl Writer<'_> {
         Ok(())
     }
 
+    /// Writes an entry, or leaves it waiting. Returns bytes of pieces written, this one's or others'.
     fn write_entry(
         &self,
         entry: &Entry,
         buffers: &mut ReadBuffers,
-        plain: &mut Vec<u8>,
+        waiting: &mut Waiting<'_>,
         there: &mut Vec<u8>,
-    ) -> Result<(), RestoreError> {
+    ) -> Result<u64, RestoreError> {
         let clipped: u64 = entry.extents.iter().filter_map(|&extent| self.part.clip(extent)).map(|(_, e)| e.len).sum();
         self.counters.bytes.fetch_add(clipped, Ordering::Relaxed);
         match &entry.content {
@@ -264,28 +277,26 @@ impl Writer<'_> {
             _ => drop(self.counters.hole.fetch_add(self.part.missing_in(entry), Ordering::Relaxed)),
         }
         if matches!(entry.content, Content::LeftOut(_) | Content::Hole(_)) {
-            return Ok(()); // cleared before
+            return Ok(0); // cleared before
         }
         if entry.content.piece_id().is_none() {
-            return entry
-                .extents
-                .iter()
-                .filter_map(|&extent| self.part.clip(extent))
-                .try_for_each(|(_, extent)| self.write_zeros(extent, there));
+            let inside = entry.extents.iter().filter_map(|&extent| self.part.clip(extent));
+            inside.map(|(_, extent)| extent).try_for_each(|extent| self.write_zeros(extent, there))?;
+            return Ok(0);
         }
         if self.target.holds_data() && self.is_there(entry, there) {
-            return Ok(());
+            return Ok(0);
         }
-        read_piece(self.repository, entry, buffers, plain)?;
-        let mut at = 0;
+        let mut plain = waiting.buffer();
+        read_piece(self.repository, entry, buffers, &mut plain)?;
+        let (mut at, mut places) = (0, Vec::with_capacity(entry.extents.len()));
         for &extent in &entry.extents {
             if let Some((skip, target)) = self.part.clip(extent) {
-                let from = (at + skip) as usize;
-                self.write(target.start, &plain[from..from + target.len as usize])?;
+                places.push(((at + skip) as usize, target));
             }
             at += extent.len;
         }
-        Ok(())
+        waiting.add(places, plain)
     }
 
     /// Whether the target already has a piece's bytes. Only pieces that lie wholly inside can be told by their id.
