@@ -8,6 +8,7 @@ pub mod words;
 use crate::chunk::{hex, unhex};
 use crate::seal::{NotAuthentic, RepositoryId, RootKey, derive, open_once, random_bytes, seal_once, split};
 use crate::storage::{Area, Storage, StorageError, get, put};
+use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -359,8 +360,13 @@ fn slot_aad(repository: RepositoryId, kind: SlotKind, slot: &str) -> Vec<u8> {
 fn stretch(passphrase: &str, salt: &[u8; 32], (memory, passes, lanes): (u32, u32, u32)) -> [u8; 32] {
     let params = argon2::Params::new(memory, passes, lanes, Some(32)).expect("the parameters were bounded");
     let argon2 = argon2::Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, params);
+    // On all cores: the first touch of so much memory takes as long as half a pass over it.
+    let blocks = (0..argon2.params().block_count()).into_par_iter().map(|_| argon2::Block::default());
+    let memory: Vec<argon2::Block> = blocks.collect();
     let mut secret = [0; 32];
-    argon2.hash_password_into(passphrase.as_bytes(), salt, &mut secret).expect("salt and output have legal lengths");
+    argon2
+        .hash_password_into_with_memory(passphrase.as_bytes(), salt, &mut secret, memory)
+        .expect("salt and output have legal lengths");
     secret
 }
 
