@@ -42,6 +42,13 @@ impl Output {
         Ok(())
     }
 
+    /// What is shown this once. Unlike the rest, it fails when nobody reads it.
+    pub(crate) fn once(&self, text: &str, value: &impl Serialize) -> anyhow::Result<()> {
+        let line = if self.json { serde_json::to_string(value)? } else { text.to_owned() };
+        let mut out = std::io::stdout().lock();
+        Ok(writeln!(out, "{line}").and_then(|()| out.flush())?)
+    }
+
     /// A line for people, not with `--json`.
     pub(crate) fn line(&self, text: &str) -> anyhow::Result<()> {
         if self.json { Ok(()) } else { print(&format!("{text}\n")) }
@@ -54,7 +61,7 @@ impl Output {
 
     /// A warning, on standard error.
     pub(crate) fn warn(&self, text: &str) {
-        eprintln!("warning: {}", printable(text.as_bytes()));
+        complain(&format!("warning: {}", printable(text.as_bytes())));
     }
 
     /// The error that ended the command, with its causes.
@@ -72,11 +79,12 @@ impl Output {
                 shown.push(part);
             }
         }
-        eprintln!("error: {}", printable(shown.join(": ").as_bytes()));
+        complain(&format!("error: {}", printable(shown.join(": ").as_bytes())));
     }
 }
 
-/// Prints, and ends quietly when the reader has gone (`saveos files ls … | head`).
+/// Prints. A reader that has gone (`saveos files ls … | head`) misses the rest and changes nothing else: the command goes on
+/// and its exit code tells how it ended.
 fn print(text: &str) -> anyhow::Result<()> {
     print_bytes(text.as_bytes())
 }
@@ -85,9 +93,14 @@ fn print(text: &str) -> anyhow::Result<()> {
 pub(crate) fn print_bytes(bytes: &[u8]) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
-        Err(gone) if gone.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(gone) if gone.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         other => Ok(other?),
     }
+}
+
+/// A line on standard error. Best effort: `eprintln` would panic when nobody reads it, and the exit code would be lost.
+pub(crate) fn complain(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// One line of text, with control characters and broken UTF-8 escaped.

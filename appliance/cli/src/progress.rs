@@ -1,6 +1,6 @@
 //! A progress bar with rate and ETA on a terminal; progress objects with `--json`; silence in a pipe.
 
-use crate::output::Output;
+use crate::output::{Output, complain};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{IsTerminal, Write};
 use std::sync::Mutex;
@@ -15,7 +15,7 @@ pub(crate) fn catch_interrupts() -> anyhow::Result<()> {
         if STOP.swap(true, Ordering::SeqCst) {
             std::process::exit(130);
         }
-        eprintln!("\nstopping; press Ctrl-C again to end at once");
+        complain("\nstopping; press Ctrl-C again to end at once");
     })?)
 }
 

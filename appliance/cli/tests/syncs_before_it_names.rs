@@ -14,7 +14,7 @@ use support::{Image, Loop, Ran, Repo, can, noise, read, saveos, skip, text, writ
 
 const MIB: u64 = 1 << 20;
 const CALLS: &str = "trace=openat,open,creat,write,pwrite64,writev,pwritev,ftruncate,fallocate,fdatasync,fsync,rename,\
-                     renameat,renameat2,unlink,unlinkat,ioctl";
+                     renameat,renameat2,unlink,unlinkat,mkdir,mkdirat,ioctl";
 
 /// Folders in which a name means that the bytes are there.
 const NAMED: [&str; 5] = ["packs", "snapshots", "keys", "checkpoints", "dead"];
@@ -134,6 +134,14 @@ fn judge(repo: &Path, calls: &[Call]) -> Result<Judged, String> {
                 pending.insert(folder);
                 judged.named.push(area.to_owned());
             }
+            "mkdir" | "mkdirat" => {
+                // Also those above the repository: without them there is none.
+                let named = place(repo, path).is_none_or(|(area, _)| NAMED.contains(&area));
+                let holder = path.rsplit_once('/').map_or(".", |(holder, _)| holder);
+                if named && (place(repo, path).is_some() || repo.starts_with(path)) {
+                    pending.insert(holder);
+                }
+            }
             "unlink" | "unlinkat" => {
                 let Some((area, folder)) = place(repo, path).filter(|(area, _)| NAMED.contains(area)) else { continue };
                 // Deleting may rely on what was named before, and forgetting a dead list on what was deleted.
@@ -203,6 +211,37 @@ fn the_snapshot_is_written_last() {
     let deleted = syncs_in_time(&repo, &repo.command(&["prune"]));
     assert!(deleted.removed.iter().any(|area| area == "packs"), "{deleted:?}");
     repo.json(&["verify"]).exits(0);
+}
+
+#[test]
+fn folders_have_durable_names_before_anything_lies_in_them() {
+    if let Err(missing) = can(&["strace"]) {
+        skip!("{missing}");
+    }
+    // A copy by a tool that leaves empty folders out.
+    let (repo, disk) = (Repo::new(), Image::blank(2 * MIB));
+    write_at(&disk.path(), 0, &noise(4, 1 << 20));
+    for folder in ["packs", "snapshots", "checkpoints", "dead", "tmp"] {
+        std::fs::remove_dir_all(repo.path().join(folder)).expect("an empty folder");
+    }
+    std::fs::create_dir(repo.path().join("packs")).expect("a folder");
+    let made = syncs_in_time(&repo, &repo.command(&["backup", &disk.text()]));
+    assert_eq!(made.count("snapshots"), 1);
+
+    // A new repository, two folders deep, named from where the person stands.
+    let new = repo.beside("shelf/box/repository");
+    let mut init = saveos();
+    init.arg("init").arg(&new).arg("--key-file").arg(repo.key());
+    let calls = traced(&init);
+    judge(&new, &calls).unwrap_or_else(|broken| panic!("{broken}"));
+    for holder in [repo.beside(""), repo.beside("shelf"), repo.beside("shelf/box"), new.clone(), new.join("packs")] {
+        let holder = text(&holder).trim_end_matches('/').to_owned();
+        let without = calls.iter().filter(|call| !(call.name == "fsync" && call.paths[0] == holder));
+        assert!(
+            judge(&new, &without.cloned().collect::<Vec<_>>()).is_err(),
+            "nobody notices that {holder} is not synced"
+        );
+    }
 }
 
 /// Questions that a disk may be asked: how long, how large are its sectors, is it read-only.

@@ -9,13 +9,14 @@ pub use mark::Marked;
 
 use crate::lease;
 use crate::pack::read::ReadBuffers;
+use crate::repository::checkpoint;
 use crate::repository::dead::{self, Why, leases_name};
 use crate::repository::store::{Sealer, storing};
 use crate::repository::{RESERVE, Repository, RepositoryError, repairable};
 use crate::seal::PackId;
-use crate::snapshot::SnapshotId;
+use crate::snapshot::{Snapshot, SnapshotId, WriterId};
 use crate::storage::{Area, get, put};
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// A pack with a larger dead part than this is repacked.
 const REPACK_ABOVE: f64 = 0.25;
@@ -261,8 +262,24 @@ fn held_leases(repository: &Repository, own: &str) -> Result<BTreeSet<String>, R
 
 /// Removes snapshot records one by one. Their chunks stay until prune.
 pub fn forget(repository: &Repository, snapshots: &[SnapshotId]) -> Result<(), RepositoryError> {
+    remember_numbers(repository, snapshots)?;
     for snapshot in snapshots {
         repository.storage().remove(Area::Snapshots, &snapshot.to_string())?;
+    }
+    Ok(())
+}
+
+/// A number that was used is never used again, also when its snapshot is forgotten: who remembers `(writer, sequence)` must not
+/// meet another snapshot under it. A checkpoint without packs remembers it until that writer's next snapshot is durable.
+fn remember_numbers(repository: &Repository, forgotten: &[SnapshotId]) -> Result<(), RepositoryError> {
+    let (snapshots, _) = repository.snapshots()?;
+    let mut last: BTreeMap<WriterId, &(SnapshotId, Snapshot)> = BTreeMap::new();
+    for entry in &snapshots {
+        // They come in order of writer and sequence.
+        last.insert(entry.1.writer, entry);
+    }
+    for (_, newest) in last.into_values().filter(|(id, _)| forgotten.contains(id)) {
+        checkpoint::write(repository.storage(), repository.keys(), newest.writer, newest.sequence, &[])?;
     }
     Ok(())
 }

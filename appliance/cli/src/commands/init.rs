@@ -3,6 +3,7 @@
 use crate::args::Unlock;
 use crate::output::{Exit, Output};
 use crate::session;
+use anyhow::Context;
 use saveos_engine::key::{self, Secret, SlotKind, words};
 use saveos_engine::repository;
 use std::path::Path;
@@ -27,13 +28,17 @@ pub(crate) fn run(path: &Path, unlock: &Unlock, out: &Output) -> anyhow::Result<
     saveos_engine::storage::Storage::reserve(&storage, repository::RESERVE)?;
     repository::seal_init(&storage, id)?;
     let id = saveos_engine::chunk::hex(&id.0);
-    out.object(&serde_json::json!({"type": "init", "repository": id, "words": phrase.as_str()}))?;
-    out.line(&format!("made the repository {id} in {}\n", path.display()))?;
-    out.line("These 24 words open it without the passphrase. They are shown this once; write them down, keep them elsewhere:\n")?;
+    let mut text = format!("made the repository {id} in {}\n\n", path.display());
+    text += "These 24 words open it without the passphrase. They are shown this once; write them down, keep them elsewhere:\n";
     for (number, row) in phrase.split(' ').collect::<Vec<_>>().chunks(6).enumerate() {
         let row: Vec<String> =
             row.iter().enumerate().map(|(at, word)| format!("{:2} {word:<10}", number * 6 + at + 1)).collect();
-        out.line(&format!("  {}", row.join(" ").trim_end()))?;
+        text += &format!("\n  {}", row.join(" ").trim_end());
     }
+    let object = serde_json::json!({"type": "init", "repository": id, "words": phrase.as_str()});
+    let shown = out.once(&zeroize::Zeroizing::new(text), &object);
+    shown.context(
+        "the repository was made, but nobody read its recovery words: `saveos key add --words` makes others",
+    )?;
     Ok(Exit::Complete)
 }

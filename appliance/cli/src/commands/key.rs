@@ -14,6 +14,7 @@ use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use zeroize::Zeroizing;
 
 pub(crate) fn run(command: Key, out: &Output) -> anyhow::Result<Exit> {
     match command {
@@ -24,8 +25,8 @@ pub(crate) fn run(command: Key, out: &Output) -> anyhow::Result<Exit> {
             let slot = if words {
                 let (phrase, entropy) = words::generate();
                 let slot = key::add_secret(storage, id, root, &label, SlotKind::Words, &entropy)?;
-                out.line(&format!("new recovery words, shown this once:\n\n  {}\n", phrase.as_str()))?;
-                out.object(&serde_json::json!({"type": "words", "words": phrase.as_str()}))?;
+                let text = Zeroizing::new(format!("new recovery words, shown this once:\n\n  {}\n", phrase.as_str()));
+                out.once(&text, &serde_json::json!({"type": "words", "words": phrase.as_str()}))?;
                 slot
             } else if let Some(file) = device {
                 let secret = random_bytes();

@@ -1,7 +1,7 @@
 //! `saveos view`: a snapshot as a read-only NBD export, until Ctrl-C.
 
 use crate::args::Repo;
-use crate::output::{Exit, Output};
+use crate::output::{Exit, Output, complain};
 use crate::{progress, session};
 use anyhow::Context;
 use saveos_engine::lease::LeaseKind;
@@ -39,7 +39,7 @@ pub(crate) fn run(wanted: &str, repo: &Repo, socket: &Path, out: &Output) -> any
                 let (disk, slot) = (Arc::clone(&disk), Arc::clone(&busy));
                 std::thread::spawn(move || {
                     if let Err(error) = nbd::serve(&*disk, &mut stream) {
-                        eprintln!("warning: a client was cut off: {error}");
+                        complain(&format!("warning: a client was cut off: {error}"));
                     }
                     drop(slot);
                 });

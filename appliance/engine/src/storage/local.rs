@@ -33,30 +33,37 @@ impl LocalSteps {
     }
 }
 
+/// Makes what is missing, and its name durable before anything is put in it.
 fn folders_in(root: &Path) -> io::Result<()> {
-    let names = ["keys", "packs", "snapshots", "checkpoints", "dead", "locks", "tmp"].map(str::to_owned);
-    let packs = (0..=255u8).map(|byte| format!("packs/{byte:02x}"));
-    for name in names.into_iter().chain(packs) {
-        match fs::create_dir(root.join(name)) {
-            Err(there) if there.kind() == io::ErrorKind::AlreadyExists => {}
-            other => other?,
-        }
+    let make = |name: &str| match fs::create_dir(root.join(name)) {
+        Err(there) if there.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        other => other.map(|()| true),
+    };
+    let mut made = false;
+    for name in ["keys", "packs", "snapshots", "checkpoints", "dead", "locks", "tmp"] {
+        made |= make(name)?;
     }
-    Ok(())
+    let mut made_packs = false;
+    for byte in 0..=255u8 {
+        made_packs |= make(&format!("packs/{byte:02x}"))?;
+    }
+    if made_packs {
+        File::open(root.join("packs"))?.sync_all()?;
+    }
+    if made { File::open(root)?.sync_all() } else { Ok(()) }
 }
 
 fn make_folders(root: &Path) -> io::Result<()> {
-    fs::create_dir_all(root)?;
-    if fs::read_dir(root)?.next().is_some() {
+    let root = std::path::absolute(root)?;
+    let missing: Vec<&Path> = root.ancestors().take_while(|folder| !folder.exists()).collect();
+    fs::create_dir_all(&root)?;
+    if fs::read_dir(&root)?.next().is_some() {
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, "the folder is not empty"));
     }
-    folders_in(root)?;
-    File::open(root.join("packs"))?.sync_all()?;
-    File::open(root)?.sync_all()?;
-    match root.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
-        _ => Ok(()),
-    }
+    folders_in(&root)?;
+    // From the top down: a name is worth nothing in a folder that has none yet.
+    let holders = missing.iter().rev().filter_map(|folder| folder.parent());
+    holders.map(File::open).try_for_each(|holder| holder?.sync_all())
 }
 
 /// The steps on real files.
