@@ -4,6 +4,7 @@
 //! what is whole.
 
 pub mod fsck;
+mod references;
 
 use crate::chunk::ChunkId;
 use crate::pack::read::{Nature, ReadBuffers, scrub};
@@ -11,7 +12,8 @@ use crate::repository::{Repository, RepositoryError, checkpoint, dead};
 use crate::seal::PackId;
 use crate::snapshot::{Snapshot, SnapshotId};
 use crate::storage::Area;
-use std::collections::{HashMap, HashSet};
+use references::{Loss, Positions, References};
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -82,13 +84,12 @@ pub fn run(
     for error in &refresh.unreadable {
         report.problems.push(problem(&format!("pack {}", error.pack.hex()), &error.fault));
     }
-    let mut references =
-        References { repository, buffers: ReadBuffers::default(), wanted: HashMap::new(), seen: HashMap::new() };
-    let mut missing_in = HashMap::new();
+    let mut references = References::of(repository);
+    let mut walked = Vec::new();
     for (id, snapshot) in &snapshots {
         report.snapshots += 1;
         match references.snapshot(snapshot) {
-            Ok(missing) => drop(missing_in.insert(*id, missing)),
+            Ok(lost) => walked.push((*id, snapshot, lost)),
             Err(error) => {
                 report.problems.push(problem(&format!("snapshot {id}"), &error));
                 report.affected.push(*id);
@@ -96,10 +97,10 @@ pub fn run(
         }
     }
     let packs: Vec<PackId> = match only {
-        Some(_) => references.wanted.keys().copied().collect(),
+        Some(_) => references.wanted.packs().collect(),
         // Packs that are listed as dead and that nothing needs may be deleted while we look.
         None => {
-            let needed = |pack: &PackId| !repository.index().is_absent(pack) || references.wanted.contains_key(pack);
+            let needed = |pack: &PackId| !repository.index().is_absent(pack) || references.wanted.has(pack);
             repository.index().packs().into_iter().filter(needed).collect()
         }
     };
@@ -108,18 +109,16 @@ pub fn run(
     let total = bytes_to_read(repository, &packs, wanted, options)?;
     let bad = read_packs(repository, &packs, wanted, options, &|done| observe(done.min(total), total), &mut report);
     observe(total, total);
-    for (id, missing) in missing_in {
-        let lost = missing.iter().find(|chunk| references.seen.get(*chunk) == Some(&false) || bad.contains(*chunk));
-        let hurt = references.hurt_by(&bad, &all, id)?;
-        if let Some(chunk) = lost.copied().or(hurt) {
-            report.affected.push(id);
-            report.problems.push(Problem {
-                place: format!("snapshot {id}"),
-                what: format!(
-                    "needs chunk {chunk}, which is lost or damaged; `saveos repair snapshots` keeps the rest"
-                ),
-            });
-        }
+    for (id, snapshot, lost) in walked {
+        let what = match lost {
+            Some(lost) => lost.to_string(),
+            None => match references.hurt_by(&bad, snapshot)? {
+                Some(chunk) => Loss::Chunk(chunk).to_string(),
+                None => continue,
+            },
+        };
+        report.affected.push(id);
+        report.problems.push(Problem { place: format!("snapshot {id}"), what });
     }
     Ok(report)
 }
@@ -134,83 +133,11 @@ fn problem(place: &str, error: &dyn std::error::Error) -> Problem {
     Problem { place: place.to_owned(), what }
 }
 
-/// Which chunks snapshots name, and whether the index finds them.
-struct References<'r> {
-    repository: &'r Repository,
-    buffers: ReadBuffers,
-    wanted: HashMap<PackId, HashSet<usize>>,
-    seen: HashMap<ChunkId, bool>,
-}
-
-impl References<'_> {
-    /// Chunks that a snapshot names and nobody has.
-    fn snapshot(&mut self, snapshot: &Snapshot) -> Result<Vec<ChunkId>, RepositoryError> {
-        let mut missing = Vec::new();
-        for list in &snapshot.segment_lists {
-            self.want(list, &mut missing)?;
-        }
-        for row in self.repository.read_segment_list(snapshot)? {
-            if !self.want(&row.segment, &mut missing)? {
-                continue;
-            }
-            for entry in self.repository.read_segment(&row.segment, &mut self.buffers)? {
-                for chunk in entry.content.chunks() {
-                    self.want(&chunk, &mut missing)?;
-                }
-            }
-        }
-        Ok(missing)
-    }
-
-    fn want(&mut self, chunk: &ChunkId, missing: &mut Vec<ChunkId>) -> Result<bool, RepositoryError> {
-        let repository = self.repository;
-        let (storage, keys, index) = (repository.storage(), repository.keys(), repository.index());
-        let location = match index.locate(storage, keys, chunk)? {
-            Some(location) => Some(location),
-            None => index.locate_in_dead(storage, keys, chunk)?,
-        };
-        match location {
-            Some(location) => {
-                self.wanted.entry(location.pack.id()).or_default().insert(location.position);
-                Ok(true)
-            }
-            None => {
-                missing.push(*chunk);
-                self.seen.insert(*chunk, false);
-                Ok(false)
-            }
-        }
-    }
-
-    /// The first damaged chunk a snapshot names, if any. Only asked when something is damaged, so it may walk again.
-    fn hurt_by(
-        &mut self,
-        bad: &HashSet<ChunkId>,
-        all: &[(SnapshotId, Snapshot)],
-        id: SnapshotId,
-    ) -> Result<Option<ChunkId>, RepositoryError> {
-        let Some((_, snapshot)) = all.iter().find(|(other, _)| *other == id).filter(|_| !bad.is_empty()) else {
-            return Ok(None);
-        };
-        for row in self.repository.read_segment_list(snapshot)? {
-            if bad.contains(&row.segment) {
-                return Ok(Some(row.segment));
-            }
-            let entries = self.repository.read_segment(&row.segment, &mut self.buffers)?;
-            let hurt = entries.iter().flat_map(|entry| entry.content.chunks()).find(|chunk| bad.contains(chunk));
-            if hurt.is_some() {
-                return Ok(hurt);
-            }
-        }
-        Ok(None)
-    }
-}
-
 /// What there is to read: of whole packs their files tell, of some of their chunks only their tables.
 fn bytes_to_read(
     repository: &Repository,
     packs: &[PackId],
-    wanted: Option<&HashMap<PackId, HashSet<usize>>>,
+    wanted: Option<&Positions>,
     options: &Options,
 ) -> Result<u64, RepositoryError> {
     let all: u64 = match wanted {
@@ -220,13 +147,13 @@ fn bytes_to_read(
             files.iter().filter(|file| names.contains(&file.name)).map(|file| file.size).sum()
         }
         Some(wanted) => {
-            let bytes_of = |(id, positions): (&PackId, &HashSet<usize>)| {
+            let bytes_of = |id: PackId| {
                 // One that cannot be opened is a problem that reading it names.
-                let pack = repository.index().open_pack(repository.storage(), repository.keys(), *id).ok()?;
-                let rows = positions.iter().filter_map(|position| pack.row(*position));
-                Some(rows.map(|row| u64::from(row.stored_len)).sum::<u64>())
+                let pack = repository.index().open_pack(repository.storage(), repository.keys(), id).ok()?;
+                let rows = pack.rows().enumerate().filter(|(position, _)| wanted.contains(&id, *position));
+                Some(rows.map(|(_, row)| u64::from(row.stored_len)).sum::<u64>())
             };
-            wanted.iter().filter_map(bytes_of).sum()
+            wanted.packs().filter_map(bytes_of).sum()
         }
     };
     Ok((all as f64 * options.sample.min(1.0)) as u64)
@@ -236,7 +163,7 @@ fn bytes_to_read(
 fn read_packs(
     repository: &Repository,
     packs: &[PackId],
-    wanted: Option<&HashMap<PackId, HashSet<usize>>>,
+    wanted: Option<&Positions>,
     options: &Options,
     observe: &(dyn Fn(u64) + Sync),
     report: &mut Report,
@@ -250,18 +177,11 @@ fn read_packs(
                 let mut buffers = ReadBuffers::default();
                 let mut plain = Vec::new();
                 while let Some(id) = packs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let (problems, bad, whole) = read_pack(
-                        repository,
-                        *id,
-                        wanted.and_then(|w| w.get(id)),
-                        options,
-                        &mut buffers,
-                        &mut plain,
-                        &|len| {
+                    let (problems, bad, whole) =
+                        read_pack(repository, *id, wanted, options, &mut buffers, &mut plain, &|len| {
                             chunks.fetch_add(1, Ordering::Relaxed);
                             observe(bytes.fetch_add(len, Ordering::Relaxed) + len);
-                        },
-                    );
+                        });
                     let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
                     found.0.extend(problems);
                     found.1.extend(bad);
@@ -282,7 +202,7 @@ fn read_packs(
 fn read_pack(
     repository: &Repository,
     id: PackId,
-    wanted: Option<&HashSet<usize>>,
+    wanted: Option<&Positions>,
     options: &Options,
     buffers: &mut ReadBuffers,
     plain: &mut Vec<u8>,
@@ -296,7 +216,7 @@ fn read_pack(
         Err(error) => return (vec![problem(&place, &error.fault)], bad, true),
     };
     for (position, row) in pack.rows().enumerate() {
-        let chosen = wanted.is_none_or(|wanted| wanted.contains(&position)) && in_sample(&row.chunk, options);
+        let chosen = wanted.is_none_or(|wanted| wanted.contains(&id, position)) && in_sample(&row.chunk, options);
         if !chosen {
             continue;
         }

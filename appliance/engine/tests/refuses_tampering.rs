@@ -593,10 +593,17 @@ fn assert_refused(what: &str, store: impl Fn(&Packer<'_>), content: Content) {
     let honest = support::snapshot_of(&repository, &disk, "nas");
     let (_, snapshot) = repository.find_snapshot(&honest.to_string()).unwrap();
     let extents = vec![Extent::new(0, 4096)];
-    let forged = forge(&storage, &repository, snapshot, &store, &Entry { class: Class::Raw, extents, content });
+    let forged =
+        forge(&storage, &repository, snapshot, &store, &Entry { class: Class::Raw, extents, content: content.clone() });
     assert!(support::restored(&repository, &forged).is_err(), "{what} restored");
     let good = repository.find_snapshot(&honest.to_string()).unwrap().1;
     assert!(support::restored(&repository, &good).unwrap() == *disk, "{what} hurt another snapshot");
+    let options = verify::Options { sample: 1.0, seed: 0, workers: 1 };
+    let report = verify::run(&repository, None, &options, &|_, _| ()).unwrap();
+    // That stored bytes make up the piece they should is asked by who restores it; verify proves chunks and looks at slices.
+    let in_reach = content.chunks().count() == 0;
+    let only_the_forged = report.affected.len() == 1 && report.affected[0] != honest;
+    assert!(only_the_forged != in_reach, "{what}: verify found {:?}", report.problems);
 }
 
 fn forge(
