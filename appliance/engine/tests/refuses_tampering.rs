@@ -187,6 +187,22 @@ fn a_flipped_bit_in_a_pack_is_found_and_hurts_only_its_snapshot() {
 }
 
 #[test]
+fn a_pack_whose_header_is_damaged_is_found_and_read_by_its_trailer() {
+    let given = given();
+    for path in &given.paths("packs") {
+        let flips = (0..72).map(|at| (at..at + 1, 1 << (at % 8)));
+        for (range, change) in flips.chain([(0..72, 0xff)]) {
+            let mut bytes = given.files[path].to_vec();
+            bytes[range.clone()].iter_mut().for_each(|byte| *byte ^= change);
+            let outcome = look_fresh(&given, &given.with(path, bytes));
+            assert_eq!(outcome.exact.len(), 2, "{range:?} of {path}: {outcome:?}");
+            let name = path.rsplit('/').next().unwrap();
+            assert!(outcome.problems.iter().any(|problem| problem.contains(name)), "{range:?}: {outcome:?}");
+        }
+    }
+}
+
+#[test]
 fn a_pack_cut_emptied_or_lengthened_is_found() {
     let given = given();
     for path in &given.paths("packs") {

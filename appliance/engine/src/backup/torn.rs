@@ -20,11 +20,15 @@ use std::sync::{Mutex, PoisonError};
 
 /// How many pieces differ from what the snapshot holds.
 pub(super) fn look_again(run: &Run<'_>, assembled: &Assembled) -> Result<u64, BackupError> {
-    let (cut, read) = std::thread::scope(|scope| {
-        let cut = scope.spawn(|| survey_again(run));
-        let read = read_again(run, assembled);
-        (cut.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), read)
-    });
+    // Both after all first reads, so what neither finds changed is the disk as it was in between, in whatever order they look.
+    let (cut, read) = match run.options.workers {
+        0 | 1 => (survey_again(run), read_again(run, assembled)),
+        _ => std::thread::scope(|scope| {
+            let cut = scope.spawn(|| survey_again(run));
+            let read = read_again(run, assembled);
+            (cut.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), read)
+        }),
+    };
     let torn = cut? + read?;
     Ok(if torn == 0 && run.source.was_written() { 1 } else { torn })
 }
