@@ -109,7 +109,7 @@ fn run_steps(peer: &Peer, disks: &Disks, folder: &Path, caches: Caches) -> anyho
     link(&disks.second, &other)?;
     peer.init(&repository)?;
     let backup = |source: &Path| {
-        settle(caches)?;
+        settle(caches, source)?;
         peer.backup(&repository, source)
     };
     let (first, unchanged) = (backup(&disk)?, backup(&disk)?);
@@ -118,7 +118,7 @@ fn run_steps(peer: &Peer, disks: &Disks, folder: &Path, caches: Caches) -> anyho
     let mut restores = Vec::new();
     for (restored, durable) in [(in_memory("restored.img"), false), (folder.join("restored.img"), true)] {
         remove(&restored)?;
-        settle(caches)?;
+        settle(caches, &repository)?;
         let mut used = peer.restore(&repository, &other, &restored)?;
         if durable {
             let begun = Instant::now();
@@ -137,12 +137,23 @@ fn run_steps(peer: &Peer, disks: &Disks, folder: &Path, caches: Caches) -> anyho
 }
 
 /// What the step before left in memory is not paid for, or saved, by the next.
-fn settle(caches: Caches) -> anyhow::Result<()> {
+fn settle(caches: Caches, read: &Path) -> anyhow::Result<()> {
     shell::quiet("sync", &[])?;
     match caches {
-        Caches::Warm => Ok(()),
+        Caches::Warm => warm(read),
         Caches::Dropped => shell::quiet("sh", &["-c", "echo 3 > /proc/sys/vm/drop_caches"]),
     }
+}
+
+/// Reads all of it: memory that nobody looked at for a minute may have been taken back.
+fn warm(path: &Path) -> anyhow::Result<()> {
+    if path.is_dir() {
+        return std::fs::read_dir(path)?.try_for_each(|entry| warm(&entry?.path()));
+    }
+    if path.is_file() {
+        std::io::copy(&mut std::fs::File::open(path)?, &mut std::io::sink())?;
+    }
+    Ok(())
 }
 
 fn link(from: &Path, to: &Path) -> anyhow::Result<()> {

@@ -11,7 +11,7 @@ use anyhow::bail;
 
 const HELP: &str = "\
 cargo xtask demo                 show the product: back up a real disk image, change it, restore it, compare
-cargo xtask test [SUITE…]        run every check and test (or: format lint deny unit engine cli protocol reader aarch64 fuzz)
+cargo xtask test [SUITE…]        run every check and test (or: format lint deny unit engine cli daemon protocol reader aarch64 fuzz)
 cargo xtask setup                install what the others need, and say what
 cargo xtask bench engine [--size GIB] [--runs N] [--only PEERS] [--cold]   time saveos beside its peers, on the same disk
 cargo xtask bench scale          memory and reads at 8 TiB, ten million files, 30 million chunks

@@ -33,6 +33,7 @@ const TESTS: &[Need] = &[
     ("python3", "python3"),
     ("setfattr", "attr"),
     ("ddrescuelog", "gddrescue"),
+    ("mosquitto", "mosquitto"),
 ];
 
 /// Not in every release; tests that want it say so and are skipped.

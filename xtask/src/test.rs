@@ -20,6 +20,7 @@ const SUITES: &[Suite] = &[
     ("unit", |tally| tests(&["--workspace", "--lib", "--bins"], tally)),
     ("engine", |tally| tests(&["-p", "saveos-engine", "--test", "*"], tally)),
     ("cli", |tally| tests(&["-p", "saveos", "--test", "*"], tally)),
+    ("daemon", |tally| tests(&["-p", "saveos-daemon", "--test", "*"], tally)),
     ("protocol", |tally| tests(&["-p", "saveos-protocol", "--test", "*"], tally)),
     ("reader", |_| reader()),
     ("aarch64", aarch64::uses_aes),
@@ -28,7 +29,7 @@ const SUITES: &[Suite] = &[
 
 /// One for each parser of bytes that we did not write.
 const FUZZ_TARGETS: &[&str] =
-    &["partition_table", "ext", "ntfs", "fat", "exfat", "pack", "segment", "record", "key_slot", "nbd"];
+    &["partition_table", "ext", "ntfs", "fat", "exfat", "pack", "segment", "record", "key_slot", "nbd", "index_run"];
 
 /// The task: runs all suites, or those named, and ends with one line that counts tests.
 pub(crate) fn run_task(names: &[&str]) -> anyhow::Result<()> {

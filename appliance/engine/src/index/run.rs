@@ -137,7 +137,8 @@ impl Run {
         hasher.update_reader(reader.by_ref().take(count * ENTRY_LEN as u64))?;
         let mut stored = [0; DIGEST_LEN as usize];
         reader.read_exact(&mut stored)?;
-        if digest(count, &filter, &fences, &hasher) != stored {
+        // A fuzzer would never get past it; and who forges a run forges its digest, too.
+        if !cfg!(fuzzing) && digest(count, &filter, &fences, &hasher) != stored {
             return Err(invalid());
         }
         Ok(Run { name: name.to_owned(), file, count, entries_at, filter, fences })

@@ -1,0 +1,127 @@
+//! The command line of `saveosd`.
+
+use crate::run::Places;
+use crate::status::Question;
+use std::path::PathBuf;
+
+/// The appliance's daemon: backs up the disks that are plugged in and keeps what happened for the control plane.
+#[derive(Debug, clap::Parser)]
+#[command(name = "saveosd", version, arg_required_else_help = true)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Run the daemon, until it is told to stop.
+    Run(Run),
+    #[command(flatten)]
+    Ask(Ask),
+}
+
+/// Where everything is.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Run {
+    /// Folder for the box's key, its database and its socket.
+    #[arg(long, value_name = "DIR", default_value = "/data/saveos")]
+    data: PathBuf,
+    /// Folder of disk images (or links to disks) that stands in for the box's sockets.
+    #[arg(long, value_name = "DIR")]
+    disks_dir: PathBuf,
+    /// The repository; made at the first start [default: DATA/repository].
+    #[arg(long, value_name = "DIR")]
+    repository: Option<PathBuf>,
+    /// Where `saveosd status` asks [default: DATA/saveosd.sock].
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// What to back up when, in JSON; without it no disk is read that nobody named.
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// Seconds between two heartbeats to the control plane.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(2..=3600))]
+    heartbeat: u64,
+    /// Log one JSON object a line.
+    #[arg(long)]
+    pub(crate) log_json: bool,
+}
+
+impl Run {
+    /// With the defaults filled in.
+    pub(crate) fn places(&self) -> Places {
+        let socket = self.socket.clone().unwrap_or_else(|| self.data.join("saveosd.sock"));
+        Places {
+            data: self.data.clone(),
+            disks: self.disks_dir.clone(),
+            repository: self.repository.clone().unwrap_or_else(|| self.data.join("repository")),
+            socket,
+            policy: self.policy.clone(),
+            heartbeat: std::time::Duration::from_secs(self.heartbeat),
+        }
+    }
+}
+
+/// Where to ask, and how to print.
+#[derive(Debug, clap::Args)]
+pub(crate) struct How {
+    /// The running daemon's socket.
+    #[arg(long, value_name = "PATH", default_value = "/data/saveos/saveosd.sock")]
+    pub(crate) socket: PathBuf,
+    /// Print the answer as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Questions to a running daemon.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Ask {
+    /// How the box is: its claim code, what runs, what waits to be reported.
+    Status {
+        #[command(flatten)]
+        how: How,
+    },
+    /// What it did and does.
+    Jobs {
+        #[command(flatten)]
+        how: How,
+    },
+    /// Which disks it knows, and why one waits.
+    Disks {
+        #[command(flatten)]
+        how: How,
+    },
+    /// The 24 recovery words, until two of them were asked back.
+    Words {
+        #[command(flatten)]
+        how: How,
+    },
+    /// The two words that were asked back.
+    Confirm {
+        first: String,
+        second: String,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Back a disk up now.
+    Backup {
+        /// Its name, as `saveosd disks` prints it.
+        disk: String,
+        #[command(flatten)]
+        how: How,
+    },
+}
+
+impl Ask {
+    /// The question, and where to ask it.
+    pub(crate) fn question(&self) -> (Question, &How) {
+        match self {
+            Ask::Status { how } => (Question::Status, how),
+            Ask::Jobs { how } => (Question::Jobs, how),
+            Ask::Disks { how } => (Question::Disks, how),
+            Ask::Words { how } => (Question::Words, how),
+            Ask::Confirm { first, second, how } => (Question::Confirm { words: [first.clone(), second.clone()] }, how),
+            Ask::Backup { disk, how } => (Question::Backup { disk: disk.clone() }, how),
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! What the owner wants: when to back up, what to keep, how often to prove it. Until a control plane says more, it comes from
+//! a file that a person with access to the box wrote; without one, nothing that was never seen is read.
+
+use crate::files::{self, FileError};
+use saveos_protocol::id::DiskId;
+use saveos_protocol::shadow::{BackupPolicy, NewDisk, OnPlug, Retention, VerifyPolicy};
+use saveos_protocol::shadow::{DiskPolicy, Role};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// Why there is no policy.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PolicyError {
+    /// The file.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// There is none under that name.
+    #[error("there is no policy file {0}")]
+    Missing(std::path::PathBuf),
+    /// It says something that nobody understands.
+    #[error("the policy file is not understood")]
+    Json(#[from] serde_json::Error),
+    /// It would have nothing kept.
+    #[error("a time zone that nobody knows: {0}")]
+    TimeZone(String),
+}
+
+/// The policy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Policy {
+    /// When.
+    pub(crate) backup: BackupPolicy,
+    /// How long.
+    #[serde(default)]
+    pub(crate) retention: Retention,
+    /// What becomes of a disk that was never seen.
+    pub(crate) new_disk: NewDisk,
+    /// How often backups are proven.
+    #[serde(default)]
+    pub(crate) verify: VerifyPolicy,
+    /// Disks with their own.
+    #[serde(default)]
+    pub(crate) disks: Vec<DiskPolicy>,
+}
+
+impl Policy {
+    /// Reads nothing that was never seen, and nothing at all unasked.
+    pub(crate) fn cautious() -> Policy {
+        let time_zone = "UTC".parse().expect("UTC is a time zone");
+        Policy {
+            backup: BackupPolicy { on_plug: OnPlug::Wait, time_zone, schedule: None, window: None, quiet: Vec::new() },
+            retention: Retention::default(),
+            new_disk: NewDisk::Ignore,
+            verify: VerifyPolicy::default(),
+            disks: Vec::new(),
+        }
+    }
+
+    /// The person's file.
+    pub(crate) fn read(path: &Path) -> Result<Policy, PolicyError> {
+        let text = files::read_secret(path)?.ok_or_else(|| PolicyError::Missing(path.to_owned()))?;
+        let policy: Policy = serde_json::from_str(&text)?;
+        let zones = policy.disks.iter().filter_map(|disk| disk.backup.as_ref());
+        for backup in zones.chain([&policy.backup]) {
+            if jiff::tz::TimeZone::get(&backup.time_zone).is_err() {
+                return Err(PolicyError::TimeZone(backup.time_zone.to_string()));
+            }
+        }
+        Ok(policy)
+    }
+
+    fn entry(&self, disk: DiskId) -> Option<&DiskPolicy> {
+        self.disks.iter().find(|entry| entry.disk == disk)
+    }
+
+    /// What a disk is for; `None` while nobody has decided.
+    pub(crate) fn role_of(&self, disk: DiskId) -> Option<Role> {
+        match (self.entry(disk), self.new_disk) {
+            (Some(entry), _) => Some(entry.role),
+            (None, NewDisk::Backup) => Some(Role::Source),
+            (None, NewDisk::Ignore | NewDisk::Ask) => None,
+        }
+    }
+
+    /// When it is backed up.
+    pub(crate) fn backup_of(&self, disk: DiskId) -> &BackupPolicy {
+        self.entry(disk).and_then(|entry| entry.backup.as_ref()).unwrap_or(&self.backup)
+    }
+
+    /// How long its snapshots stay.
+    pub(crate) fn retention_of(&self, disk: DiskId) -> &Retention {
+        self.entry(disk).and_then(|entry| entry.retention.as_ref()).unwrap_or(&self.retention)
+    }
+}

@@ -1,0 +1,212 @@
+//! The job queue. It survives the process: what was running when the box lost power begins again, and says so.
+//!
+//! ```text
+//! waiting ─▶ running ─▶ done | failed
+//!    ▲          │
+//!    └── restart┘
+//! ```
+
+use crate::clock::Moment;
+use crate::db::DbError;
+use crate::identity::random;
+use crate::outbox::{self, OutboxError};
+use rusqlite::{Connection, OptionalExtension, params};
+use saveos_protocol::fact::{Body, JobEnded, JobResult, JobStarted, Trigger, Work};
+use saveos_protocol::id::{DiskId, JobId};
+use saveos_protocol::time::Timestamp;
+use saveos_protocol::unit::Millis;
+
+/// A job.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub(crate) struct Job {
+    pub(crate) id: JobId,
+    pub(crate) work: Work,
+    pub(crate) disk: Option<DiskId>,
+    pub(crate) trigger: Trigger,
+    pub(crate) state: State,
+    pub(crate) queued: Timestamp,
+    pub(crate) begun: Option<Timestamp>,
+    pub(crate) ended: Option<Timestamp>,
+    /// How it ended, in a sentence.
+    pub(crate) outcome: Option<String>,
+}
+
+/// Where a job is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum State {
+    Waiting,
+    Running,
+    Done,
+    Failed,
+}
+
+impl State {
+    const fn word(self) -> &'static str {
+        match self {
+            State::Waiting => "waiting",
+            State::Running => "running",
+            State::Done => "done",
+            State::Failed => "failed",
+        }
+    }
+
+    fn of(word: &str) -> Option<State> {
+        [State::Waiting, State::Running, State::Done, State::Failed].into_iter().find(|state| state.word() == word)
+    }
+}
+
+/// Adds a job.
+pub(crate) fn add(
+    db: &Connection,
+    work: Work,
+    disk: Option<DiskId>,
+    trigger: &Trigger,
+    now: Timestamp,
+) -> Result<JobId, DbError> {
+    let id = JobId::from_parts(now, random().map_err(|_| DbError::Damaged("no random bytes"))?);
+    let trigger = serde_json::to_string(trigger).map_err(|_| DbError::Damaged("a trigger"))?;
+    db.execute(
+        "INSERT INTO job (id, work, disk, trigger, state, queued_ms) VALUES (?1, ?2, ?3, ?4, 'waiting', ?5)",
+        params![id.to_string(), work.as_str(), disk.map(|disk| disk.to_string()), trigger, now.as_millis()],
+    )?;
+    tracing::info!(job = %id, work = %work, "queued");
+    Ok(id)
+}
+
+/// Begins the oldest waiting job, and tells of it.
+pub(crate) fn begin_next(db: &mut Connection, now: &Moment) -> Result<Option<Job>, OutboxError> {
+    let step = db.transaction()?;
+    let sql = "SELECT id FROM job WHERE state = 'waiting' ORDER BY queued_ms, id LIMIT 1";
+    let Some(id) = step.query_row(sql, [], |row| row.get::<_, String>(0)).optional()? else { return Ok(None) };
+    // It has begun before when the box stopped in the middle of it.
+    let sql =
+        "UPDATE job SET state = 'running', begun_ms = coalesce(begun_ms, ?2) WHERE id = ?1 RETURNING begun_ms < ?2";
+    let resumed: bool = step.query_row(sql, params![id, now.ts.as_millis()], |row| row.get(0))?;
+    let job = one(&step, &id)?;
+    let started = JobStarted { job: job.id, work: job.work, disk: job.disk, trigger: job.trigger.clone(), resumed };
+    outbox::append(&step, now, Body::JobStarted(started))?;
+    step.commit()?;
+    Ok(Some(job))
+}
+
+/// Ends a job and tells of it, in one transaction.
+pub(crate) fn end(db: &mut Connection, job: &Job, result: JobResult, now: &Moment) -> Result<(), OutboxError> {
+    let (state, outcome) = match result.failure() {
+        None => (State::Done, result.work().as_str().to_owned() + " done"),
+        Some(failure) => (State::Failed, format!("{}: {}", failure.reason, failure.message)),
+    };
+    let step = db.transaction()?;
+    step.execute(
+        "UPDATE job SET state = ?2, ended_ms = ?3, outcome = ?4 WHERE id = ?1",
+        params![job.id.to_string(), state.word(), now.ts.as_millis(), outcome],
+    )?;
+    if let JobResult::Backup(saveos_protocol::fact::End::Done(summary)) = &result {
+        step.execute("INSERT OR IGNORE INTO told (snapshot) VALUES (?1)", [summary.snapshot.to_string()])?;
+    }
+    let duration = Millis::of(now.ts.since(job.begun.unwrap_or(now.ts)));
+    outbox::append(&step, now, Body::JobEnded(JobEnded { job: job.id, disk: job.disk, duration, result }))?;
+    step.commit()?;
+    tracing::info!(job = %job.id, state = state.word(), outcome, "job ended");
+    Ok(())
+}
+
+/// What a stop interrupted waits again; in its old place, for it is the oldest.
+pub(crate) fn wait_again(db: &Connection) -> Result<usize, DbError> {
+    Ok(db.execute("UPDATE job SET state = 'waiting' WHERE state = 'running'", [])?)
+}
+
+/// All jobs, the last first.
+pub(crate) fn all(db: &Connection, count: usize) -> Result<Vec<Job>, DbError> {
+    let mut query = db.prepare_cached("SELECT id FROM job ORDER BY queued_ms DESC, id DESC LIMIT ?1")?;
+    let ids: Vec<String> = query.query_map([count], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    ids.iter().map(|id| one(db, id)).collect()
+}
+
+/// When a disk's last backup was asked for, and whether a job of it is open.
+pub(crate) fn of_disk(db: &Connection, disk: DiskId) -> Result<(Option<Timestamp>, bool), DbError> {
+    let sql =
+        "SELECT max(queued_ms) FILTER (WHERE work = 'backup'), count(*) FILTER (WHERE state IN ('waiting', 'running'))
+               FROM job WHERE disk = ?1";
+    let (asked, open): (Option<u64>, u64) =
+        db.query_row(sql, [disk.to_string()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok((asked.map(Timestamp::saturating), open > 0))
+}
+
+/// When work of this kind last ended well, and whether some is open.
+pub(crate) fn of_work(db: &Connection, work: Work) -> Result<(Option<Timestamp>, bool), DbError> {
+    let sql =
+        "SELECT max(ended_ms) FILTER (WHERE state = 'done'), count(*) FILTER (WHERE state IN ('waiting', 'running'))
+               FROM job WHERE work = ?1";
+    let (done, open): (Option<u64>, u64) = db.query_row(sql, [work.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok((done.map(Timestamp::saturating), open > 0))
+}
+
+/// Whether a fact told of this snapshot.
+pub(crate) fn is_told(db: &Connection, snapshot: &str) -> Result<bool, DbError> {
+    Ok(db.query_row("SELECT count(*) FROM told WHERE snapshot = ?1", [snapshot], |row| row.get::<_, u64>(0))? > 0)
+}
+
+fn one(db: &Connection, id: &str) -> Result<Job, DbError> {
+    let sql = "SELECT work, disk, trigger, state, queued_ms, begun_ms, ended_ms, outcome FROM job WHERE id = ?1";
+    let mut query = db.prepare_cached(sql)?;
+    query
+        .query_row([id], |row| {
+            let words: (String, Option<String>, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
+            let times: (u64, Option<u64>, Option<u64>) = (row.get(4)?, row.get(5)?, row.get(6)?);
+            Ok((words, times, row.get::<_, Option<String>>(7)?))
+        })
+        .map_err(DbError::from)
+        .and_then(|((work, disk, trigger, state), (queued, begun, ended), outcome)| {
+            Ok(Job {
+                id: id.parse().map_err(|_| DbError::Damaged("a job's name"))?,
+                work: Work::ALL.iter().copied().find(|known| known.as_str() == work).unwrap_or(Work::Unknown),
+                disk: disk.map(|text| text.parse()).transpose().map_err(|_| DbError::Damaged("a job's disk"))?,
+                trigger: serde_json::from_str(&trigger).map_err(|_| DbError::Damaged("a job's trigger"))?,
+                state: State::of(&state).ok_or(DbError::Damaged("a job's state"))?,
+                queued: Timestamp::saturating(queued),
+                begun: begun.map(Timestamp::saturating),
+                ended: ended.map(Timestamp::saturating),
+                outcome,
+            })
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::Identity;
+    use saveos_protocol::fact::{End, Fact, Failure, FailureReason};
+    use saveos_protocol::text::Text;
+    use std::time::Duration;
+
+    #[test]
+    fn a_job_that_was_interrupted_begins_again_and_says_so() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut now = crate::clock::now();
+        let identity = Identity::open(folder.path(), &now).expect("an identity");
+        let mut db = crate::db::open(folder.path()).expect("a database");
+        outbox::begin(&mut db, &identity, &now).expect("a stream");
+        let id = add(&db, Work::Backup, None, &Trigger::Plug, now.ts).expect("room");
+        let job = begin_next(&mut db, &now).expect("room").expect("a job");
+        assert_eq!((job.id, job.state), (id, State::Running));
+        assert_eq!(begin_next(&mut db, &now).expect("room"), None);
+        drop(db); // the power goes
+
+        let mut db = crate::db::open(folder.path()).expect("the same database");
+        assert_eq!(wait_again(&db).expect("room"), 1);
+        now.ts = now.ts.after(Duration::from_secs(60));
+        let job = begin_next(&mut db, &now).expect("room").expect("the same job");
+        assert_eq!(job.id, id);
+        let failure = Failure { reason: FailureReason::DiskGone, message: Text::cut("unplugged") };
+        end(&mut db, &job, JobResult::Backup(End::Failed(failure)), &now).expect("room");
+        assert_eq!(all(&db, 10).expect("jobs")[0].state, State::Failed);
+
+        let facts = outbox::waiting(&db, 0, 10).expect("facts");
+        let bodies: Vec<Body> =
+            facts.iter().map(|(.., json)| saveos_protocol::decode::<Fact>(json).expect("a fact").body).collect();
+        let resumed = |body: &Body| matches!(body, Body::JobStarted(started) if started.resumed);
+        assert_eq!(bodies.iter().map(resumed).collect::<Vec<_>>(), [false, false, true, false]);
+        assert!(matches!(&bodies[3], Body::JobEnded(ended) if ended.duration == Millis::saturating(60_000)));
+    }
+}

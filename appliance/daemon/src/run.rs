@@ -1,0 +1,393 @@
+//! The daemon: looks at the disks, plans, does one job at a time on a thread of its own, answers who asks, tells systemd that
+//! it lives. Everything that must outlive it is in the database before the next step.
+
+use crate::clock::{self, Moment};
+use crate::db::{self, DbError};
+use crate::disks::{self, Folder, Known};
+use crate::identity::{Identity, IdentityError};
+use crate::notify;
+use crate::outbox::{self, OutboxError};
+use crate::plan::{self, Held, Plan};
+use crate::policy::{Policy, PolicyError};
+use crate::queue::{self, Job};
+use crate::status::{self, Answer, Question, Running, Status};
+use crate::uplink::{self, Line};
+use crate::vault::{Vault, VaultError, Words};
+use crate::work::{self, Bench, Meter, Stop};
+use rusqlite::{Connection, params};
+use saveos_engine::lease::LeaseKind;
+use saveos_engine::repository::RepositoryError;
+use saveos_protocol::fact::{Body, Bus, DiskGone, DiskSeen, KeyState, SnapshotFound, Trigger, Work};
+use saveos_protocol::id::DiskId;
+use saveos_protocol::time::Timestamp;
+use saveos_protocol::unit::Bytes;
+use std::collections::BTreeMap;
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Why it could not start, or had to end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RunError {
+    /// The database.
+    #[error(transparent)]
+    Db(#[from] DbError),
+    /// A fact.
+    #[error(transparent)]
+    Outbox(#[from] OutboxError),
+    /// Who we are.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The repository's key.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// The repository.
+    #[error(transparent)]
+    Repository(#[from] RepositoryError),
+    /// The policy.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// A folder or the socket.
+    #[error("could not use {path}")]
+    Path {
+        /// Which one.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Where things are.
+#[derive(Clone, Debug)]
+pub(crate) struct Places {
+    pub(crate) data: PathBuf,
+    pub(crate) disks: PathBuf,
+    pub(crate) repository: PathBuf,
+    pub(crate) socket: PathBuf,
+    pub(crate) policy: Option<PathBuf>,
+    pub(crate) heartbeat: Duration,
+}
+
+/// Between two looks at disks, clock and socket.
+const TURN: Duration = Duration::from_millis(200);
+/// A disk counts when it was the same at two looks; a third for a folder that is slow. Jobs wait for that.
+const FIRST_LOOKS: u32 = 3;
+/// What the owner's confirmation is remembered as.
+const CONFIRMED: &str = "words_confirmed";
+
+/// Runs until `stop` is set.
+pub(crate) fn run(places: &Places, stop: &Arc<AtomicBool>) -> Result<(), RunError> {
+    let mut daemon = Daemon::start(places, stop)?;
+    notify::say("READY=1");
+    let watchdog = notify::watchdog();
+    let mut fed = Instant::now();
+    while !stop.load(Ordering::Relaxed) {
+        daemon.turn()?;
+        if watchdog.is_some_and(|every| fed.elapsed() >= every) && daemon.moves() {
+            notify::say("WATCHDOG=1");
+            fed = Instant::now();
+        }
+        std::thread::sleep(TURN);
+    }
+    notify::say("STOPPING=1");
+    daemon.finish()
+}
+
+struct Daemon {
+    db: Connection,
+    identity: Identity,
+    bench: Arc<Bench>,
+    folder: Folder,
+    listener: UnixListener,
+    socket: PathBuf,
+    stop: Arc<AtomicBool>,
+    running: Option<AtWork>,
+    words: Option<Words>,
+    held: BTreeMap<DiskId, Held>,
+    uplink: Option<JoinHandle<()>>,
+    looks: u32,
+}
+
+struct AtWork {
+    job: Job,
+    meter: Arc<Meter>,
+    thread: JoinHandle<Stop>,
+    moved: (u64, Instant),
+}
+
+/// A job that has not moved for so long is stuck: a dead disk can hang in the kernel, and only a restart helps.
+const STUCK: Duration = Duration::from_secs(900);
+
+impl Daemon {
+    fn start(places: &Places, stop: &Arc<AtomicBool>) -> Result<Daemon, RunError> {
+        let now = clock::now();
+        let path_error = |path: &PathBuf| {
+            let path = path.clone();
+            move |source| RunError::Path { path, source }
+        };
+        std::fs::create_dir_all(&places.data).map_err(path_error(&places.data))?;
+        // First: two daemons on one folder would queue everything twice.
+        let listener = status::listen(&places.socket).map_err(path_error(&places.socket))?;
+        let policy = places.policy.as_deref().map_or_else(|| Ok(Policy::cautious()), Policy::read)?;
+        let identity = Identity::open(&places.data, &now)?;
+        let mut db = db::open(&places.data)?;
+        let birth = outbox::begin(&mut db, &identity, &now)?;
+        let vault = Vault::open(&places.data, &places.repository)?;
+        tracing::info!(device = %identity.device, stream = %birth.stream, repository = %places.repository.display(), "started");
+        disks::forget_places(&db)?;
+        queue::wait_again(&db)?;
+        let device = identity.device;
+        let bench = Arc::new(Bench { vault, device, policy });
+        let mut daemon = Daemon {
+            db,
+            identity,
+            bench,
+            folder: Folder::new(&places.disks),
+            listener,
+            socket: places.socket.clone(),
+            stop: Arc::clone(stop),
+            running: None,
+            words: None,
+            held: BTreeMap::new(),
+            uplink: None,
+            looks: 0,
+        };
+        daemon.make_words(&now)?;
+        daemon.tell_of_forgotten(&now)?;
+        let line = Line {
+            data: places.data.clone(),
+            device,
+            birth,
+            key: daemon.identity.key_pem()?,
+            heartbeat: places.heartbeat,
+        };
+        let uplink = uplink::start(line, Arc::clone(stop));
+        daemon.uplink = Some(uplink.map_err(|source| RunError::Path { path: "a thread".into(), source })?);
+        Ok(daemon)
+    }
+
+    /// Until somebody proved to have the words, nobody could open the backups without this box.
+    fn make_words(&mut self, now: &Moment) -> Result<(), RunError> {
+        if db::note(&self.db, CONFIRMED)?.is_none() {
+            self.words = Some(self.bench.vault.new_words()?);
+            outbox::append_alone(&mut self.db, now, Body::Key(KeyState::NotRecoverable))?;
+        }
+        Ok(())
+    }
+
+    /// A snapshot that no fact told of: we died between its record and the outbox, or the outbox was lost.
+    fn tell_of_forgotten(&mut self, now: &Moment) -> Result<(), RunError> {
+        let repository = self.bench.vault.repository(LeaseKind::Reader, &now.boot.to_string())?;
+        let writer = self.bench.vault.writer(&self.identity.device.to_string());
+        let (snapshots, _) = repository.snapshots()?;
+        for (id, snapshot) in snapshots.iter().filter(|(_, snapshot)| snapshot.writer == writer) {
+            if queue::is_told(&self.db, &id.to_string())? {
+                continue;
+            }
+            let found = SnapshotFound {
+                disk: snapshot.name.parse().ok(),
+                taken: Timestamp::saturating(u64::try_from(snapshot.time).unwrap_or(0).saturating_mul(1000)),
+                summary: work::summary(self.bench.vault.id(), *id, snapshot),
+            };
+            let step = self.db.transaction().map_err(DbError::from)?;
+            step.execute("INSERT OR IGNORE INTO told (snapshot) VALUES (?1)", params![id.to_string()])
+                .map_err(DbError::from)?;
+            outbox::append(&step, now, Body::SnapshotFound(found))?;
+            step.commit().map_err(DbError::from)?;
+        }
+        Ok(())
+    }
+
+    fn turn(&mut self) -> Result<(), RunError> {
+        let now = clock::now();
+        self.look_at_disks(&now)?;
+        self.end_job(&now)?;
+        if self.looks < FIRST_LOOKS {
+            self.answer();
+            return Ok(());
+        }
+        let plan = self.plan(now.ts)?;
+        for action in &plan.actions {
+            queue::add(&self.db, action.work, action.disk, &action.trigger, now.ts)?;
+        }
+        self.held = plan.held.into_iter().collect();
+        if self.running.is_none()
+            && let Some(job) = queue::begin_next(&mut self.db, &now)?
+        {
+            self.begin(job)?;
+        }
+        self.answer();
+        Ok(())
+    }
+
+    fn look_at_disks(&mut self, now: &Moment) -> Result<(), RunError> {
+        let change = self.folder.look();
+        self.looks = self.looks.saturating_add(1);
+        for path in &change.went {
+            let Some(disk) = disks::leave(&self.db, path)? else { continue };
+            let during = self.running.as_ref().filter(|at_work| at_work.job.disk == Some(disk));
+            let during = during.map(|at_work| at_work.job.id);
+            outbox::append_alone(&mut self.db, now, Body::DiskGone(DiskGone { disk, during }))?;
+        }
+        for found in &change.came {
+            let disk = disks::register(&self.db, found, now.ts)?;
+            if disk.stayed {
+                continue;
+            }
+            let seen = DiskSeen {
+                disk: disk.id,
+                identity: found.identity.clone(),
+                bus: Bus::Image,
+                size_bytes: Bytes::saturating(found.size),
+                new: disk.known == Known::New,
+            };
+            outbox::append_alone(&mut self.db, now, Body::DiskSeen(seen))?;
+        }
+        if self.looks == FIRST_LOOKS {
+            for disk in disks::leave_absent(&self.db)? {
+                outbox::append_alone(&mut self.db, now, Body::DiskGone(DiskGone { disk, during: None }))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn plan(&self, now: Timestamp) -> Result<Plan, RunError> {
+        let mut state = plan::State::default();
+        for row in disks::all(&self.db)? {
+            if let (Some(plugged), Some(_)) = (row.plugged, &row.path) {
+                let (asked, busy) = queue::of_disk(&self.db, row.id)?;
+                state.disks.push(plan::Disk { id: row.id, plugged, asked, busy });
+            }
+        }
+        (state.last_backup, _) = queue::of_work(&self.db, Work::Backup)?;
+        (state.last_verify, state.proving) = queue::of_work(&self.db, Work::Verify)?;
+        (state.last_prune, state.pruning) = queue::of_work(&self.db, Work::Prune)?;
+        Ok(plan::plan(&state, &self.bench.policy, now))
+    }
+
+    fn begin(&mut self, job: Job) -> Result<(), RunError> {
+        let disk = disks::all(&self.db)?.into_iter().find(|row| Some(row.id) == job.disk);
+        let meter = Arc::new(Meter::default());
+        let (bench, stop) = (Arc::clone(&self.bench), Arc::clone(&self.stop));
+        let (own_job, own_meter) = (job.clone(), Arc::clone(&meter));
+        let work = move || work::run(&own_job, disk.as_ref(), &bench, &own_meter, &|| stop.load(Ordering::Relaxed));
+        let thread = std::thread::Builder::new().name("job".to_owned()).spawn(work);
+        let thread = thread.map_err(|source| RunError::Path { path: "a thread".into(), source })?;
+        self.running = Some(AtWork { job, meter, thread, moved: (0, Instant::now()) });
+        Ok(())
+    }
+
+    fn end_job(&mut self, now: &Moment) -> Result<(), RunError> {
+        if !self.running.as_ref().is_some_and(|at_work| at_work.thread.is_finished()) {
+            return Ok(());
+        }
+        let Some(at_work) = self.running.take() else { return Ok(()) };
+        match at_work.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)) {
+            Stop::Ended(result) => queue::end(&mut self.db, &at_work.job, *result, now)?,
+            Stop::Interrupted => drop(queue::wait_again(&self.db)?),
+        }
+        Ok(())
+    }
+
+    /// Whether a watchdog should believe that we live: no job, or one that moved not long ago.
+    fn moves(&mut self) -> bool {
+        let Some(at_work) = &mut self.running else { return true };
+        let done = at_work.meter.done.load(Ordering::Relaxed);
+        if done != at_work.moved.0 {
+            at_work.moved = (done, Instant::now());
+        }
+        at_work.moved.1.elapsed() < STUCK
+    }
+
+    fn answer(&mut self) {
+        let listener = match self.listener.try_clone() {
+            Ok(listener) => listener,
+            Err(error) => return tracing::warn!(%error, "the socket cannot be used"),
+        };
+        status::serve(&listener, &mut |question| {
+            self.reply(question).unwrap_or_else(|error| Answer::Refused { why: error.to_string() })
+        });
+    }
+
+    fn reply(&mut self, question: Question) -> Result<Answer, RunError> {
+        let now = clock::now();
+        let refuse = |why: &str| Ok(Answer::Refused { why: why.to_owned() });
+        match question {
+            Question::Status => Ok(Answer::Status(Box::new(self.status()?))),
+            Question::Jobs => Ok(Answer::Jobs { jobs: queue::all(&self.db, 100)? }),
+            Question::Disks => {
+                let held = |disk: disks::Row| status::Disk { held: self.held.get(&disk.id).copied(), disk };
+                Ok(Answer::Disks { disks: disks::all(&self.db)?.into_iter().map(held).collect() })
+            }
+            Question::Words => match &self.words {
+                Some(words) => {
+                    let answer = Answer::Words { words: words.phrase().to_owned(), confirm: words.asked() };
+                    outbox::append_alone(&mut self.db, &now, Body::Key(KeyState::WordsShown))?;
+                    Ok(answer)
+                }
+                None => refuse("the words were confirmed and are shown no more"),
+            },
+            Question::Confirm { words } => match &self.words {
+                Some(shown) if shown.are(&words) => {
+                    let step = self.db.transaction().map_err(DbError::from)?;
+                    db::set_note(&step, CONFIRMED, "yes")?;
+                    outbox::append(&step, &now, Body::Key(KeyState::WordsConfirmed))?;
+                    step.commit().map_err(DbError::from)?;
+                    self.words = None;
+                    Ok(Answer::Confirmed)
+                }
+                Some(_) => refuse("these are not the words; they are shown again by `saveosd words`"),
+                None => refuse("the words were confirmed before"),
+            },
+            Question::Backup { disk } => {
+                let Ok(disk) = disk.parse::<DiskId>() else { return refuse("not the name of a disk") };
+                let Some(row) = disks::all(&self.db)?.into_iter().find(|row| row.id == disk) else {
+                    return refuse("there is no such disk");
+                };
+                if row.path.is_none() {
+                    return refuse("it is not plugged in");
+                }
+                let job = queue::add(&self.db, Work::Backup, Some(disk), &Trigger::Button, now.ts)?;
+                Ok(Answer::Queued { job: job.to_string() })
+            }
+        }
+    }
+
+    fn status(&self) -> Result<Status, RunError> {
+        Ok(Status {
+            version: env!("CARGO_PKG_VERSION"),
+            device: self.identity.device.to_string(),
+            claim_code: self.identity.claim_code().to_string(),
+            repository: self.bench.vault.path().display().to_string(),
+            recoverable: db::note(&self.db, CONFIRMED)?.is_some(),
+            outbox: outbox::level(&self.db)?,
+            disks: disks::all(&self.db)?.iter().filter(|row| row.path.is_some()).count(),
+            running: self.running.as_ref().map(|at_work| Running {
+                job: at_work.job.clone(),
+                bytes_done: at_work.meter.done.load(Ordering::Relaxed),
+                bytes_total: at_work.meter.total.load(Ordering::Relaxed),
+            }),
+        })
+    }
+
+    /// A clean end: the job stops at the next piece and waits for the next start.
+    fn finish(mut self) -> Result<(), RunError> {
+        if let Some(at_work) = self.running.take() {
+            match at_work.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)) {
+                Stop::Ended(result) => queue::end(&mut self.db, &at_work.job, *result, &clock::now())?,
+                Stop::Interrupted => drop(queue::wait_again(&self.db)?),
+            }
+        }
+        // The last facts go up with the last words.
+        if let Some(uplink) = self.uplink.take() {
+            uplink.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        }
+        // Best effort: the next start removes a socket that nobody answers.
+        let _ = std::fs::remove_file(&self.socket);
+        Ok(())
+    }
+}

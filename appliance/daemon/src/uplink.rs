@@ -1,0 +1,128 @@
+//! The line to the control plane: facts go up until they are acknowledged, commands come down. Backups never wait for it.
+//!
+//! A thread of its own with its own connection to the database: the outbox is the only thing it shares with the daemon, so a
+//! broker that hangs hangs nobody. Without credentials it waits until there are some.
+
+mod credentials;
+mod orders;
+mod session;
+
+use crate::db::DbError;
+use crate::identity::random;
+use crate::outbox::OutboxError;
+use credentials::Credentials;
+use saveos_protocol::fact::StreamBirth;
+use saveos_protocol::id::DeviceId;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use zeroize::Zeroizing;
+
+/// Why a session ended.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LineError {
+    /// The database.
+    #[error(transparent)]
+    Db(#[from] DbError),
+    /// A fact that had to be written.
+    #[error(transparent)]
+    Outbox(#[from] OutboxError),
+    /// What we say does not fit.
+    #[error("a message could not be written")]
+    Encode(#[from] saveos_protocol::EncodeError),
+    /// The file with the certificate.
+    #[error("the credentials are not usable: {0}")]
+    Credentials(String),
+    /// The connection.
+    #[error("the connection broke")]
+    Connection(#[source] Box<rumqttc::ConnectionError>),
+    /// The broker took a message and did not say so in time.
+    #[error("the broker took no heartbeat in time")]
+    Silent,
+    /// Nobody takes our messages any more.
+    #[error("the client ended")]
+    Ended,
+}
+
+/// What the line needs.
+pub(crate) struct Line {
+    pub(crate) data: PathBuf,
+    pub(crate) device: DeviceId,
+    pub(crate) birth: StreamBirth,
+    /// The device's key, PKCS#8 in PEM.
+    pub(crate) key: Zeroizing<String>,
+    /// How often it says that it lives.
+    pub(crate) heartbeat: Duration,
+}
+
+/// Full jitter up to this, doubled from one second: a fleet that lost its broker must not come back in one moment.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// How often a box without credentials looks for some.
+const LOOK: Duration = Duration::from_secs(2);
+/// A session that lasted so long began well: the next one is tried soon.
+const GOOD: Duration = Duration::from_secs(30);
+
+/// Keeps the line up until `stop`.
+pub(crate) fn start(line: Line, stop: Arc<AtomicBool>) -> std::io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name("uplink".to_owned()).spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        match runtime {
+            Ok(runtime) => runtime.block_on(keep_up(&line, &stop)),
+            Err(error) => tracing::error!(%error, "no uplink"),
+        }
+    })
+}
+
+async fn keep_up(line: &Line, stop: &AtomicBool) {
+    let mut tries = 0u32;
+    while !stop.load(Ordering::Relaxed) {
+        let credentials = match Credentials::read(&line.data) {
+            Ok(Some(credentials)) => credentials,
+            Ok(None) => {
+                tokio::time::sleep(LOOK).await;
+                continue;
+            }
+            Err(error) => {
+                tracing::error!(%error, "no uplink");
+                pause(LONGEST_WAIT, stop).await;
+                continue;
+            }
+        };
+        let begun = tokio::time::Instant::now();
+        match session::run(line, &credentials, stop).await {
+            Ok(()) => return,
+            // Whatever TLS says of certificates, the identity stays: an expired list of revoked ones looks like an expired one.
+            Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, tries, "the uplink is down"),
+        }
+        tries = if begun.elapsed() >= GOOD { 0 } else { tries.saturating_add(1) };
+        pause(wait_after(tries, random().unwrap_or([u8::MAX])), stop).await;
+    }
+}
+
+/// A random part of 1, 2, 4 … seconds.
+fn wait_after(tries: u32, [draw]: [u8; 1]) -> Duration {
+    let most = Duration::from_secs(1).saturating_mul(1 << tries.min(6)).min(LONGEST_WAIT);
+    most.mul_f64((f64::from(draw) + 1.0) / 256.0)
+}
+
+async fn pause(wait: Duration, stop: &AtomicBool) {
+    let until = tokio::time::Instant::now() + wait;
+    while tokio::time::Instant::now() < until && !stop.load(Ordering::Relaxed) {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_to_a_minute_and_spread_over_all_of_it() {
+        assert!(wait_after(0, [0]) < Duration::from_millis(10));
+        assert_eq!(wait_after(0, [255]), Duration::from_secs(1));
+        assert_eq!(wait_after(4, [127]), Duration::from_secs(8));
+        assert_eq!(wait_after(u32::MAX, [255]), LONGEST_WAIT);
+    }
+}
