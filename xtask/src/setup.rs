@@ -34,6 +34,7 @@ const TESTS: &[Need] = &[
     ("setfattr", "attr"),
     ("ddrescuelog", "gddrescue"),
     ("mosquitto", "mosquitto"),
+    ("systemd-analyze", "systemd"),
 ];
 
 /// Not in every release; tests that want it say so and are skipped.

@@ -10,6 +10,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Bytes that a worker may hold: sixteen pieces of a file.
 const MOST: usize = 4 << 20;
+/// Pieces that it may hold: each has a buffer that stays as large as its largest piece ever was.
+const PIECES: usize = 32;
 
 /// A piece, and where its bytes belong: offsets in the piece, extents of the target.
 struct Piece {
@@ -43,7 +45,7 @@ impl<'a> Waiting<'a> {
         self.pieces.push(Piece { places, bytes });
         match self.turn.try_lock() {
             Ok(turn) => self.write_holding(turn),
-            Err(_) if self.bytes < MOST => Ok(0),
+            Err(_) if self.bytes < MOST && self.pieces.len() < PIECES => Ok(0),
             Err(_) => self.write(),
         }
     }
