@@ -3,7 +3,6 @@
 #[path = "support/support.rs"]
 mod support;
 
-use std::fs::File;
 use std::process::{Command, Stdio};
 use support::{Image, Repo, noise, saveos, text, write_at};
 
@@ -28,13 +27,9 @@ fn a_backup_goes_on_and_tells_how_it_ended() {
     assert_eq!(unread(&mut repo.command(&words)), Some(0));
     assert_eq!(unread(repo.command(&words).arg("--json")), Some(0));
     assert_eq!(repo.json(&["snapshots"]).exits(0).objects().len(), 2);
-    // Live snapshots are partial, whoever listens.
-    let holder = File::options().write(true).open(image.path()).expect("the image");
-    assert_eq!(
-        unread(repo.command(&words).args(["--live", "--json"])),
-        repo.json(&[&words[..], &["--live"]].concat()).code.into()
-    );
-    drop(holder);
+    // It prints what it will forget before it forgets.
+    assert_eq!(unread(repo.command(&["forget", "--keep-last", "1"]).arg("--json")), Some(0));
+    assert_eq!(repo.json(&["snapshots"]).exits(0).objects().len(), 1);
 }
 
 #[test]
@@ -44,6 +39,17 @@ fn failures_stay_failures() {
     assert_eq!(unread(&mut repo.command(&["show", "nonsense"])), Some(1));
     assert_eq!(unread(repo.command(&["show", "nonsense"]).arg("--json")), Some(1));
     assert_eq!(unread(&mut repo.command(&["verify"])), Some(0));
+    // What verify finds is printed before it ends.
+    let image = Image::blank(2 << 20);
+    write_at(&image.path(), 4096, &noise(8, 1 << 20));
+    repo.backup(&image.path(), "disk");
+    let folders = std::fs::read_dir(repo.path().join("packs")).expect("a folder").flatten();
+    let packs = folders.flat_map(|folder| std::fs::read_dir(folder.path()).expect("a folder").flatten());
+    for pack in packs {
+        write_at(&pack.path(), 1000, b"damaged");
+    }
+    assert_eq!(unread(&mut repo.command(&["verify"])), Some(1));
+    assert_eq!(unread(repo.command(&["verify"]).arg("--json")), Some(1));
 }
 
 #[test]
