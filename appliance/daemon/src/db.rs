@@ -32,7 +32,7 @@ const FILE: &str = "state.sqlite";
 
 /// Versions, oldest first; `user_version` counts those that were applied.
 const MIGRATIONS: &[&str] = &["
-    CREATE TABLE stream (id TEXT NOT NULL, birth TEXT NOT NULL, sessions INTEGER NOT NULL, acked INTEGER NOT NULL);
+    CREATE TABLE stream (id TEXT NOT NULL, birth TEXT NOT NULL, sessions INTEGER NOT NULL);
     CREATE TABLE fact (
         n INTEGER PRIMARY KEY, kind TEXT NOT NULL, json BLOB NOT NULL, at_ms INTEGER NOT NULL, acked_ms INTEGER
     );
@@ -73,11 +73,21 @@ fn is_damage(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase))
 }
 
-fn try_open(path: &Path) -> Result<Connection, DbError> {
-    let mut db = Connection::open(path)?;
+/// A second connection, for who works beside the one that opened it. Never sets anything aside.
+pub(crate) fn connect(data: &Path) -> Result<Connection, DbError> {
+    configured(&data.join(FILE))
+}
+
+fn configured(path: &Path) -> Result<Connection, DbError> {
+    let db = Connection::open(path)?;
     db.busy_timeout(Duration::from_secs(10))?;
     db.pragma_update(None, "journal_mode", "WAL")?;
     db.pragma_update(None, "synchronous", "FULL")?;
+    Ok(db)
+}
+
+fn try_open(path: &Path) -> Result<Connection, DbError> {
+    let mut db = configured(path)?;
     // A page that rotted is noticed at the start, not in the middle of a job.
     let sound: String = db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
     if sound != "ok" {

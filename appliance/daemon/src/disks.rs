@@ -45,12 +45,14 @@ pub(crate) struct Folder {
     path: PathBuf,
     seen: BTreeMap<PathBuf, Look>,
     here: BTreeMap<PathBuf, u64>,
+    /// Told to be no disks; asked again when they change.
+    refused: BTreeMap<PathBuf, Look>,
 }
 
 impl Folder {
     /// Nothing is there before the first look.
     pub(crate) fn new(path: &Path) -> Folder {
-        Folder { path: path.to_owned(), seen: BTreeMap::new(), here: BTreeMap::new() }
+        Folder { path: path.to_owned(), seen: BTreeMap::new(), here: BTreeMap::new(), refused: BTreeMap::new() }
     }
 
     /// Looks. A folder that cannot be read holds no disk.
@@ -65,14 +67,19 @@ impl Folder {
             }
             stays
         });
+        self.refused.retain(|path, look| now.get(path) == Some(look));
         for (path, look) in &now {
-            if !self.here.contains_key(path) && self.seen.get(path) == Some(look) {
+            let asked = self.here.contains_key(path) || self.refused.contains_key(path);
+            if !asked && self.seen.get(path) == Some(look) {
                 match identify(path) {
                     Ok(found) => {
                         self.here.insert(path.clone(), look.0);
                         change.came.push(found);
                     }
-                    Err(error) => tracing::warn!(path = %path.display(), %error, "not a disk"),
+                    Err(error) => {
+                        tracing::warn!(path = %path.display(), %error, "not a disk");
+                        self.refused.insert(path.clone(), *look);
+                    }
                 }
             }
         }
@@ -223,6 +230,20 @@ mod tests {
         assert_eq!(watched.look(), Change::default());
         std::fs::remove_file(folder.path().join("nas.img")).expect("it was there");
         assert_eq!(watched.look().went, [folder.path().join("nas.img")]);
+    }
+
+    #[test]
+    fn what_is_no_disk_is_told_once_and_asked_again_when_it_changes() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut watched = Folder::new(folder.path());
+        put(folder.path(), "empty.img", 0);
+        for _ in 0..4 {
+            assert_eq!(watched.look(), Change::default());
+        }
+        assert_eq!(watched.refused.len(), 1);
+        put(folder.path(), "empty.img", 1 << 20);
+        watched.look();
+        assert_eq!((watched.look().came.len(), watched.refused.len()), (1, 0));
     }
 
     #[test]

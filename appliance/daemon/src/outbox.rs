@@ -49,7 +49,7 @@ pub(crate) fn begin(db: &mut Connection, identity: &Identity, now: &Moment) -> R
     let json = serde_json::to_string(&birth).map_err(|_| DbError::Damaged("the birth of its stream"))?;
     let step = db.transaction()?;
     step.execute(
-        "INSERT INTO stream (id, birth, sessions, acked) VALUES (?1, ?2, 0, 0)",
+        "INSERT INTO stream (id, birth, sessions) VALUES (?1, ?2, 0)",
         params![birth.stream.to_string(), json],
     )?;
     append(&step, now, Body::StreamBorn(birth.clone()))?;

@@ -27,12 +27,31 @@ pub(crate) struct State {
     pub(crate) disks: Vec<Disk>,
     /// When a backup last ended well.
     pub(crate) last_backup: Option<Timestamp>,
-    pub(crate) last_verify: Option<Timestamp>,
-    pub(crate) last_prune: Option<Timestamp>,
-    /// Whether a verify or prune waits or runs.
-    pub(crate) proving: bool,
-    pub(crate) pruning: bool,
+    pub(crate) verify: Tried,
+    pub(crate) prune: Tried,
 }
+
+/// How work on the whole repository stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tried {
+    /// When it last ended well.
+    pub(crate) done: Option<Timestamp>,
+    /// When it was last asked for.
+    pub(crate) asked: Option<Timestamp>,
+    /// Whether some waits or runs.
+    pub(crate) open: bool,
+}
+
+impl Tried {
+    /// Whether it may be asked for: nothing is open, and the last did not fail a moment ago.
+    fn is_free(&self, now: Timestamp) -> bool {
+        let failed = self.asked.filter(|asked| self.done.is_none_or(|done| done < *asked));
+        !self.open && failed.is_none_or(|asked| now.since(asked) >= AGAIN)
+    }
+}
+
+/// What failed is tried again after an hour: what broke it may be gone, and its reports must not fill the outbox.
+const AGAIN: Duration = Duration::from_secs(3600);
 
 /// A job to queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,14 +96,14 @@ pub(crate) fn plan(state: &State, policy: &Policy, now: Timestamp) -> Plan {
     }
     let waited = |last: Option<Timestamp>| last.map_or(Duration::MAX, |last| now.since(last));
     let whole = |work, disk| Action { work, disk, trigger: Trigger::Schedule };
-    if let (Some(every), Some(_), false) = (policy.verify.sample_every, state.last_backup, state.proving)
-        && waited(state.last_verify) >= every.duration()
+    if let (Some(every), Some(_), false) = (policy.verify.sample_every, state.last_backup, !state.verify.is_free(now))
+        && waited(state.verify.done) >= every.duration()
     {
         plan.actions.push(whole(Work::Verify, None));
     }
     let keeps = !policy.retention.is_empty() || policy.disks.iter().any(|disk| disk.retention.is_some());
     // After a backup there may be something to let go, and never before one.
-    if keeps && !state.pruning && state.last_backup > state.last_prune {
+    if keeps && state.prune.is_free(now) && state.last_backup > state.prune.done {
         plan.actions.push(whole(Work::Prune, None));
     }
     plan
@@ -227,11 +246,24 @@ mod tests {
         let mut state = State { last_backup: Some(at(1)), ..State::default() };
         let works = |state: &State, now| plan(state, &wanted, now).actions.iter().map(|a| a.work).collect::<Vec<_>>();
         assert_eq!(works(&state, at(2)), [Work::Verify, Work::Prune]);
-        (state.last_verify, state.last_prune) = (Some(at(2)), Some(at(2)));
+        let done = Tried { done: Some(at(2)), asked: Some(at(2)), open: false };
+        (state.verify, state.prune) = (done, done);
         assert_eq!(works(&state, at(3)), []);
         assert_eq!(works(&state, at(2 + 7 * 24)), [Work::Verify]);
-        state.proving = true;
+        state.verify.open = true;
         assert_eq!(works(&state, at(2 + 7 * 24)), []);
+    }
+
+    #[test]
+    fn what_failed_is_tried_again_after_an_hour_and_not_at_once() {
+        let mut wanted = policy();
+        wanted.verify.sample_every = Some(Days::from(7));
+        wanted.retention.daily = 7;
+        let failed = Tried { done: None, asked: Some(at(2)), open: false };
+        let state = State { last_backup: Some(at(1)), verify: failed, prune: failed, ..State::default() };
+        let soon = Timestamp::saturating(at(3).as_millis() - 1);
+        assert_eq!(plan(&state, &wanted, soon).actions, []);
+        assert_eq!(plan(&state, &wanted, at(3)).actions.len(), 2);
     }
 
     proptest! {

@@ -10,6 +10,7 @@ use crate::clock::Moment;
 use crate::db::DbError;
 use crate::identity::random;
 use crate::outbox::{self, OutboxError};
+use crate::plan::Tried;
 use rusqlite::{Connection, OptionalExtension, params};
 use saveos_protocol::fact::{Body, JobEnded, JobResult, JobStarted, Trigger, Work};
 use saveos_protocol::id::{DiskId, JobId};
@@ -133,13 +134,13 @@ pub(crate) fn of_disk(db: &Connection, disk: DiskId) -> Result<(Option<Timestamp
     Ok((asked.map(Timestamp::saturating), open > 0))
 }
 
-/// When work of this kind last ended well, and whether some is open.
-pub(crate) fn of_work(db: &Connection, work: Work) -> Result<(Option<Timestamp>, bool), DbError> {
-    let sql =
-        "SELECT max(ended_ms) FILTER (WHERE state = 'done'), count(*) FILTER (WHERE state IN ('waiting', 'running'))
-               FROM job WHERE work = ?1";
-    let (done, open): (Option<u64>, u64) = db.query_row(sql, [work.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    Ok((done.map(Timestamp::saturating), open > 0))
+/// How work of a kind stands.
+pub(crate) fn of_work(db: &Connection, work: Work) -> Result<Tried, DbError> {
+    let sql = "SELECT max(ended_ms) FILTER (WHERE state = 'done'), max(queued_ms),
+               count(*) FILTER (WHERE state IN ('waiting', 'running')) FROM job WHERE work = ?1";
+    let (done, asked, open): (Option<u64>, Option<u64>, u64) =
+        db.query_row(sql, [work.as_str()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    Ok(Tried { done: done.map(Timestamp::saturating), asked: asked.map(Timestamp::saturating), open: open > 0 })
 }
 
 /// Whether a fact told of this snapshot.

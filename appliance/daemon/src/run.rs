@@ -129,7 +129,7 @@ impl Daemon {
             let path = path.clone();
             move |source| RunError::Path { path, source }
         };
-        std::fs::create_dir_all(&places.data).map_err(path_error(&places.data))?;
+        saveos_engine::storage::local::make_folder(&places.data).map_err(path_error(&places.data))?;
         // First: two daemons on one folder would queue everything twice.
         let listener = status::listen(&places.socket).map_err(path_error(&places.socket))?;
         let policy = places.policy.as_deref().map_or_else(|| Ok(Policy::cautious()), Policy::read)?;
@@ -263,9 +263,9 @@ impl Daemon {
                 state.disks.push(plan::Disk { id: row.id, plugged, asked, busy });
             }
         }
-        (state.last_backup, _) = queue::of_work(&self.db, Work::Backup)?;
-        (state.last_verify, state.proving) = queue::of_work(&self.db, Work::Verify)?;
-        (state.last_prune, state.pruning) = queue::of_work(&self.db, Work::Prune)?;
+        state.last_backup = queue::of_work(&self.db, Work::Backup)?.done;
+        state.verify = queue::of_work(&self.db, Work::Verify)?;
+        state.prune = queue::of_work(&self.db, Work::Prune)?;
         Ok(plan::plan(&state, &self.bench.policy, now))
     }
 

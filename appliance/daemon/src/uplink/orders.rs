@@ -12,7 +12,7 @@ use saveos_protocol::hex::CommandKey;
 use saveos_protocol::id::{CommandId, DeviceId};
 use saveos_protocol::sign;
 
-/// No command key is pinned before enrolment, and this one signs nothing: no point of the curve has it.
+/// No command key is pinned before enrolment. What would need one is refused before this stands in for it.
 const NO_KEY: CommandKey = CommandKey([0xff; 32]);
 
 /// Takes a command; `None` for bytes that name none.
@@ -32,6 +32,9 @@ pub(super) fn take(
     let (id, idem) = (received.document().id, received.document().idem.to_string());
     let report = |state| Some((id, Report { v: V1, id, ts: now.ts, state }));
     let rejected = |reason| report(State::Rejected { reason, note: None });
+    if received.document().action.is_destructive() {
+        return Ok(rejected(Rejection::NotSigned));
+    }
     let command = match command::admit(received, device, &NO_KEY, Some(now.ts)) {
         Ok(command) => command,
         Err(reason) => return Ok(rejected(reason)),
@@ -46,7 +49,8 @@ pub(super) fn take(
         Action::Verify { .. } => (Work::Verify, None),
         _ => return Ok(rejected(Rejection::NotAble)),
     };
-    if disk.is_some_and(|disk| disks::all(db).is_ok_and(|all| !all.iter().any(|row| row.id == disk))) {
+    let known = disks::all(db)?;
+    if disk.is_some_and(|disk| !known.iter().any(|row| row.id == disk)) {
         return Ok(rejected(Rejection::NoSuchDisk));
     }
     let step = db.transaction().map_err(DbError::from)?;

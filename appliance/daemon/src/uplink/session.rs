@@ -78,7 +78,7 @@ struct Session<'l> {
 impl<'l> Session<'l> {
     /// Its number is on the disk before the broker hears it.
     fn begin(line: &'l Line) -> Result<Session<'l>, LineError> {
-        let db = db::open(&line.data)?;
+        let db = db::connect(&line.data)?;
         let sql = "UPDATE stream SET sessions = sessions + 1 RETURNING sessions";
         let number: u64 = db.query_row(sql, [], |row| row.get(0)).map_err(DbError::from)?;
         let now = clock::now();

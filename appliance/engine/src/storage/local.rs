@@ -53,17 +53,22 @@ fn folders_in(root: &Path) -> io::Result<()> {
     if made { File::open(root)?.sync_all() } else { Ok(()) }
 }
 
-fn make_folders(root: &Path) -> io::Result<()> {
-    let root = std::path::absolute(root)?;
-    let missing: Vec<&Path> = root.ancestors().take_while(|folder| !folder.exists()).collect();
-    fs::create_dir_all(&root)?;
-    if fs::read_dir(&root)?.next().is_some() {
-        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "the folder is not empty"));
-    }
-    folders_in(&root)?;
+/// Makes a folder and those above it that are missing, with durable names.
+pub fn make_folder(path: &Path) -> io::Result<()> {
+    let path = std::path::absolute(path)?;
+    let missing: Vec<&Path> = path.ancestors().take_while(|folder| !folder.exists()).collect();
+    fs::create_dir_all(&path)?;
     // From the top down: a name is worth nothing in a folder that has none yet.
     let holders = missing.iter().rev().filter_map(|folder| folder.parent());
     holders.map(File::open).try_for_each(|holder| holder?.sync_all())
+}
+
+fn make_folders(root: &Path) -> io::Result<()> {
+    make_folder(root)?;
+    if fs::read_dir(root)?.next().is_some() {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "the folder is not empty"));
+    }
+    folders_in(root)
 }
 
 /// The steps on real files.
