@@ -1,7 +1,7 @@
 //! The line to the control plane: facts go up until they are acknowledged, commands come down. Backups never wait for it.
 //!
-//! A thread of its own with its own connection to the database: the outbox is the only thing it shares with the daemon, so a
-//! broker that hangs hangs nobody. Without credentials it waits until there are some.
+//! A thread of its own with its own connection to the database, which is all that it shares with the daemon (facts wait in the
+//! outbox, a command becomes a row of the queue), so a broker that hangs hangs nobody. Without credentials it waits for some.
 
 mod credentials;
 mod orders;

@@ -1,16 +1,20 @@
 //! Commands: read, checked, done once however often they come, answered with a report. What this release cannot do is said.
+//!
+//! Answers are remembered for a week, as the contract says; a copy that comes later has expired.
 
 use super::LineError;
 use crate::clock;
 use crate::db::{self, DbError};
 use crate::{disks, queue};
-use rusqlite::Connection;
+use rusqlite::{Connection, params};
 use saveos_protocol::V1;
 use saveos_protocol::command::{self, Action, Command, Rejection, Report, State};
 use saveos_protocol::fact::{Trigger, Work};
 use saveos_protocol::hex::CommandKey;
-use saveos_protocol::id::{CommandId, DeviceId};
+use saveos_protocol::id::{CommandId, DeviceId, JobId};
+use saveos_protocol::limits;
 use saveos_protocol::sign;
+use saveos_protocol::time::Timestamp;
 
 /// No command key is pinned before enrolment. What would need one is refused before this stands in for it.
 const NO_KEY: CommandKey = CommandKey([0xff; 32]);
@@ -54,8 +58,39 @@ pub(super) fn take(
         return Ok(rejected(Rejection::NoSuchDisk));
     }
     let step = db.transaction().map_err(DbError::from)?;
+    forget_old_answers(&step, now.ts)?;
     let job = queue::add(&step, work, disk, &Trigger::Command { command: id }, now.ts)?;
     db::set_note(&step, &name, &job.to_string())?;
     step.commit().map_err(DbError::from)?;
     Ok(report(State::Accepted { job: Some(job) }))
+}
+
+/// Names of jobs sort by age, so the job that an answer names tells how old it is.
+fn forget_old_answers(db: &Connection, now: Timestamp) -> Result<(), DbError> {
+    let kept = u64::try_from(limits::KEEP_COMMANDS.as_millis()).unwrap_or(u64::MAX);
+    let before = Timestamp::saturating(now.as_millis().saturating_sub(kept));
+    let oldest = JobId::from_parts(before, [0; 10]).to_string();
+    db.execute("DELETE FROM note WHERE name GLOB 'command *' AND value < ?1", params![oldest])?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn answers_are_remembered_for_a_week_and_other_notes_for_ever() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let db = db::open(folder.path()).expect("a database");
+        let answered = clock::now().ts;
+        db::set_note(&db, "command a", &JobId::from_parts(answered, [7; 10]).to_string()).expect("room");
+        db::set_note(&db, "gap_told", "3").expect("room");
+        let known = |db: &Connection| db::note(db, "command a").expect("readable").is_some();
+        forget_old_answers(&db, answered.after(limits::KEEP_COMMANDS)).expect("room");
+        assert!(known(&db));
+        forget_old_answers(&db, answered.after(limits::KEEP_COMMANDS + Duration::from_secs(1))).expect("room");
+        assert!(!known(&db));
+        assert!(db::note(&db, "gap_told").expect("readable").is_some());
+    }
 }
