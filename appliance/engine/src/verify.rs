@@ -84,7 +84,7 @@ pub fn run(
     for error in &refresh.unreadable {
         report.problems.push(problem(&format!("pack {}", error.pack.hex()), &error.fault));
     }
-    let mut references = References::of(repository);
+    let mut references = References::of(repository, *options);
     let mut walked = Vec::new();
     for (id, snapshot) in &snapshots {
         report.snapshots += 1;

@@ -1,6 +1,6 @@
-//! Which chunks snapshots name, whether somebody has them, and whether what a segment cuts out of them is there.
+//! Which chunks snapshots name, whether somebody has them, and whether what a segment cuts out of them makes up its pieces.
 //!
-//! One bit for each chunk of each pack that is named: memory grows with packs, not with snapshots. A segment that several
+//! A piece that is one chunk is proven with its chunk; one that joins slices of several is read and hashed here. One bit for each chunk of each pack that is named: memory grows with packs, not with snapshots. A segment that several
 //! snapshots share is walked once.
 
 use crate::chunk::ChunkId;
@@ -9,6 +9,8 @@ use crate::repository::{Repository, RepositoryError};
 use crate::seal::PackId;
 use crate::segment::{Content, Entry, Run};
 use crate::snapshot::Snapshot;
+use crate::verify::Options;
+use crate::view::read_piece;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
@@ -52,6 +54,8 @@ pub(super) enum Loss {
     Chunk(ChunkId),
     /// A segment wants more of this chunk than it has.
     Short(ChunkId),
+    /// The slices that are there do not make up this piece.
+    Joined(ChunkId),
 }
 
 impl fmt::Display for Loss {
@@ -63,6 +67,9 @@ impl fmt::Display for Loss {
             Loss::Short(chunk) => {
                 write!(out, "needs bytes past the end of chunk {chunk}; `saveos repair snapshots` keeps the rest")
             }
+            Loss::Joined(piece) => {
+                write!(out, "has slices that do not make up piece {piece}; `saveos repair snapshots` keeps the rest")
+            }
         }
     }
 }
@@ -70,7 +77,10 @@ impl fmt::Display for Loss {
 /// Walks snapshots.
 pub(super) struct References<'r> {
     repository: &'r Repository,
+    /// How many of the joined pieces are read.
+    options: Options,
     buffers: ReadBuffers,
+    plain: Vec<u8>,
     /// What was named so far.
     pub(super) wanted: Positions,
     /// Segments in which something is lost; the others are not walked twice.
@@ -85,9 +95,9 @@ enum Named {
 }
 
 impl<'r> References<'r> {
-    pub(super) fn of(repository: &'r Repository) -> Self {
+    pub(super) fn of(repository: &'r Repository, options: Options) -> Self {
         let (wanted, lossy) = (Positions::default(), HashMap::new());
-        References { repository, buffers: ReadBuffers::default(), wanted, lossy }
+        References { repository, options, buffers: ReadBuffers::default(), plain: Vec::new(), wanted, lossy }
     }
 
     /// The first thing that is lost to a snapshot, if anything.
@@ -131,7 +141,7 @@ impl<'r> References<'r> {
         match &entry.content {
             Content::Zeros | Content::LeftOut(_) | Content::Hole(_) => {}
             Content::Chunk(chunk) => first = self.needs(chunk, entry.len(), Exactly::Yes)?,
-            Content::Runs { runs, .. } => {
+            Content::Runs { piece, runs } => {
                 for run in runs {
                     if let Run::Slice { chunk, offset, len } = run {
                         let end = u64::from(*offset) + u64::from(*len);
@@ -139,9 +149,22 @@ impl<'r> References<'r> {
                         first = first.or(lost);
                     }
                 }
+                if first.is_none() && super::in_sample(piece, &self.options) {
+                    first = self.joins(entry, *piece)?;
+                }
             }
         }
         Ok(first)
+    }
+
+    /// Reads a piece as a restore does.
+    fn joins(&mut self, entry: &Entry, piece: ChunkId) -> Result<Option<Loss>, RepositoryError> {
+        match read_piece(self.repository, entry, &mut self.buffers, &mut self.plain) {
+            Ok(()) => Ok(None),
+            Err(RepositoryError::LostChunk(chunk)) if chunk != piece => Ok(Some(Loss::Chunk(chunk))),
+            Err(error) if self.repository.is_loss(&error) => Ok(Some(Loss::Joined(piece))),
+            Err(other) => Err(other),
+        }
     }
 
     fn needs(&mut self, chunk: &ChunkId, end: u64, exactly: Exactly) -> Result<Option<Loss>, RepositoryError> {
