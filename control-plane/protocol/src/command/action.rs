@@ -174,7 +174,7 @@ impl Action {
     }
 
     /// Why it cannot be run as it came: an unknown type, or a known one whose arguments make no sense.
-    pub(super) fn fault(&self) -> Option<Rejection> {
+    pub fn fault(&self) -> Option<Rejection> {
         let sane = match self {
             Action::Unknown { name } if !Action::NAMES.contains(&name.as_str()) => return Some(Rejection::UnknownType),
             Action::Unknown { .. } => false,

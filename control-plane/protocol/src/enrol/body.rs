@@ -32,7 +32,8 @@ pub struct EnrolRequest {
     pub v: V1,
     /// The key; its hash is the claim code.
     pub key: DeviceKey,
-    /// The signing request with that key. Its subject is ignored: the server gives the name.
+    /// The signing request with that key. Its common name is the box's name, made on the box at its first start: streams are
+    /// signed with it before anybody has claimed the box. The server refuses a name that belongs to another key.
     pub csr: Pem,
     /// That the key is in the box.
     pub proof: Proof,

@@ -1,0 +1,115 @@
+//! The HTTP door: routes, bounds, headers. A handler decodes, calls, encodes; what it decides on is in the store's modules.
+//!
+//! ```text
+//! /livez /readyz /version          who runs us
+//! /api/v1/enrol… renew             boxes, by proof of their key
+//! /api/v1/login … events           people, by session
+//! ```
+//!
+//! Who may not see a thing is told that it is not there.
+
+mod access;
+mod appliances;
+mod claims;
+mod commands;
+mod enrol;
+mod events;
+mod health;
+mod login;
+mod problem;
+mod tree;
+
+use crate::authority::Authority;
+use crate::broker::Files;
+use crate::config::Config;
+use crate::ingest::{Heart, News, Outgoing};
+use crate::nonce::Nonces;
+use crate::store::Store;
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::{HeaderValue, header};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use axum::routing::{get, post};
+use saveos_protocol::limits;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::{Semaphore, broadcast, mpsc, watch};
+use tower_http::timeout::TimeoutLayer;
+
+/// What handlers share.
+#[derive(Clone)]
+pub(crate) struct App {
+    pub(crate) store: Store,
+    pub(crate) config: Arc<Config>,
+    pub(crate) authority: Arc<Authority>,
+    pub(crate) outgoing: mpsc::Sender<Outgoing>,
+    pub(crate) news: broadcast::Sender<News>,
+    pub(crate) heart: Heart,
+    pub(crate) nonces: Arc<Mutex<Nonces>>,
+    pub(crate) logins: Arc<login::Tries>,
+    /// Passwords that are hashed at once: each takes 19 MiB and a core.
+    pub(crate) hashing: Arc<Semaphore>,
+    pub(crate) broker: watch::Receiver<u32>,
+    pub(crate) files: Files,
+    /// One change of the broker's rules at a time.
+    pub(crate) rules: Arc<tokio::sync::Mutex<()>>,
+    pub(crate) stop: watch::Receiver<bool>,
+}
+
+/// What a handler has at most; live events are not bounded by it, their head is sent at once.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// All routes.
+pub(crate) fn app(state: App) -> Router {
+    let people = Router::new()
+        .route("/api/v1/login", post(login::login))
+        .route("/api/v1/logout", post(login::logout))
+        .route("/api/v1/me", get(login::me))
+        .route("/api/v1/nodes", get(tree::list).post(tree::make))
+        .route("/api/v1/claims", get(claims::list).post(claims::make))
+        .route("/api/v1/appliances", get(appliances::list))
+        .route("/api/v1/appliances/{id}", get(appliances::one))
+        .route("/api/v1/appliances/{id}/jobs", get(appliances::jobs))
+        .route("/api/v1/appliances/{id}/recovery-points", get(appliances::recovery_points))
+        .route("/api/v1/appliances/{id}/facts", get(appliances::facts))
+        .route("/api/v1/appliances/{id}/commands", get(commands::list).post(commands::make))
+        .route("/api/v1/appliances/{id}/revoke", post(appliances::revoke))
+        .route("/api/v1/audit", get(login::audit_trail))
+        .layer(DefaultBodyLimit::max(16 * 1024));
+    let boxes = Router::new()
+        .route("/api/v1/enrol/challenge", post(enrol::challenge))
+        .route("/api/v1/enrol", post(enrol::enrol))
+        .route("/api/v1/renew", post(enrol::renew))
+        .layer(DefaultBodyLimit::max(limits::ENROLMENT));
+    let health = Router::new()
+        .route("/livez", get(health::live))
+        .route("/readyz", get(health::ready))
+        .route("/version", get(health::version));
+    let timed = people
+        .merge(boxes)
+        .merge(health)
+        .layer(TimeoutLayer::with_status_code(axum::http::StatusCode::SERVICE_UNAVAILABLE, PATIENCE));
+    timed
+        .route("/api/v1/events", get(events::stream))
+        .fallback(problem::no_route)
+        .method_not_allowed_fallback(problem::no_method)
+        .layer(middleware::from_fn(headers))
+        .with_state(state)
+}
+
+/// On every answer: nobody frames, sniffs or caches it.
+async fn headers(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let fixed = [
+        (header::STRICT_TRANSPORT_SECURITY, "max-age=31536000"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    for (name, value) in fixed {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}

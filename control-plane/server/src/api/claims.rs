@@ -1,0 +1,81 @@
+//! Claims: a person types the code that a box shows, and says where the box stands.
+
+use super::App;
+use super::access::{Access, Role};
+use super::problem::{ApiError, Body};
+use super::tree::path_of;
+use crate::clock;
+use crate::enrolment::{self, Claim, NotClaimed};
+use crate::store::{Row, Tx};
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use saveos_protocol::enrol::ClaimCode;
+use saveos_protocol::id::ClaimId;
+use saveos_protocol::problem::ProblemKind;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewClaim {
+    code: String,
+    site: String,
+    name: String,
+}
+
+/// Claims the box that shows this code for a site.
+pub(super) async fn make(
+    State(app): State<App>,
+    access: Access,
+    Body(new): Body<NewClaim>,
+) -> Result<(StatusCode, Json<Value>), ApiError> {
+    let code: ClaimCode = new
+        .code
+        .parse()
+        .map_err(|why: saveos_protocol::enrol::NotAClaimCode| ApiError::field("/code", &why.to_string()))?;
+    let name = new.name.trim().to_owned();
+    if name.is_empty() || name.len() > 100 || name.chars().any(char::is_control) {
+        return Err(ApiError::field("/name", "1 to 100 bytes without control characters"));
+    }
+    let now = clock::now();
+    let id = ClaimId::from_parts(now, clock::random());
+    app.store
+        .write(move |tx| {
+            let (path, kind) = path_of(tx, &new.site)?.ok_or_else(|| ApiError::new(ProblemKind::NotFound))?;
+            access.may(&path, Role::Admin)?;
+            if kind != "site" {
+                return Err(ApiError::field("/site", "a box stands at a site"));
+            }
+            let claim = Claim { id, code, node: new.site, name, account: access.email };
+            match enrolment::claim(tx, &claim, now)? {
+                Ok(()) => Ok(()),
+                Err(NotClaimed::Used) => {
+                    Err(ApiError::said(ProblemKind::Conflict, "a box has enrolled with this code"))
+                }
+                Err(NotClaimed::Taken) => {
+                    Err(ApiError::said(ProblemKind::Conflict, "somebody else has typed this code"))
+                }
+            }
+        })
+        .await?;
+    let until = now.after(enrolment::CLAIM_LIFE);
+    Ok((StatusCode::CREATED, Json(json!({ "id": id, "code": code.to_string(), "until_ms": until }))))
+}
+
+/// Claims that one may see, the newest first.
+pub(super) async fn list(State(app): State<App>, access: Access) -> Result<Json<Value>, ApiError> {
+    let sql = "SELECT c.id, c.code, c.name, c.node, c.until_ms, c.device, n.path FROM claim c
+        JOIN node n ON n.id = c.node ORDER BY c.made_ms DESC LIMIT 1000";
+    let rows: Vec<Row> = app.store.read(move |tx: &mut dyn Tx| tx.query(sql, &[])).await?;
+    let mut claims = Vec::new();
+    for row in &rows {
+        if access.role_at(row.text(6)?) >= Some(Role::Admin) {
+            claims.push(json!({
+                "id": row.text(0)?, "code": row.text(1)?, "name": row.text(2)?, "site": row.text(3)?,
+                "until_ms": row.number(4)?, "device": row.maybe_text(5)?,
+            }));
+        }
+    }
+    Ok(Json(json!({ "claims": claims })))
+}

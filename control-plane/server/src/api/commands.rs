@@ -1,0 +1,101 @@
+//! Commands to a box: made, sent, remembered until they have an end or their time is over.
+//!
+//! What can destroy is not made here: it needs the command key, which this process never opens.
+
+use super::App;
+use super::access::{Access, Role};
+use super::appliances::{named, visible};
+use super::problem::{ApiError, Body};
+use crate::audit;
+use crate::clock;
+use crate::store::{Row, StoreError, Tx, first, values};
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use saveos_protocol::command::{Action, Command};
+use saveos_protocol::id::CommandId;
+use saveos_protocol::problem::ProblemKind;
+use saveos_protocol::text::IdempotencyKey;
+use saveos_protocol::topic::Down;
+use saveos_protocol::{Topic, V1, encode};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// A box that is off for longer is asked again by a person.
+const LIFE: Duration = Duration::from_secs(24 * 3600);
+
+/// Asks a box to do something. The same `Idempotency-Key` gives the first command again.
+pub(super) async fn make(
+    State(app): State<App>,
+    access: Access,
+    Path(device): Path<String>,
+    headers: HeaderMap,
+    Body(action): Body<Action>,
+) -> Result<(StatusCode, Json<Value>), ApiError> {
+    let device = named(&device)?;
+    if action.is_destructive() {
+        return Err(ApiError::new(ProblemKind::SignatureRequired));
+    }
+    if let Some(fault) = action.fault() {
+        return Err(ApiError::said(ProblemKind::Invalid, &fault.to_string()));
+    }
+    let now = clock::now();
+    let id = CommandId::from_parts(now, clock::random());
+    let idem = match headers.get("idempotency-key") {
+        None => id.to_string().parse(),
+        Some(key) => key.to_str().unwrap_or_default().parse(),
+    };
+    let idem: IdempotencyKey =
+        idem.map_err(|_| ApiError::said(ProblemKind::Malformed, "Idempotency-Key: letters, digits and _ - :"))?;
+    // Names are of one box: another box's key must not meet this one's.
+    let key = format!("{device} {idem}");
+    let command = Command { v: V1, id, action, exp: now.after(LIFE), idem, sig: None };
+    let json = encode(&command).map_err(|error| ApiError::said(ProblemKind::Invalid, &error.to_string()))?;
+    let (text, email, account) =
+        (String::from_utf8_lossy(&json).into_owned(), access.email.clone(), access.account.clone());
+    let wanted = serde_json::to_value(&command.action).unwrap_or_default();
+    let made = app.store.write(move |tx| {
+        visible(tx, &access, device, Role::Operator)?;
+        if let Some(row) = first(tx, "SELECT id, json FROM command WHERE idem = $1", &values![key.as_str()])? {
+            let known: Command = serde_json::from_str(row.text(1)?).map_err(|_| StoreError::Damaged("a command"))?;
+            let same = serde_json::to_value(&known.action).is_ok_and(|known| known == wanted);
+            return if same { Ok(known.id) } else { Err(ApiError::new(ProblemKind::IdempotencyMismatch)) };
+        }
+        let sql = "INSERT INTO command (id, device, json, made_ms, until_ms, account, idem) VALUES ($1, $2, $3, $4, $5, $6, $7)";
+        tx.execute(sql, &values![id, device, text, now, now.after(LIFE), account, key])?;
+        audit::write(tx, &email, "sent a command", &format!("{device} {id}"), now)?;
+        Ok(id)
+    });
+    let made: CommandId = made.await?;
+    if made == id {
+        // Full: it is sent again with the others that wait.
+        let _ = app.outgoing.try_send((Topic::Down(device, Down::Command), json));
+    }
+    Ok((StatusCode::ACCEPTED, Json(json!({ "id": made }))))
+}
+
+/// Commands to this box, the newest first.
+pub(super) async fn list(
+    State(app): State<App>,
+    access: Access,
+    Path(device): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let device = named(&device)?;
+    let rows: Result<Vec<Row>, ApiError> = app
+        .store
+        .read(move |tx: &mut dyn Tx| {
+            visible(tx, &access, device, Role::Viewer)?;
+            let sql = "SELECT id, json, made_ms, until_ms, state, ended_ms FROM command WHERE device = $1
+                ORDER BY id DESC LIMIT 200";
+            Ok(tx.query(sql, &values![device])?)
+        })
+        .await;
+    let item = |row: &Row| {
+        Ok(json!({
+            "id": row.text(0)?, "command": row.maybe_json(1)?, "made_ms": row.number(2)?, "until_ms": row.number(3)?,
+            "state": row.maybe_json(4)?, "ended_ms": row.maybe_number(5)?,
+        }))
+    };
+    let items: Result<Vec<Value>, StoreError> = rows?.iter().map(item).collect();
+    Ok(Json(json!({ "commands": items? })))
+}

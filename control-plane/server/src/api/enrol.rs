@@ -1,0 +1,114 @@
+//! Boxes: nonces, enrolment, renewal. No session here: what is believed was signed by the box's key over a nonce of ours.
+//!
+//! Order of checks: size and form, nonce, proof, signing request; only then the store is asked.
+
+use super::App;
+use super::problem::ApiError;
+use crate::authority::check_request;
+use crate::clock;
+use crate::enrolment::{self, Outcome};
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use saveos_protocol::enrol::{Challenge, EnrolReply, EnrolRequest, Refusal, Refused, RenewReply, RenewRequest};
+use saveos_protocol::hex::Nonce;
+use saveos_protocol::problem::ProblemKind;
+use saveos_protocol::time::Timestamp;
+use saveos_protocol::unit::Seconds;
+use saveos_protocol::{DecodeError, Message, V1, decode, encode};
+use std::sync::{Arc, PoisonError};
+
+/// How long a box waits before it asks again.
+const WAIT: Seconds = Seconds::saturating(3);
+
+/// A nonce to sign.
+pub(super) async fn challenge(State(app): State<App>) -> Result<Response, ApiError> {
+    let now = clock::now();
+    let (nonce, exp) = nonce(&app, now);
+    answer(&Challenge { v: V1, nonce, exp, ts: now })
+}
+
+/// Asks for a first certificate.
+pub(super) async fn enrol(State(app): State<App>, body: Bytes) -> Result<Response, ApiError> {
+    let now = clock::now();
+    let request: EnrolRequest = read(&body)?;
+    let checked = take(&app, request.proof.nonce, now)
+        .and_then(|()| request.proof.verify(None, &request.csr, &request.key).map_err(|_| Refusal::ProofWrong))
+        .and_then(|()| check_request(&request.csr, None, &request.key));
+    let checked = match checked {
+        Ok(checked) => checked,
+        Err(reason) => return answer(&EnrolReply::Refused(refused("enrol", reason))),
+    };
+    let (config, authority) = (Arc::clone(&app.config), Arc::clone(&app.authority));
+    let outcome =
+        app.store.write(move |tx| enrolment::enrol(tx, &request, &checked, (&config, &authority), now)).await?;
+    match outcome {
+        Outcome::Wait => answer(&EnrolReply::Waiting { v: V1, nonce: nonce(&app, now).0, wait: WAIT }),
+        Outcome::Refused(reason) => answer(&EnrolReply::Refused(refused("enrol", reason))),
+        Outcome::Issued(enrolment, desired) => {
+            tracing::info!(device = %enrolment.device, "enrolled");
+            // Full: the ingest says it again with the next session, and the box works without.
+            let _ = app.outgoing.try_send(desired);
+            answer(&EnrolReply::Issued(*enrolment))
+        }
+    }
+}
+
+/// Asks for the next certificate.
+pub(super) async fn renew(State(app): State<App>, body: Bytes) -> Result<Response, ApiError> {
+    let now = clock::now();
+    let request: RenewRequest = read(&body)?;
+    let device = request.device;
+    if let Err(reason) = take(&app, request.proof.nonce, now) {
+        return answer(&RenewReply::Refused(refused("renew", reason)));
+    }
+    let Some(key) = app.store.read(move |tx| enrolment::key_of(tx, device)).await? else {
+        return answer(&RenewReply::Refused(refused("renew", Refusal::UnknownDevice)));
+    };
+    let checked = request.proof.verify(Some(device), &request.csr, &key).map_err(|_| Refusal::ProofWrong);
+    let checked = match checked.and_then(|()| check_request(&request.csr, Some(device), &key)) {
+        Ok(checked) => checked,
+        Err(reason) => return answer(&RenewReply::Refused(refused("renew", reason))),
+    };
+    let authority = Arc::clone(&app.authority);
+    let renewed = app.store.write(move |tx| enrolment::renew(tx, &checked, &key, &authority, now)).await?;
+    match renewed {
+        Ok(renewal) => answer(&RenewReply::Issued(renewal)),
+        Err(reason) => answer(&RenewReply::Refused(refused("renew", reason))),
+    }
+}
+
+fn nonce(app: &App, now: Timestamp) -> (Nonce, Timestamp) {
+    app.nonces.lock().unwrap_or_else(PoisonError::into_inner).give(clock::random(), now)
+}
+
+fn take(app: &App, nonce: Nonce, now: Timestamp) -> Result<(), Refusal> {
+    app.nonces.lock().unwrap_or_else(PoisonError::into_inner).take(nonce, now)
+}
+
+fn refused(what: &'static str, reason: Refusal) -> Refused {
+    tracing::warn!(what, %reason, "a box was refused");
+    Refused { v: V1, reason, note: None }
+}
+
+fn read<M: Message>(body: &Bytes) -> Result<M, ApiError> {
+    decode(body).map_err(|error| {
+        let kind = match error {
+            DecodeError::TooLarge { .. } => ProblemKind::TooLarge,
+            DecodeError::TooDeep { .. } | DecodeError::Version { .. } | DecodeError::Malformed { .. } => {
+                ProblemKind::Malformed
+            }
+        };
+        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+        ApiError::said(kind, &format!("{error}{cause}"))
+    })
+}
+
+fn answer(message: &impl Message) -> Result<Response, ApiError> {
+    let json = encode(message).map_err(|error| {
+        tracing::error!(%error, "a reply could not be written");
+        ApiError::new(ProblemKind::Internal)
+    })?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], json).into_response())
+}

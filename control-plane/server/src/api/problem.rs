@@ -1,0 +1,99 @@
+//! Answers that are no success, as RFC 9457 wants them. A fault of ours is logged here, once, and told without its inside.
+
+use crate::enrolment::EnrolmentError;
+use crate::store::StoreError;
+use axum::Json;
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use saveos_protocol::problem::{MEDIA_TYPE, Problem, ProblemKind};
+use saveos_protocol::unit::Seconds;
+
+/// What a handler returns when it does not succeed.
+#[derive(Debug)]
+pub(crate) struct ApiError(pub(crate) Box<Problem>);
+
+impl ApiError {
+    pub(crate) fn new(kind: ProblemKind) -> ApiError {
+        ApiError(Box::new(Problem::new(kind)))
+    }
+
+    pub(crate) fn said(kind: ProblemKind, detail: &str) -> ApiError {
+        ApiError(Box::new(Problem::new(kind).with_detail(detail)))
+    }
+
+    pub(crate) fn field(pointer: &str, message: &str) -> ApiError {
+        ApiError(Box::new(Problem::new(ProblemKind::Invalid).with_field(pointer, message)))
+    }
+
+    pub(crate) fn later(wait: Seconds) -> ApiError {
+        let mut problem = Problem::new(ProblemKind::TooManyRequests);
+        problem.retry_after = Some(wait);
+        ApiError(Box::new(problem))
+    }
+
+    fn internal(error: &(dyn std::error::Error + 'static)) -> ApiError {
+        tracing::error!(error, "a request failed");
+        ApiError::new(ProblemKind::Internal)
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let wait = self.0.retry_after;
+        let mut response = (status, Json(&*self.0)).into_response();
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        if let Some(wait) = wait {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait.get()));
+        }
+        response
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> ApiError {
+        match error {
+            StoreError::Closed => ApiError::new(ProblemKind::Unavailable),
+            other => ApiError::internal(&other),
+        }
+    }
+}
+
+impl From<EnrolmentError> for ApiError {
+    fn from(error: EnrolmentError) -> ApiError {
+        ApiError::internal(&error)
+    }
+}
+
+impl From<JsonRejection> for ApiError {
+    fn from(refused: JsonRejection) -> ApiError {
+        let kind = match refused.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => ProblemKind::TooLarge,
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => ProblemKind::UnsupportedMediaType,
+            _ => ProblemKind::Malformed,
+        };
+        ApiError::said(kind, &refused.body_text())
+    }
+}
+
+impl From<QueryRejection> for ApiError {
+    fn from(refused: QueryRejection) -> ApiError {
+        ApiError::said(ProblemKind::Malformed, &refused.body_text())
+    }
+}
+
+/// No such path.
+pub(crate) async fn no_route() -> ApiError {
+    ApiError::new(ProblemKind::NotFound)
+}
+
+/// Not with this method.
+pub(crate) async fn no_method() -> ApiError {
+    ApiError::new(ProblemKind::MethodNotAllowed)
+}
+
+/// A JSON body whose rejection is a problem of ours.
+#[derive(axum::extract::FromRequest)]
+#[from_request(via(Json), rejection(ApiError))]
+pub(crate) struct Body<T>(pub(crate) T);

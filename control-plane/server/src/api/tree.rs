@@ -1,0 +1,101 @@
+//! Organisation, customers, sites: the tree on which everything hangs.
+
+use super::App;
+use super::access::{Access, Role};
+use super::problem::{ApiError, Body};
+use crate::audit;
+use crate::clock;
+use crate::store::{Row, StoreError, Tx, first, values};
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use saveos_protocol::id::{CustomerId, SiteId};
+use saveos_protocol::problem::ProblemKind;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// What can be made below what.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    Customer,
+    Site,
+}
+
+impl Kind {
+    const fn parent(self) -> &'static str {
+        match self {
+            Kind::Customer => "organisation",
+            Kind::Site => "customer",
+        }
+    }
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Kind::Customer => "customer",
+            Kind::Site => "site",
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewNode {
+    parent: String,
+    kind: Kind,
+    name: String,
+}
+
+/// A node and its path, where there is one.
+pub(super) fn path_of(tx: &mut dyn Tx, node: &str) -> Result<Option<(String, String)>, StoreError> {
+    let row = first(tx, "SELECT path, kind FROM node WHERE id = $1", &values![node])?;
+    row.map(|row| Ok((row.text(0)?.to_owned(), row.text(1)?.to_owned()))).transpose()
+}
+
+/// All that one may see, in the order of the tree.
+pub(super) async fn list(State(app): State<App>, access: Access) -> Result<Json<Value>, ApiError> {
+    let rows: Vec<Row> = app
+        .store
+        .read(|tx: &mut dyn Tx| tx.query("SELECT id, parent, path, kind, name FROM node ORDER BY path", &[]))
+        .await?;
+    let mut nodes = Vec::new();
+    for row in rows.iter() {
+        if access.role_at(row.text(2)?).is_some() {
+            let parent = row.maybe_text(1)?;
+            nodes.push(json!({ "id": row.text(0)?, "parent": parent, "kind": row.text(3)?, "name": row.text(4)? }));
+        }
+    }
+    Ok(Json(json!({ "nodes": nodes })))
+}
+
+/// Makes a customer below the organisation, or a site below a customer.
+pub(super) async fn make(
+    State(app): State<App>,
+    access: Access,
+    Body(new): Body<NewNode>,
+) -> Result<(StatusCode, Json<Value>), ApiError> {
+    let name = new.name.trim().to_owned();
+    if name.is_empty() || name.len() > 100 || name.chars().any(char::is_control) {
+        return Err(ApiError::field("/name", "1 to 100 bytes without control characters"));
+    }
+    let now = clock::now();
+    let id = match new.kind {
+        Kind::Customer => CustomerId::from_parts(now, clock::random()).to_string(),
+        Kind::Site => SiteId::from_parts(now, clock::random()).to_string(),
+    };
+    let made = id.clone();
+    app.store
+        .write(move |tx| {
+            let (path, kind) = path_of(tx, &new.parent)?.ok_or_else(|| ApiError::new(ProblemKind::NotFound))?;
+            access.may(&path, Role::Admin)?;
+            if kind != new.kind.parent() {
+                return Err(ApiError::field("/parent", "a customer hangs on an organisation, a site on a customer"));
+            }
+            let sql = "INSERT INTO node (id, parent, path, kind, name, made_ms) VALUES ($1, $2, $3, $4, $5, $6)";
+            let own = format!("{path}{made}/");
+            tx.execute(sql, &values![made.as_str(), new.parent, own, new.kind.as_str(), name, now])?;
+            Ok(audit::write(tx, &access.email, "made a node", &made, now)?)
+        })
+        .await?;
+    Ok((StatusCode::CREATED, Json(json!({ "id": id }))))
+}

@@ -1,0 +1,96 @@
+//! The command line of `saveos-server`.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+/// The control plane: broker, ingest, authority and API over one data folder.
+#[derive(Debug, clap::Parser)]
+#[command(name = "saveos-server", version, arg_required_else_help = true)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Make the data folder: authority, command key, first account. Prints what is shown only once.
+    Init(Init),
+    /// Run, until told to stop.
+    Run(Run),
+    /// Look whether all is well, and say what is not.
+    Doctor {
+        /// Folder of the database, the keys and the broker's files.
+        #[arg(long, value_name = "DIR", default_value = "/var/lib/saveos")]
+        data: PathBuf,
+    },
+    /// Sign a command or a desired document with the command key: JSON in, signed JSON out. Reads the passphrase from
+    /// SAVEOS_COMMAND_PASSPHRASE.
+    Sign(Sign),
+}
+
+/// What `init` decides for good.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Init {
+    /// Folder of the database, the keys and the broker's files.
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/saveos")]
+    pub(crate) data: PathBuf,
+    /// Name or address under which boxes and browsers find this machine.
+    #[arg(long, value_name = "HOST")]
+    pub(crate) host: String,
+    /// Name of the organisation.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) organisation: String,
+    /// E-mail address of the first administrator; the password is made here.
+    #[arg(long, value_name = "EMAIL")]
+    pub(crate) admin: String,
+    /// Address to listen on.
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0")]
+    pub(crate) bind: IpAddr,
+    /// Port of the API.
+    #[arg(long, value_name = "PORT", default_value_t = 8443)]
+    pub(crate) https_port: u16,
+    /// Port of the broker.
+    #[arg(long, value_name = "PORT", default_value_t = 8883)]
+    pub(crate) mqtt_port: u16,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Where everything is.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Run {
+    /// Folder of the database, the keys and the broker's files.
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/saveos")]
+    pub(crate) data: PathBuf,
+    /// Log one JSON object a line.
+    #[arg(long)]
+    pub(crate) log_json: bool,
+}
+
+/// What to sign, for whom, how long.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Sign {
+    /// Folder of the keys.
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/saveos")]
+    pub(crate) data: PathBuf,
+    /// What the JSON on standard input is.
+    #[arg(long, value_enum)]
+    pub(crate) what: What,
+    /// The box it is for.
+    #[arg(long, value_name = "DEVICE")]
+    pub(crate) device: saveos_protocol::id::DeviceId,
+    /// Hours until the signature is void.
+    #[arg(long, value_name = "HOURS", default_value_t = 24, value_parser = clap::value_parser!(u64).range(1..=1080))]
+    pub(crate) hours: u64,
+}
+
+/// A kind of document that can carry a signature.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum What {
+    /// A command.
+    Command,
+    /// A desired document.
+    Desired,
+}

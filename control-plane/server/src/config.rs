@@ -1,0 +1,93 @@
+//! What `init` decided and `run` needs: one file, checked once. Everything else is in the database.
+
+use crate::files::{self, FileError};
+use saveos_protocol::hex::CommandKey;
+use saveos_protocol::id::{NodeId, OrganisationId};
+use saveos_protocol::text::{BrokerUrl, Text, WebUrl};
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+use std::path::Path;
+
+/// Why there is no config.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    /// The file.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// There is none.
+    #[error("{0} is not set up: run `saveos-server init` first")]
+    Missing(String),
+    /// It says something that nobody understands.
+    #[error("the config is not understood")]
+    Json(#[from] serde_json::Error),
+    /// The host makes no address.
+    #[error("`{0}` is no name of a host")]
+    Host(String),
+}
+
+const FILE: &str = "config.json";
+
+/// The config.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    /// This installation among others.
+    pub(crate) node: NodeId,
+    /// The top of the tree.
+    pub(crate) organisation: OrganisationId,
+    /// What it is called.
+    pub(crate) name: Text,
+    /// The name or address under which boxes and browsers find us.
+    pub(crate) host: String,
+    /// The address to listen on.
+    pub(crate) bind: IpAddr,
+    /// Port of the API.
+    pub(crate) https_port: u16,
+    /// Port of the broker.
+    pub(crate) mqtt_port: u16,
+    /// Public half of the command key: boxes pin it at enrolment.
+    pub(crate) command_key: CommandKey,
+}
+
+impl Config {
+    /// Reads it.
+    pub(crate) fn read(data: &Path) -> Result<Config, ConfigError> {
+        let text = files::read(&data.join(FILE))?;
+        let text = text.ok_or_else(|| ConfigError::Missing(data.display().to_string()))?;
+        let config: Config = serde_json::from_str(&text)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Whether `data` holds one already.
+    pub(crate) fn exists(data: &Path) -> bool {
+        data.join(FILE).exists()
+    }
+
+    /// Writes it: the last step of `init`, so that a half-made folder is none.
+    pub(crate) fn write(&self, data: &Path) -> Result<(), ConfigError> {
+        self.check()?;
+        Ok(files::write(&data.join(FILE), &serde_json::to_string_pretty(self)?)?)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let urls = self.url("https", self.https_port).parse::<WebUrl>().is_ok()
+            && self.url("mqtts", self.mqtt_port).parse::<BrokerUrl>().is_ok();
+        let plain = self.host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte));
+        if urls && plain && !self.host.is_empty() { Ok(()) } else { Err(ConfigError::Host(self.host.clone())) }
+    }
+
+    fn url(&self, scheme: &str, port: u16) -> String {
+        format!("{scheme}://{}:{port}", self.host)
+    }
+
+    /// Where the API is.
+    pub(crate) fn server(&self) -> WebUrl {
+        self.url("https", self.https_port).parse().expect("the host was checked on read")
+    }
+
+    /// Where the broker is.
+    pub(crate) fn broker(&self) -> BrokerUrl {
+        self.url("mqtts", self.mqtt_port).parse().expect("the host was checked on read")
+    }
+}

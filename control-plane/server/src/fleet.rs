@@ -1,0 +1,121 @@
+//! The fleet as people read it: boxes with their presence, disks with what protects them. Only reads.
+
+use crate::ingest::Hearing;
+use crate::presence::{Signs, presence};
+use crate::protection::{self, Reason};
+use crate::store::{Row, StoreError, Tx, first, values};
+use saveos_protocol::id::DeviceId;
+use saveos_protocol::time::Timestamp;
+use serde_json::{Value, json};
+
+/// Columns of a box, in the order in which `appliance` reads them.
+macro_rules! appliance_columns {
+    ($rest:literal) => {
+        concat!(
+            "SELECT a.id, a.name, a.node, a.firmware, a.enrolled_ms, a.until_ms, a.heard_ms, a.gone_ms, a.gone_why,
+            a.heartbeat, a.desired_ver, a.applied_ver, a.recoverable_ms, a.flagged_ms, a.flag, a.revoked_ms, n.path
+            FROM appliance a JOIN node n ON n.id = a.node ",
+            $rest
+        )
+    };
+}
+
+/// A page of boxes below one of `tops`, after a name, in the order of names.
+pub(crate) fn page(
+    tx: &mut dyn Tx,
+    tops: &[String],
+    after: &str,
+    limit: u64,
+    (hearing, now): (&Hearing, Timestamp),
+) -> Result<Vec<Value>, StoreError> {
+    let mut rows = Vec::new();
+    // `path` begins with the top: every text from the top itself up to the one that follows all that begin with it.
+    let sql = appliance_columns!("WHERE n.path >= $1 AND n.path < $2 AND a.id > $3 ORDER BY a.id LIMIT $4");
+    for top in tops {
+        rows.extend(tx.query(sql, &values![top.as_str(), format!("{top}\u{10FFFF}"), after, limit])?);
+    }
+    let mut boxes: Vec<(String, Row)> =
+        rows.into_iter().map(|row| Ok((row.text(0)?.to_owned(), row))).collect::<Result<_, StoreError>>()?;
+    boxes.sort_by(|one, other| one.0.cmp(&other.0));
+    boxes.dedup_by(|one, other| one.0 == other.0);
+    boxes.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+    boxes.iter().map(|(_, row)| appliance(tx, row, hearing, now)).collect()
+}
+
+/// One box and where it hangs.
+pub(crate) fn one(
+    tx: &mut dyn Tx,
+    device: DeviceId,
+    (hearing, now): (&Hearing, Timestamp),
+) -> Result<Option<(String, Value)>, StoreError> {
+    let Some(row) = first(tx, appliance_columns!("WHERE a.id = $1"), &values![device])? else { return Ok(None) };
+    Ok(Some((row.text(16)?.to_owned(), appliance(tx, &row, hearing, now)?)))
+}
+
+/// Where a box hangs.
+pub(crate) fn path_of(tx: &mut dyn Tx, device: DeviceId) -> Result<Option<String>, StoreError> {
+    let sql = "SELECT n.path FROM appliance a JOIN node n ON n.id = a.node WHERE a.id = $1";
+    let row = first(tx, sql, &values![device])?;
+    row.map(|row| Ok(row.text(0)?.to_owned())).transpose()
+}
+
+fn appliance(tx: &mut dyn Tx, row: &Row, hearing: &Hearing, now: Timestamp) -> Result<Value, StoreError> {
+    let signs = Signs {
+        heard: row.maybe_time(6)?,
+        gone: row.maybe_time(7)?,
+        stopped: row.maybe_text(8)?.is_some_and(|why| why != "lwt"),
+    };
+    // While the ingest is deaf the deaf time goes on.
+    let deaf = match (hearing.connected, hearing.deaf) {
+        (true, deaf) => deaf,
+        (false, deaf) => Some((deaf.map_or(now, |(from, _)| from), now)),
+    };
+    let device: DeviceId = row.parse(0)?;
+    let recoverable = row.maybe_number(12)?.is_some();
+    let disks = disks(tx, device, signs.heard.is_some(), recoverable, now)?;
+    let own = if disks.is_empty() {
+        let state = protection::State { heard: signs.heard.is_some(), ..protection::State::default() };
+        protection::reasons(&state, now)
+    } else {
+        Vec::new()
+    };
+    let is_protected = own.is_empty() && disks.iter().all(|disk| disk["not_protected"] == json!([]));
+    Ok(json!({
+        "id": device, "name": row.text(1)?, "site": row.text(2)?, "firmware": row.text(3)?,
+        "enrolled_ms": row.number(4)?, "certificate_until_ms": row.number(5)?,
+        "presence": presence(signs, deaf, now), "heard_ms": signs.heard, "gone_why": row.maybe_text(8)?,
+        "heartbeat": row.maybe_json(9)?, "desired": row.number(10)?, "applied": row.number(11)?,
+        "recoverable": recoverable, "flagged_ms": row.maybe_number(13)?, "flag": row.maybe_text(14)?,
+        "revoked_ms": row.maybe_number(15)?, "protected": is_protected, "not_protected": own, "disks": disks,
+    }))
+}
+
+fn disks(
+    tx: &mut dyn Tx,
+    device: DeviceId,
+    heard: bool,
+    recoverable: bool,
+    now: Timestamp,
+) -> Result<Vec<Value>, StoreError> {
+    let sql = "SELECT MAX(ended_ms) FROM job WHERE device = $1 AND work = 'verify' AND state = 'done'
+        AND result LIKE '%\"verdict\":\"clean\"%'";
+    let proven = first(tx, sql, &values![device])?.map(|row| row.maybe_time(0)).transpose()?.flatten();
+    let sql = "SELECT d.id, d.identity, d.bus, d.size_bytes, d.seen_ms, d.gone_ms,
+        (SELECT MAX(p.taken_ms) FROM recovery_point p WHERE p.device = d.device AND p.disk = d.id
+            AND p.forgotten_ms IS NULL AND p.state IN ('complete', 'partial')),
+        (SELECT j.state FROM job j WHERE j.device = d.device AND j.disk = d.id AND j.work = 'backup'
+            AND j.ended_ms IS NOT NULL ORDER BY j.id DESC LIMIT 1)
+        FROM disk d WHERE d.device = $1 ORDER BY d.id";
+    let mut disks = Vec::new();
+    for row in tx.query(sql, &values![device])? {
+        let newest = row.maybe_time(6)?;
+        let failed = row.maybe_text(7)? == Some("failed");
+        let state = protection::State { heard, disk: true, newest, failed, recoverable, proven };
+        let reasons: Vec<Reason> = protection::reasons(&state, now);
+        disks.push(json!({
+            "id": row.text(0)?, "identity": row.maybe_json(1)?, "bus": row.text(2)?, "size_bytes": row.number(3)?,
+            "seen_ms": row.number(4)?, "gone_ms": row.maybe_number(5)?, "newest_ms": newest, "not_protected": reasons,
+        }));
+    }
+    Ok(disks)
+}

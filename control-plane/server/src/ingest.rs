@@ -1,0 +1,309 @@
+//! The one session that hears all boxes: messages in, committed, acknowledged; what must be said to boxes goes out.
+//!
+//! ```text
+//! broker ─▶ poll ─▶ (bounded) ─▶ batch ─▶ store.write(apply) ─▶ PUBACK ─▶ dn/ack, dn/des ─▶ news
+//! ```
+//!
+//! Must stay true: a message is acknowledged to the broker, and a fact to its box, only after its transaction is on the disk.
+//! When the store stands still, nothing is acknowledged, the window of the session fills and the broker keeps the rest.
+
+mod apply;
+mod project;
+mod session;
+
+pub(crate) use apply::{News, Tally};
+pub(crate) use session::Connection;
+
+use crate::clock;
+use crate::stop;
+use crate::store::{Store, StoreError, first, values};
+use apply::{Effects, Heard, apply};
+use rumqttc::PublishOptions;
+use saveos_protocol::ack::Ack;
+use saveos_protocol::id::{DeviceId, StreamId};
+use saveos_protocol::time::Timestamp;
+use saveos_protocol::topic::Down;
+use saveos_protocol::unit::FactNumber;
+use saveos_protocol::{Topic, V1, encode};
+use session::Arrived;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio::time::Instant;
+
+/// Facts in a batch: 500 cost one sync, and a window of 2000 holds four of them.
+const BATCH: usize = 500;
+/// How long the first of a batch waits for others.
+const LINGER: Duration = Duration::from_millis(50);
+/// How long after a birth the facts it knows of have to come by themselves.
+const SETTLE: Duration = Duration::from_secs(5);
+/// A box that is behind is asked once in that time.
+const ASK_EVERY: Duration = Duration::from_secs(5);
+/// How often it is written down that we hear.
+const ALIVE_EVERY: Duration = Duration::from_secs(10);
+
+/// What others send to boxes.
+pub(crate) type Outgoing = (Topic, Vec<u8>);
+
+/// What the ingest shares with the API.
+#[derive(Clone)]
+pub(crate) struct Heart {
+    state: Arc<Mutex<Hearing>>,
+}
+
+/// Since when we hear, what we missed, how much we took.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Hearing {
+    /// Whether the session stands.
+    pub(crate) connected: bool,
+    /// The last time without ears: it counts against nobody.
+    pub(crate) deaf: Option<(Timestamp, Timestamp)>,
+    pub(crate) tally: Tally,
+    pub(crate) batches: u64,
+}
+
+impl Heart {
+    pub(crate) fn new() -> Heart {
+        Heart { state: Arc::new(Mutex::new(Hearing::default())) }
+    }
+
+    pub(crate) fn look(&self) -> Hearing {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Hearing)) {
+        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// The ingest.
+pub(crate) struct Ingest {
+    pub(crate) store: Store,
+    pub(crate) heart: Heart,
+    pub(crate) news: broadcast::Sender<News>,
+}
+
+impl Ingest {
+    /// Runs until `stop`.
+    pub(crate) async fn run(
+        self,
+        connection: Connection,
+        mut outgoing: mpsc::Receiver<Outgoing>,
+        mut stop: watch::Receiver<bool>,
+    ) {
+        let (client, mut arrivals) = session::open(connection, stop.clone());
+        let mut work = Work { ingest: self, client, asked: HashMap::new(), later: Vec::new() };
+        let mut tick = tokio::time::interval(Duration::from_secs(1));
+        let mut alive = Instant::now();
+        loop {
+            let outcome = tokio::select! {
+                arrived = arrivals.recv() => match arrived {
+                    Some(arrived) => work.arrived(arrived, &mut arrivals).await,
+                    None => return,
+                },
+                Some((topic, payload)) = outgoing.recv() => { work.say(&topic, payload).await; Ok(()) }
+                _ = tick.tick() => {
+                    if alive.elapsed() >= ALIVE_EVERY {
+                        alive = Instant::now();
+                        work.note_alive().await;
+                    }
+                    work.look_again().await
+                }
+                () = stop::asked(&mut stop) => return,
+            };
+            if let Err(error) = outcome {
+                // Nothing was acknowledged: the broker still has all of it, and gives it again with a new session.
+                tracing::error!(error = &error as &dyn std::error::Error, "a batch could not be stored");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                work.client.again();
+            }
+        }
+    }
+}
+
+struct Work {
+    ingest: Ingest,
+    client: session::Handle,
+    asked: HashMap<DeviceId, Instant>,
+    later: Vec<(Instant, DeviceId, StreamId, FactNumber)>,
+}
+
+impl Work {
+    async fn arrived(&mut self, arrived: Arrived, more: &mut mpsc::Receiver<Arrived>) -> Result<(), StoreError> {
+        let mut batch = Vec::new();
+        let mut next = Some(arrived);
+        let until = Instant::now() + LINGER;
+        while let Some(arrived) = next.take() {
+            match arrived {
+                Arrived::Up { epoch, forgot } => {
+                    self.store(std::mem::take(&mut batch)).await?;
+                    self.connected(epoch, forgot).await?;
+                    return Ok(());
+                }
+                Arrived::Down => {
+                    self.store(std::mem::take(&mut batch)).await?;
+                    self.ingest.heart.change(|hearing| hearing.connected = false);
+                    return Ok(());
+                }
+                Arrived::Message { epoch, message } => batch.push((epoch, message)),
+            }
+            if batch.len() < BATCH {
+                next = tokio::time::timeout_at(until, more.recv()).await.ok().flatten();
+            }
+        }
+        self.store(batch).await
+    }
+
+    async fn store(&mut self, batch: Vec<(u64, rumqttc::Publish)>) -> Result<(), StoreError> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let heard: Vec<Heard> = batch.iter().filter_map(|(_, message)| heard(message)).collect();
+        let now = clock::now();
+        let effects = self.ingest.store.write(move |tx| apply(tx, &heard, now)).await?;
+        for (epoch, message) in &batch {
+            self.client.acknowledge(*epoch, message).await;
+        }
+        self.take_effect(effects).await;
+        Ok(())
+    }
+
+    async fn take_effect(&mut self, effects: Effects) {
+        for (device, mut ack) in effects.acks {
+            if ack.want.is_some() && !self.may_ask(device) {
+                ack.want = None;
+            }
+            self.acknowledge(device, &ack).await;
+        }
+        for (topic, payload) in effects.say {
+            self.say(&topic, payload).await;
+        }
+        let settled = Instant::now() + SETTLE;
+        self.later.extend(effects.behind.into_iter().map(|(device, stream, last)| (settled, device, stream, last)));
+        for news in effects.news {
+            // Nobody watches.
+            let _ = self.ingest.news.send(news);
+        }
+        self.ingest.heart.change(|hearing| {
+            let (sum, new) = (&mut hearing.tally, effects.tally);
+            sum.facts += new.facts;
+            sum.copies += new.copies;
+            sum.strangers += new.strangers;
+            sum.refused += new.refused;
+            sum.early += new.early;
+            hearing.batches += 1;
+        });
+    }
+
+    fn may_ask(&mut self, device: DeviceId) -> bool {
+        let now = Instant::now();
+        let free = self.asked.get(&device).is_none_or(|asked| now.duration_since(*asked) >= ASK_EVERY);
+        if free {
+            self.asked.insert(device, now);
+        }
+        free
+    }
+
+    /// Facts that a birth knew of and that did not come: the box believes we have them.
+    async fn look_again(&mut self) -> Result<(), StoreError> {
+        let now = Instant::now();
+        let (due, later) = std::mem::take(&mut self.later).into_iter().partition(|(at, ..)| *at <= now);
+        self.later = later;
+        let due: Vec<(Instant, DeviceId, StreamId, FactNumber)> = due;
+        for (_, device, stream, last) in due {
+            let sql = "SELECT watermark FROM stream WHERE device = $1 AND id = $2";
+            let row = self.ingest.store.read(move |tx| first(tx, sql, &values![device, stream])).await?;
+            let watermark = row.map(|row| row.number(0)).transpose()?.unwrap_or(0);
+            if watermark < last.get() && self.may_ask(device) {
+                let n = FactNumber::saturating(watermark);
+                let ack = Ack { v: V1, stream, n, ts: clock::now(), want: Some(n.next()) };
+                tracing::info!(%device, watermark, last = last.get(), "facts are missing and asked for");
+                self.acknowledge(device, &ack).await;
+            }
+        }
+        self.asked.retain(|_, asked| now.duration_since(*asked) < ASK_EVERY);
+        Ok(())
+    }
+
+    async fn acknowledge(&self, device: DeviceId, ack: &Ack) {
+        match encode(ack) {
+            Ok(json) => self.say(&Topic::Down(device, Down::Ack), json).await,
+            Err(error) => tracing::error!(%device, %error, "an acknowledgement could not be written"),
+        }
+    }
+
+    async fn say(&self, topic: &Topic, payload: Vec<u8>) {
+        let options = PublishOptions::at_least_once().retain(topic.is_retained());
+        self.client.publish(topic.to_string(), payload, options).await;
+    }
+
+    /// A session stands. A broker that forgot us forgot what boxes should find there, too.
+    async fn connected(&mut self, epoch: u64, forgot: bool) -> Result<(), StoreError> {
+        let now = clock::now();
+        let since = self.ingest.store.read(|tx| alive_at(tx)).await?;
+        self.ingest.heart.change(|hearing| {
+            hearing.connected = true;
+            hearing.deaf = since.map(|since| (since, now));
+        });
+        tracing::info!(epoch, forgot, "the ingest hears");
+        if forgot {
+            let said = self.ingest.store.read(|tx| everything_to_say(tx, clock::now())).await?;
+            for (topic, payload) in said {
+                self.say(&topic, payload).await;
+            }
+        }
+        self.note_alive().await;
+        Ok(())
+    }
+
+    async fn note_alive(&self) {
+        if !self.ingest.heart.look().connected {
+            return;
+        }
+        let now = clock::now();
+        let sql = "INSERT INTO counter (name, value) VALUES ('heard_ms', $1)
+            ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+        let written = self.ingest.store.write(move |tx| tx.execute(sql, &values![now])).await;
+        if let Err(error) = written {
+            tracing::error!(error = &error as &dyn std::error::Error, "the store is not there");
+        }
+    }
+}
+
+fn alive_at(tx: &mut dyn crate::store::Tx) -> Result<Option<Timestamp>, StoreError> {
+    let row = first(tx, "SELECT value FROM counter WHERE name = 'heard_ms'", &[])?;
+    row.map(|row| row.maybe_time(0)).transpose().map(Option::flatten)
+}
+
+/// All that boxes find at the broker: desired documents, how far their facts are here, and commands that wait.
+fn everything_to_say(tx: &mut dyn crate::store::Tx, now: Timestamp) -> Result<Vec<Outgoing>, StoreError> {
+    let mut said = Vec::new();
+    for row in tx.query("SELECT id, desired FROM appliance WHERE revoked_ms IS NULL", &[])? {
+        said.push((Topic::Down(row.parse(0)?, Down::Desired), row.text(1)?.as_bytes().to_vec()));
+    }
+    let sql = "SELECT s.device, s.id, s.watermark FROM stream s JOIN appliance a ON a.id = s.device AND a.stream = s.id
+        WHERE a.revoked_ms IS NULL AND s.watermark > 0";
+    for row in tx.query(sql, &[])? {
+        let n = FactNumber::saturating(row.number(2)?);
+        let ack = Ack { v: V1, stream: row.parse(1)?, n, ts: now, want: None };
+        let json = encode(&ack).map_err(|_| StoreError::Damaged("an acknowledgement"))?;
+        said.push((Topic::Down(row.parse(0)?, Down::Ack), json));
+    }
+    let sql = "SELECT device, json FROM command WHERE ended_ms IS NULL AND until_ms > $1 ORDER BY id";
+    for row in tx.query(sql, &values![now])? {
+        said.push((Topic::Down(row.parse(0)?, Down::Command), row.text(1)?.as_bytes().to_vec()));
+    }
+    Ok(said)
+}
+
+fn heard(message: &rumqttc::Publish) -> Option<Heard> {
+    let topic = std::str::from_utf8(&message.topic).ok()?;
+    match topic.parse() {
+        Ok(Topic::Up(device, up)) => {
+            Some(Heard { device, up, payload: message.payload.to_vec(), retained: message.retain })
+        }
+        // Below a box's own `up/`, where it may write what it likes: not in the contract, so nothing.
+        _ => None,
+    }
+}

@@ -1,0 +1,99 @@
+//! Facts as a person sees them: disks, jobs, recovery points, flags. Called once for each fact, in the transaction that stores it.
+//!
+//! Facts may come in another order than they happened (what was missing comes later), so each row keeps the end of a thing
+//! whatever comes after it.
+
+use crate::store::{StoreError, Tx, values};
+use saveos_protocol::fact::{BackupSummary, Body, End, Fact, JobEnded, JobResult, KeyState};
+use saveos_protocol::id::{DeviceId, DiskId};
+use saveos_protocol::time::Timestamp;
+
+/// Projects a fact.
+pub(super) fn fact(tx: &mut dyn Tx, device: DeviceId, fact: &Fact, now: Timestamp) -> Result<(), StoreError> {
+    let at = fact.ts;
+    match &fact.body {
+        Body::DiskSeen(seen) => {
+            let sql =
+                "INSERT INTO disk (device, id, identity, bus, size_bytes, seen_ms) VALUES ($1, $2, $3, $4, $5, $6)
+                ON CONFLICT (device, id) DO UPDATE SET identity = excluded.identity, bus = excluded.bus,
+                size_bytes = excluded.size_bytes, seen_ms = excluded.seen_ms, gone_ms = NULL";
+            let (identity, bus) = (json(&seen.identity)?, seen.bus.to_string());
+            tx.execute(sql, &values![device, seen.disk, identity, bus, seen.size_bytes, at])?;
+        }
+        Body::DiskIdentified(identified) => {
+            let sql = "UPDATE disk SET identity = $1 WHERE device = $2 AND id = $3";
+            tx.execute(sql, &values![json(&identified.identity)?, device, identified.disk])?;
+        }
+        Body::DiskGone(gone) => {
+            let sql = "UPDATE disk SET gone_ms = $1 WHERE device = $2 AND id = $3";
+            tx.execute(sql, &values![at, device, gone.disk])?;
+        }
+        Body::JobStarted(started) => {
+            let sql = "INSERT INTO job (device, id, work, disk, state, begun_ms) VALUES ($1, $2, $3, $4, 'running', $5)
+                ON CONFLICT (device, id) DO UPDATE SET begun_ms = COALESCE(job.begun_ms, excluded.begun_ms)";
+            tx.execute(sql, &values![device, started.job, started.work.to_string(), started.disk, at])?;
+        }
+        Body::JobEnded(ended) => job_ended(tx, device, ended, at)?,
+        Body::SnapshotFound(found) => recovery_point(tx, device, found.disk, &found.summary, found.taken)?,
+        Body::Key(state) => {
+            let recoverable = state.is_recoverable().then_some(at);
+            tx.execute("UPDATE appliance SET recoverable_ms = $1 WHERE id = $2", &values![recoverable, device])?;
+            if matches!(state, KeyState::Unknown) {
+                flag(tx, device, "a key state of a newer release", now)?;
+            }
+        }
+        Body::Gap(gap) => flag(tx, device, &format!("facts {} to {} are gone", gap.from, gap.to), now)?,
+        Body::PolicyRefused(refused) => {
+            flag(tx, device, &format!("it refused the desired document {}", refused.version), now)?;
+        }
+        Body::Tamper(_) => flag(tx, device, "it reports tampering", now)?,
+        Body::SameIdTwice(_) => flag(tx, device, "another box uses its name", now)?,
+        Body::ClockJump(_) => flag(tx, device, "its clock jumped", now)?,
+        Body::StreamBorn(_) | Body::Smart(_) | Body::StoreCapacity(_) | Body::Unknown => {}
+    }
+    Ok(())
+}
+
+/// Marks a box for a person to look at. The last reason stands; all of them are in the facts and the log.
+pub(super) fn flag(tx: &mut dyn Tx, device: DeviceId, why: &str, now: Timestamp) -> Result<(), StoreError> {
+    tx.execute("UPDATE appliance SET flagged_ms = $1, flag = $2 WHERE id = $3", &values![now, why, device])?;
+    Ok(())
+}
+
+fn job_ended(tx: &mut dyn Tx, device: DeviceId, ended: &JobEnded, at: Timestamp) -> Result<(), StoreError> {
+    let state = if ended.result.failure().is_some() { "failed" } else { "done" };
+    let sql = "INSERT INTO job (device, id, work, disk, state, ended_ms, result) VALUES ($1, $2, $3, $4, $5, $6, $7)
+        ON CONFLICT (device, id) DO UPDATE SET state = excluded.state, ended_ms = excluded.ended_ms,
+        result = excluded.result, disk = COALESCE(excluded.disk, job.disk)";
+    let work = ended.result.work().to_string();
+    tx.execute(sql, &values![device, ended.job, work, ended.disk, state, at, json(&ended.result)?])?;
+    match &ended.result {
+        JobResult::Backup(End::Done(summary)) => recovery_point(tx, device, ended.disk, summary, at),
+        JobResult::Prune(End::Done(summary)) => {
+            for snapshot in &summary.forgotten.shown {
+                let sql = "UPDATE recovery_point SET forgotten_ms = $1 WHERE device = $2 AND snapshot = $3";
+                tx.execute(sql, &values![at, device, *snapshot])?;
+            }
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn recovery_point(
+    tx: &mut dyn Tx,
+    device: DeviceId,
+    disk: Option<DiskId>,
+    summary: &BackupSummary,
+    taken: Timestamp,
+) -> Result<(), StoreError> {
+    let sql = "INSERT INTO recovery_point (device, snapshot, disk, taken_ms, state, summary)
+        VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (device, snapshot) DO NOTHING";
+    let state = summary.state.to_string();
+    tx.execute(sql, &values![device, summary.snapshot, disk, taken, state, json(summary)?])?;
+    Ok(())
+}
+
+fn json<T: serde::Serialize>(value: &T) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|_| StoreError::Damaged("a fact that has no JSON"))
+}

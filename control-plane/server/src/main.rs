@@ -1,0 +1,113 @@
+//! `saveos-server`: the control plane in one program. Boxes report to its broker, people look through its API.
+//!
+//! ```text
+//! boxes ─mTLS─▶ broker ─▶ ingest ─▶ store ─▶ api ─▶ people
+//!       ◀─────── desired, commands, acks ◀──┘
+//! boxes ─HTTPS─▶ api: enrol, renew ─▶ authority
+//! ```
+
+mod api;
+mod args;
+mod audit;
+mod authority;
+mod broker;
+mod clock;
+mod command_key;
+mod config;
+mod doctor;
+mod enrolment;
+mod files;
+mod fleet;
+mod ingest;
+mod init;
+mod nonce;
+mod password;
+mod policy;
+mod presence;
+mod protection;
+mod revocation;
+mod run;
+mod sign;
+mod stop;
+mod store;
+
+use args::{Arguments, Command};
+use clap::Parser;
+use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
+        Command::Init(arguments) => init(&arguments),
+        Command::Run(arguments) => run(&arguments),
+        Command::Doctor { data } => return doctor(&data),
+        Command::Sign(arguments) => sign::run(&arguments),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let chain: Vec<String> = error.chain().map(ToString::to_string).collect();
+            eprintln!("error: {}", chain.join(": "));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn init(arguments: &args::Init) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let shown = runtime.block_on(init::init(arguments))?;
+    if arguments.json {
+        let json = serde_json::json!({
+            "organisation": shown.organisation, "email": shown.email, "password": *shown.password,
+            "command_passphrase": *shown.passphrase,
+        });
+        println!("{json}");
+        return Ok(());
+    }
+    println!("{} is set up in {}.\n", arguments.organisation, arguments.data.display());
+    println!("administrator  {}", shown.email);
+    println!("password       {}", *shown.password);
+    println!("passphrase     {}  (of the command key)\n", *shown.passphrase);
+    println!("Both are shown once and kept nowhere. Without the passphrase nobody can order anything that destroys.");
+    println!("Next: saveos-server run --data {}", arguments.data.display());
+    Ok(())
+}
+
+fn run(arguments: &args::Run) -> anyhow::Result<()> {
+    let level = tracing_subscriber::EnvFilter::try_from_env("SAVEOS_LOG");
+    let level = level.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let logs = tracing_subscriber::fmt().with_env_filter(level).with_writer(std::io::stderr);
+    if arguments.log_json {
+        logs.json().init()
+    } else {
+        logs.with_ansi(false).init()
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let (stop, stopped) = watch::channel(false);
+        let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            stop.send_replace(true);
+        });
+        Ok(run::run(&arguments.data, stopped).await?)
+    })
+}
+
+fn doctor(data: &std::path::Path) -> ExitCode {
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
+        return ExitCode::FAILURE;
+    };
+    let findings = runtime.block_on(doctor::examine(data));
+    for finding in &findings {
+        match &finding.trouble {
+            None => println!("ok    {}", finding.what),
+            Some(trouble) => println!("WRONG {}: {trouble}", finding.what),
+        }
+    }
+    if findings.iter().all(|finding| finding.trouble.is_none()) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

@@ -1,0 +1,94 @@
+//! Whether a disk is protected, and why not: judged from proof, never from its absence. Silence is no success.
+//!
+//! Pure: the same state and moment give the same reasons, in the order of what to do first.
+
+use saveos_protocol::time::Timestamp;
+use std::time::Duration;
+
+/// Why a disk, or a box without one, is not protected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Reason {
+    /// The box was never heard.
+    NeverHeard,
+    /// No disk was ever plugged in.
+    NoDisk,
+    /// There is no recovery point of it.
+    NoRecoveryPoint,
+    /// The newest recovery point is older than the deadline.
+    TooOld,
+    /// The last backup failed.
+    LastBackupFailed,
+    /// Nobody could open the backups without the box.
+    NotRecoverable,
+    /// No verify has proven the repository for too long.
+    NotProven,
+}
+
+/// What is known of a disk and its box.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct State {
+    pub(crate) heard: bool,
+    /// There is a disk.
+    pub(crate) disk: bool,
+    /// The newest snapshot that counts.
+    pub(crate) newest: Option<Timestamp>,
+    /// How the last backup ended.
+    pub(crate) failed: bool,
+    /// Words or escrow.
+    pub(crate) recoverable: bool,
+    /// The last verify that found nothing.
+    pub(crate) proven: Option<Timestamp>,
+}
+
+/// A day, and two hours for a disk that is slow.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(26 * 3600);
+/// A month and a day: a verify is due every month.
+const PROOF: Duration = Duration::from_secs(31 * 86_400);
+
+/// Judges; nothing to say means protected.
+pub(crate) fn reasons(state: &State, now: Timestamp) -> Vec<Reason> {
+    if !state.heard {
+        return vec![Reason::NeverHeard];
+    }
+    if !state.disk {
+        return vec![Reason::NoDisk];
+    }
+    let age = state.newest.map(|newest| now.since(newest));
+    let proven = state.proven.or(state.newest);
+    let rules = [
+        (age.is_none(), Reason::NoRecoveryPoint),
+        (age.is_some_and(|age| age > DEADLINE), Reason::TooOld),
+        (state.failed, Reason::LastBackupFailed),
+        (!state.recoverable, Reason::NotRecoverable),
+        (proven.is_some_and(|proven| now.since(proven) > PROOF), Reason::NotProven),
+    ];
+    rules.into_iter().filter(|(holds, _)| *holds).map(|(_, reason)| reason).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_has_its_state() {
+        let hour = |hours: u64| Timestamp::saturating(hours * 3_600_000);
+        let (heard, disk, recoverable) = (true, true, true);
+        let good =
+            State { heard, disk, newest: Some(hour(2000)), failed: false, recoverable, proven: Some(hour(1900)) };
+        let cases = [
+            (State::default(), vec![Reason::NeverHeard]),
+            (State { heard, ..State::default() }, vec![Reason::NoDisk]),
+            (State { newest: None, ..good }, vec![Reason::NoRecoveryPoint]),
+            (State { newest: Some(hour(1983)), ..good }, vec![Reason::TooOld]),
+            (State { failed: true, ..good }, vec![Reason::LastBackupFailed]),
+            (State { recoverable: false, ..good }, vec![Reason::NotRecoverable]),
+            (State { proven: Some(hour(1265)), ..good }, vec![Reason::NotProven]),
+            (State { proven: None, ..good }, vec![]),
+            (good, vec![]),
+        ];
+        for (state, expected) in cases {
+            assert_eq!(reasons(&state, hour(2010)), expected, "{state:?}");
+        }
+    }
+}

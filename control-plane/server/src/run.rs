@@ -1,0 +1,183 @@
+//! Brings the parts up in the order in which they need each other, and down again: store, broker, ingest, API.
+
+use crate::api::{self, App};
+use crate::authority::{Authority, AuthorityError};
+use crate::broker::{self, BrokerError, Files, FilesError};
+use crate::clock;
+use crate::config::{Config, ConfigError};
+use crate::ingest::{Connection, Heart, Ingest, Outgoing};
+use crate::revocation;
+use crate::stop;
+use crate::store::{Store, StoreError, Tx, values};
+use axum_server::tls_rustls::RustlsConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use saveos_protocol::Topic;
+use saveos_protocol::topic::Down;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Semaphore, broadcast, mpsc, watch};
+
+/// Why it could not start, or had to end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RunError {
+    /// The config.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The authority.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The broker's files.
+    #[error(transparent)]
+    Files(#[from] FilesError),
+    /// The broker.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    /// TLS.
+    #[error("the API's certificate could not be used")]
+    Tls(#[source] rustls::Error),
+    /// Its certificate or key.
+    #[error("the API's certificate could not be read")]
+    Pem(#[source] rustls::pki_types::pem::Error),
+    /// The port.
+    #[error("could not listen on {address}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Facts that a slow browser may be behind before it has to come back.
+const NEWS: usize = 4096;
+/// What the API queues for boxes.
+const OUTGOING: usize = 4096;
+/// A list of revocations is good for 30 days; written daily, 29 tries may fail.
+const RENEW_LISTS: Duration = Duration::from_secs(86_400);
+/// A command without an answer is sent again.
+const RESEND: Duration = Duration::from_secs(60);
+/// Requests that run when it is told to stop have so long.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Runs until `stop`.
+pub(crate) async fn run(data: &Path, stop: watch::Receiver<bool>) -> Result<(), RunError> {
+    let config = Arc::new(Config::read(data)?);
+    let authority = Arc::new(Authority::open(data)?);
+    let store = Store::open(data)?;
+    broker::program()?;
+    let files = Files::new(data, &config);
+    let now = clock::now();
+    let revoked = store.read(move |tx| revocation::all(tx, now)).await?;
+    files.write(&config.host, &authority, &revoked, now)?;
+    let (started, broker) = watch::channel(0);
+    let supervisor = tokio::spawn(broker::keep_running(files.clone(), started, stop.clone()));
+
+    let (outgoing, to_boxes) = mpsc::channel(OUTGOING);
+    let (news, _) = broadcast::channel(NEWS);
+    let heart = Heart::new();
+    let ourselves = authority.control_plane()?;
+    let connection = Connection {
+        host: config.host.trim_matches(['[', ']']).to_owned(),
+        port: config.mqtt_port,
+        authority: authority.pem().to_owned(),
+        certificate: ourselves.certificate,
+        key: ourselves.key,
+    };
+    let ingest = Ingest { store: store.clone(), heart: heart.clone(), news: news.clone() };
+    let ingest = tokio::spawn(ingest.run(connection, to_boxes, stop.clone()));
+
+    let app = App {
+        store,
+        config: Arc::clone(&config),
+        authority: Arc::clone(&authority),
+        outgoing,
+        news,
+        heart,
+        nonces: Arc::default(),
+        logins: Arc::default(),
+        hashing: Arc::new(Semaphore::new(2)),
+        broker,
+        files,
+        rules: Arc::default(),
+        stop: stop.clone(),
+    };
+    tokio::spawn(renew_lists(app.clone()));
+    tokio::spawn(resend(app.store.clone(), app.outgoing.clone()));
+    let served = serve(&config, &authority, app, stop).await;
+    // The broker last: what boxes still say is kept in its sessions for the next start.
+    let _ = ingest.await;
+    let _ = supervisor.await;
+    served
+}
+
+async fn serve(
+    config: &Config,
+    authority: &Authority,
+    app: App,
+    mut stop: watch::Receiver<bool>,
+) -> Result<(), RunError> {
+    let identity = authority.server(&config.host)?;
+    let certificates = CertificateDer::pem_slice_iter(identity.certificate.as_bytes());
+    let certificates = certificates.collect::<Result<Vec<_>, _>>().map_err(RunError::Pem)?;
+    let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).map_err(RunError::Pem)?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let tls = rustls::ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(RunError::Tls)?
+        .with_no_client_auth()
+        .with_single_cert(certificates, key)
+        .map_err(RunError::Tls)?;
+    let address = SocketAddr::new(config.bind, config.https_port);
+    let handle = axum_server::Handle::new();
+    let stopper = handle.clone();
+    tokio::spawn(async move {
+        stop::asked(&mut stop).await;
+        stopper.graceful_shutdown(Some(GRACE));
+    });
+    tracing::info!(%address, server = %config.server(), "the API listens");
+    let server = axum_server::bind_rustls(address, RustlsConfig::from_config(Arc::new(tls))).handle(handle);
+    server.serve(api::app(app).into_make_service()).await.map_err(|source| RunError::Listen { address, source })
+}
+
+async fn renew_lists(app: App) {
+    let mut stop = app.stop.clone();
+    while tokio::time::timeout(RENEW_LISTS, stop::asked(&mut stop)).await.is_err() {
+        if let Err(error) = revocation::enforce(&app, None).await {
+            tracing::error!(error = &error as &dyn std::error::Error, "the list of revocations is not renewed");
+        }
+    }
+}
+
+/// Commands that nobody answered.
+async fn resend(store: Store, outgoing: mpsc::Sender<Outgoing>) {
+    let mut tick = tokio::time::interval(RESEND);
+    loop {
+        tick.tick().await;
+        let now = clock::now();
+        let waiting = store.read(move |tx: &mut dyn Tx| {
+            let sql = "SELECT device, json FROM command WHERE ended_ms IS NULL AND state IS NULL AND until_ms > $1";
+            let rows = tx.query(sql, &values![now])?;
+            let said = |row: &crate::store::Row| {
+                Ok((Topic::Down(row.parse(0)?, Down::Command), row.text(1)?.as_bytes().to_vec()))
+            };
+            rows.iter().map(said).collect::<Result<Vec<Outgoing>, StoreError>>()
+        });
+        match waiting.await {
+            Ok(waiting) => {
+                for command in waiting {
+                    if outgoing.send(command).await.is_err() {
+                        return;
+                    }
+                }
+            }
+            Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "commands are not sent again"),
+        }
+    }
+}

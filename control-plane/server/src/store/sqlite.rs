@@ -1,0 +1,215 @@
+//! The embedded engine: one file, one writer on a thread of its own, several readers.
+//!
+//! `synchronous=FULL`: a commit is on the disk before the writer answers, and only then is anything acknowledged to a box.
+
+use super::{Row, StoreError, Tx, Value, is_portable};
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Connection, TransactionBehavior};
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+mod migrations {
+    refinery::embed_migrations!("migrations");
+}
+
+const FILE: &str = "saveos.sqlite";
+/// Readers at once: pages of lists are short, and two cores serve no more.
+const READERS: usize = 4;
+
+type Job = Box<dyn FnOnce(&mut Connection) + Send>;
+
+/// The store. Copies share one writer; it ends with the last of them.
+#[derive(Clone)]
+pub(crate) struct Sqlite {
+    writer: mpsc::Sender<Job>,
+    readers: Arc<Readers>,
+}
+
+struct Readers {
+    idle: Mutex<Vec<Connection>>,
+    freed: Condvar,
+}
+
+impl Sqlite {
+    /// Opens the file below `data`, or makes it, and brings it up to date.
+    pub(crate) fn open(data: &Path) -> Result<Sqlite, StoreError> {
+        let path = data.join(FILE);
+        let mut db = configured(&path)?;
+        // A file of a newer release is refused: going on would write what that release does not expect.
+        let runner = migrations::migrations::runner();
+        runner.run(&mut db).map_err(|error| StoreError::Migration(Box::new(error)))?;
+        let (writer, jobs) = mpsc::channel::<Job>();
+        let thread = std::thread::Builder::new().name("store".to_owned());
+        let spawned = thread.spawn(move || jobs.into_iter().for_each(|job| job(&mut db)));
+        spawned.map_err(|_| StoreError::Closed)?;
+        let idle = (0..READERS).map(|_| reader(&path)).collect::<Result<_, _>>()?;
+        let readers = Readers { idle: Mutex::new(idle), freed: Condvar::new() };
+        Ok(Sqlite { writer, readers: Arc::new(readers) })
+    }
+
+    /// Runs a transaction on the writer; what it returns is on the disk.
+    pub(crate) async fn write<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: FnOnce(&mut dyn Tx) -> Result<T, E> + Send + 'static,
+    {
+        let (done, answer) = oneshot::channel();
+        let job: Job = Box::new(move |db| {
+            // Nobody waits any more: the work is done all the same.
+            let _ = done.send(transact(db, TransactionBehavior::Immediate, work));
+        });
+        self.writer.send(job).map_err(|_| StoreError::Closed)?;
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// Runs a transaction that only reads.
+    pub(crate) async fn read<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: FnOnce(&mut dyn Tx) -> Result<T, E> + Send + 'static,
+    {
+        let readers = Arc::clone(&self.readers);
+        let task = tokio::task::spawn_blocking(move || {
+            let mut db = readers.take();
+            let outcome = transact(&mut db, TransactionBehavior::Deferred, work);
+            readers.give_back(db);
+            outcome
+        });
+        task.await.map_err(|_| StoreError::Closed)?
+    }
+}
+
+impl Readers {
+    fn take(&self) -> Connection {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            match idle.pop() {
+                Some(db) => return db,
+                None => idle = self.freed.wait(idle).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
+    }
+
+    fn give_back(&self, db: Connection) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(db);
+        self.freed.notify_one();
+    }
+}
+
+fn configured(path: &Path) -> Result<Connection, StoreError> {
+    let db = Connection::open(path)?;
+    db.busy_timeout(Duration::from_secs(10))?;
+    db.pragma_update(None, "journal_mode", "WAL")?;
+    db.pragma_update(None, "synchronous", "FULL")?;
+    db.set_prepared_statement_cache_capacity(128);
+    Ok(db)
+}
+
+fn reader(path: &Path) -> Result<Connection, StoreError> {
+    let db = configured(path)?;
+    db.pragma_update(None, "query_only", true)?;
+    Ok(db)
+}
+
+fn transact<T, E: From<StoreError>>(
+    db: &mut Connection,
+    behavior: TransactionBehavior,
+    work: impl FnOnce(&mut dyn Tx) -> Result<T, E>,
+) -> Result<T, E> {
+    let step = db.transaction_with_behavior(behavior).map_err(StoreError::from)?;
+    let value = work(&mut Open(&step))?;
+    step.commit().map_err(StoreError::from)?;
+    Ok(value)
+}
+
+struct Open<'t>(&'t rusqlite::Transaction<'t>);
+
+impl Open<'_> {
+    fn bound(&self, sql: &'static str, values: &[Value]) -> Result<rusqlite::CachedStatement<'_>, StoreError> {
+        debug_assert!(is_portable(sql), "{sql}");
+        let mut statement = self.0.prepare_cached(sql)?;
+        for (place, value) in (1..).zip(values) {
+            statement.raw_bind_parameter(place, value)?;
+        }
+        Ok(statement)
+    }
+}
+
+impl Tx for Open<'_> {
+    fn execute(&mut self, sql: &'static str, values: &[Value]) -> Result<u64, StoreError> {
+        Ok(self.bound(sql, values)?.raw_execute()? as u64)
+    }
+
+    fn query(&mut self, sql: &'static str, values: &[Value]) -> Result<Vec<Row>, StoreError> {
+        let mut statement = self.bound(sql, values)?;
+        let columns = statement.column_count();
+        let (mut rows, mut found) = (statement.raw_query(), Vec::new());
+        while let Some(row) = rows.next()? {
+            let read = |column| match row.get_ref(column)? {
+                ValueRef::Null => Ok(Value::Null),
+                ValueRef::Integer(number) => Ok(Value::Integer(number)),
+                ValueRef::Text(text) => Ok(Value::Text(String::from_utf8_lossy(text).into_owned())),
+                ValueRef::Real(_) | ValueRef::Blob(_) => {
+                    Err(StoreError::Damaged("a value of a kind that nobody wrote"))
+                }
+            };
+            found.push(Row((0..columns).map(read).collect::<Result<_, StoreError>>()?));
+        }
+        Ok(found)
+    }
+}
+
+impl rusqlite::ToSql for Value {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(match self {
+            Value::Null => ToSqlOutput::Borrowed(ValueRef::Null),
+            Value::Integer(number) => ToSqlOutput::Borrowed(ValueRef::Integer(*number)),
+            Value::Text(text) => ToSqlOutput::Borrowed(ValueRef::Text(text.as_bytes())),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{first, take_numbers, values};
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
+    }
+
+    #[test]
+    fn what_was_written_is_read_and_what_failed_is_not() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Sqlite::open(folder.path()).expect("a new store");
+        runtime().block_on(async {
+            let write = |fails: bool| {
+                store.write(move |tx| {
+                    let numbers = (take_numbers(tx, "seq", 3)?, take_numbers(tx, "seq", 1)?);
+                    if fails { Err(StoreError::Damaged("a test")) } else { Ok(numbers) }
+                })
+            };
+            assert_eq!(write(false).await.expect("room"), (1, 4));
+            assert!(write(true).await.is_err());
+            assert_eq!(write(false).await.expect("room"), (5, 8));
+            let again = Sqlite::open(folder.path()).expect("the same store");
+            let sql = "SELECT value FROM counter WHERE name = $1";
+            let row = again.read(|tx| first(tx, sql, &values!["seq"])).await.expect("readable");
+            assert_eq!(row.expect("a row").number(0).expect("a number"), 8);
+            let refused = again.read(|tx| tx.execute("DELETE FROM counter", &[])).await;
+            assert!(refused.is_err(), "a reader wrote");
+        });
+    }
+
+    #[test]
+    fn commits_are_synced() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let db = configured(&folder.path().join(FILE)).expect("a new store");
+        let level: i64 = db.query_row("PRAGMA synchronous", [], |row| row.get(0)).expect("a number");
+        assert_eq!(level, 2, "FULL");
+    }
+}
