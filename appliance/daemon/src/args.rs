@@ -1,5 +1,6 @@
 //! The command line of `saveosd`.
 
+use crate::enrol::Server;
 use crate::run::Places;
 use crate::status::Question;
 use std::path::PathBuf;
@@ -39,9 +40,15 @@ pub(crate) struct Run {
     /// What to back up when, in JSON; without it no disk is read that nobody named.
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
-    /// Seconds between two heartbeats to the control plane.
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(2..=3600))]
-    heartbeat: u64,
+    /// The control plane to enrol with, `https://HOST:PORT`.
+    #[arg(long, value_name = "URL", requires = "server_authority")]
+    server: Option<saveos_protocol::text::WebUrl>,
+    /// PEM file with the authority of that server's certificate.
+    #[arg(long, value_name = "FILE", requires = "server")]
+    server_authority: Option<PathBuf>,
+    /// Seconds between two heartbeats to the control plane [default: as the control plane wants it, or 60].
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(2..=3600))]
+    heartbeat: Option<u64>,
     /// Log one JSON object a line.
     #[arg(long)]
     pub(crate) log_json: bool,
@@ -57,7 +64,12 @@ impl Run {
             repository: self.repository.clone().unwrap_or_else(|| self.data.join("repository")),
             socket,
             policy: self.policy.clone(),
-            heartbeat: std::time::Duration::from_secs(self.heartbeat),
+            heartbeat: self.heartbeat.map(std::time::Duration::from_secs),
+            server: self
+                .server
+                .clone()
+                .zip(self.server_authority.clone())
+                .map(|(url, authority)| Server { url, authority }),
         }
     }
 }

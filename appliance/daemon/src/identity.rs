@@ -33,7 +33,7 @@ pub(crate) enum IdentityError {
 pub(crate) struct Identity {
     pub(crate) device: DeviceId,
     key: EcdsaKeyPair,
-    public: DeviceKey,
+    pub(crate) public: DeviceKey,
 }
 
 const FILE: &str = "device.key";
@@ -65,6 +65,11 @@ impl Identity {
     /// What a person types to claim this box.
     pub(crate) fn claim_code(&self) -> ClaimCode {
         ClaimCode::of(&self.public)
+    }
+
+    /// The key pair, to prove it with.
+    pub(crate) fn key(&self) -> &EcdsaKeyPair {
+        &self.key
     }
 
     /// The private half for TLS: PKCS#8 in PEM.

@@ -8,7 +8,9 @@
 mod args;
 mod clock;
 mod db;
+mod desired;
 mod disks;
+mod enrol;
 mod files;
 mod floor;
 mod identity;
@@ -20,6 +22,7 @@ mod queue;
 mod run;
 mod show;
 mod status;
+mod trust;
 mod uplink;
 mod vault;
 mod work;

@@ -3,10 +3,14 @@
 
 use crate::files::{self, FileError};
 use saveos_protocol::id::DiskId;
+use saveos_protocol::shadow::Desired;
 use saveos_protocol::shadow::{BackupPolicy, NewDisk, OnPlug, Retention, VerifyPolicy};
 use saveos_protocol::shadow::{DiskPolicy, Role};
+use saveos_protocol::unit::DesiredVersion;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 /// Why there is no policy.
 #[derive(Debug, thiserror::Error)]
@@ -61,13 +65,26 @@ impl Policy {
     pub(crate) fn read(path: &Path) -> Result<Policy, PolicyError> {
         let text = files::read_secret(path)?.ok_or_else(|| PolicyError::Missing(path.to_owned()))?;
         let policy: Policy = serde_json::from_str(&text)?;
-        let zones = policy.disks.iter().filter_map(|disk| disk.backup.as_ref());
-        for backup in zones.chain([&policy.backup]) {
-            if jiff::tz::TimeZone::get(&backup.time_zone).is_err() {
-                return Err(PolicyError::TimeZone(backup.time_zone.to_string()));
-            }
-        }
+        policy.check_zones().map_err(PolicyError::TimeZone)?;
         Ok(policy)
+    }
+
+    /// The control plane's document.
+    pub(crate) fn of(desired: &Desired) -> Policy {
+        Policy {
+            backup: desired.backup.clone(),
+            retention: desired.retention,
+            new_disk: desired.new_disk,
+            verify: desired.verify,
+            disks: desired.disks.clone(),
+        }
+    }
+
+    /// The first time zone that is not in the table.
+    pub(crate) fn check_zones(&self) -> Result<(), String> {
+        let own = self.disks.iter().filter_map(|disk| disk.backup.as_ref());
+        let unknown = own.chain([&self.backup]).find(|backup| jiff::tz::TimeZone::get(&backup.time_zone).is_err());
+        unknown.map_or(Ok(()), |backup| Err(backup.time_zone.to_string()))
     }
 
     fn entry(&self, disk: DiskId) -> Option<&DiskPolicy> {
@@ -91,5 +108,32 @@ impl Policy {
     /// How long its snapshots stay.
     pub(crate) fn retention_of(&self, disk: DiskId) -> &Retention {
         self.entry(disk).and_then(|entry| entry.retention.as_ref()).unwrap_or(&self.retention)
+    }
+}
+
+/// What holds now, and where it came from.
+#[derive(Clone, Debug)]
+pub(crate) struct Rules {
+    /// The desired document; zero before the first.
+    pub(crate) version: DesiredVersion,
+    pub(crate) policy: Policy,
+    /// As the document wants it.
+    pub(crate) heartbeat: Option<Duration>,
+}
+
+/// The rules in force: the uplink replaces them whole, a job keeps those it began with.
+pub(crate) struct InForce(RwLock<Arc<Rules>>);
+
+impl InForce {
+    pub(crate) fn new(rules: Rules) -> InForce {
+        InForce(RwLock::new(Arc::new(rules)))
+    }
+
+    pub(crate) fn get(&self) -> Arc<Rules> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn set(&self, rules: Rules) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
     }
 }

@@ -3,14 +3,17 @@
 
 use crate::clock::{self, Moment};
 use crate::db::{self, DbError};
+use crate::desired::{self, DesiredError};
 use crate::disks::{self, Folder, Known};
+use crate::enrol::{self, Server};
 use crate::identity::{Identity, IdentityError};
 use crate::notify;
 use crate::outbox::{self, OutboxError};
 use crate::plan::{self, Held, Plan};
-use crate::policy::{Policy, PolicyError};
+use crate::policy::{InForce, Policy, PolicyError, Rules};
 use crate::queue::{self, Job};
 use crate::status::{self, Answer, Question, Running, Status};
+use crate::trust::Trust;
 use crate::uplink::{self, Line};
 use crate::vault::{Vault, VaultError, Words};
 use crate::work::{self, Bench, Meter, Stop};
@@ -20,7 +23,7 @@ use saveos_engine::repository::RepositoryError;
 use saveos_protocol::fact::{Body, Bus, DiskGone, DiskSeen, KeyState, SnapshotFound, Trigger, Work};
 use saveos_protocol::id::DiskId;
 use saveos_protocol::time::Timestamp;
-use saveos_protocol::unit::Bytes;
+use saveos_protocol::unit::{Bytes, DesiredVersion};
 use std::collections::BTreeMap;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
@@ -50,6 +53,9 @@ pub(crate) enum RunError {
     /// The policy.
     #[error(transparent)]
     Policy(#[from] PolicyError),
+    /// The desired document.
+    #[error(transparent)]
+    Desired(#[from] DesiredError),
     /// A folder or the socket.
     #[error("could not use {path}")]
     Path {
@@ -69,7 +75,8 @@ pub(crate) struct Places {
     pub(crate) repository: PathBuf,
     pub(crate) socket: PathBuf,
     pub(crate) policy: Option<PathBuf>,
-    pub(crate) heartbeat: Duration,
+    pub(crate) heartbeat: Option<Duration>,
+    pub(crate) server: Option<Server>,
 }
 
 /// Between two looks at disks, clock and socket.
@@ -99,7 +106,8 @@ pub(crate) fn run(places: &Places, stop: &Arc<AtomicBool>) -> Result<(), RunErro
 
 struct Daemon {
     db: Connection,
-    identity: Identity,
+    data: PathBuf,
+    identity: Arc<Identity>,
     bench: Arc<Bench>,
     folder: Folder,
     listener: UnixListener,
@@ -133,7 +141,8 @@ impl Daemon {
         // First: two daemons on one folder would queue everything twice.
         let listener = status::listen(&places.socket).map_err(path_error(&places.socket))?;
         let policy = places.policy.as_deref().map_or_else(|| Ok(Policy::cautious()), Policy::read)?;
-        let identity = Identity::open(&places.data, &now)?;
+        let identity = Arc::new(Identity::open(&places.data, &now)?);
+        let rules = Arc::new(InForce::new(first_rules(&places.data, &identity, policy)?));
         let mut db = db::open(&places.data)?;
         let birth = outbox::begin(&mut db, &identity, &now)?;
         let vault = Vault::open(&places.data, &places.repository)?;
@@ -141,9 +150,10 @@ impl Daemon {
         disks::forget_places(&db)?;
         queue::wait_again(&db)?;
         let device = identity.device;
-        let bench = Arc::new(Bench { vault, device, policy });
+        let bench = Arc::new(Bench { vault, device, rules: Arc::clone(&rules) });
         let mut daemon = Daemon {
             db,
+            data: places.data.clone(),
             identity,
             bench,
             folder: Folder::new(&places.disks),
@@ -163,9 +173,18 @@ impl Daemon {
             device,
             birth,
             key: daemon.identity.key_pem()?,
+            public: daemon.identity.public,
             heartbeat: places.heartbeat,
+            rules,
         };
         let uplink = uplink::start(line, Arc::clone(stop));
+        let enrolling = enrol::start(
+            places.data.clone(),
+            places.server.clone(),
+            Arc::clone(&daemon.identity),
+            Arc::clone(&daemon.stop),
+        );
+        enrolling.map_err(|source| RunError::Path { path: "a thread".into(), source })?;
         daemon.uplink = Some(uplink.map_err(|source| RunError::Path { path: "a thread".into(), source })?);
         Ok(daemon)
     }
@@ -266,7 +285,7 @@ impl Daemon {
         state.last_backup = queue::of_work(&self.db, Work::Backup)?.done;
         state.verify = queue::of_work(&self.db, Work::Verify)?;
         state.prune = queue::of_work(&self.db, Work::Prune)?;
-        Ok(plan::plan(&state, &self.bench.policy, now))
+        Ok(plan::plan(&state, &self.bench.rules.get().policy, now))
     }
 
     fn begin(&mut self, job: Job) -> Result<(), RunError> {
@@ -357,11 +376,19 @@ impl Daemon {
         }
     }
 
+    /// Whose box it is; an enrolment that does not hold is told in the log.
+    fn owner(&self) -> Option<String> {
+        let trust = Trust::read(&self.data, self.identity.device, &self.identity.public);
+        trust.ok().flatten().map(|trust| trust.enrolment.owner.to_string())
+    }
+
     fn status(&self) -> Result<Status, RunError> {
         Ok(Status {
             version: env!("CARGO_PKG_VERSION"),
             device: self.identity.device.to_string(),
             claim_code: self.identity.claim_code().to_string(),
+            owner: self.owner(),
+            desired: self.bench.rules.get().version.get(),
             repository: self.bench.vault.path().display().to_string(),
             recoverable: db::note(&self.db, CONFIRMED)?.is_some(),
             outbox: outbox::level(&self.db)?,
@@ -389,5 +416,19 @@ impl Daemon {
         // Best effort: the next start removes a socket that nobody answers.
         let _ = std::fs::remove_file(&self.socket);
         Ok(())
+    }
+}
+
+/// The control plane's document where there is one; before that, the policy of who has access to the box.
+fn first_rules(data: &std::path::Path, identity: &Identity, policy: Policy) -> Result<Rules, RunError> {
+    let own = Rules { version: DesiredVersion::ZERO, policy, heartbeat: None };
+    match Trust::read(data, identity.device, &identity.public) {
+        Ok(Some(trust)) => Ok(desired::rules(&desired::load(data, &trust.enrolment)?).unwrap_or(own)),
+        Ok(None) => Ok(own),
+        Err(error) => {
+            // Backups go on with what is known; the uplink says the same and stays down.
+            tracing::error!(error = &error as &dyn std::error::Error, "the enrolment does not hold");
+            Ok(own)
+        }
     }
 }

@@ -54,6 +54,11 @@ pub(crate) struct Status {
     pub(crate) version: &'static str,
     pub(crate) device: String,
     pub(crate) claim_code: String,
+    /// Who claimed it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) owner: Option<String>,
+    /// The desired document in force; zero before the first.
+    pub(crate) desired: u64,
     pub(crate) repository: String,
     /// Who could open the backups without this box.
     pub(crate) recoverable: bool,

@@ -3,15 +3,17 @@
 //! A thread of its own with its own connection to the database, which is all that it shares with the daemon (facts wait in the
 //! outbox, a command becomes a row of the queue), so a broker that hangs hangs nobody. Without credentials it waits for some.
 
-mod credentials;
 mod orders;
 mod session;
 
 use crate::db::DbError;
+use crate::desired::DesiredError;
 use crate::identity::random;
 use crate::outbox::OutboxError;
-use credentials::Credentials;
+use crate::policy::InForce;
+use crate::trust::{Trust, TrustError};
 use saveos_protocol::fact::StreamBirth;
+use saveos_protocol::hex::DeviceKey;
 use saveos_protocol::id::DeviceId;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -32,9 +34,18 @@ pub(crate) enum LineError {
     /// What we say does not fit.
     #[error("a message could not be written")]
     Encode(#[from] saveos_protocol::EncodeError),
-    /// The file with the certificate.
-    #[error("the credentials are not usable: {0}")]
-    Credentials(String),
+    /// What enrolment gave.
+    #[error("the enrolment does not hold")]
+    Trust(#[from] TrustError),
+    /// A desired document.
+    #[error(transparent)]
+    Desired(#[from] DesiredError),
+    /// A broker's address that is none.
+    #[error("{0} is no address of a broker")]
+    Address(String),
+    /// The desired document names other brokers.
+    #[error("the control plane has moved")]
+    Moved,
     /// The connection.
     #[error("the connection broke")]
     Connection(#[source] Box<rumqttc::ConnectionError>),
@@ -53,8 +64,12 @@ pub(crate) struct Line {
     pub(crate) birth: StreamBirth,
     /// The device's key, PKCS#8 in PEM.
     pub(crate) key: Zeroizing<String>,
-    /// How often it says that it lives.
-    pub(crate) heartbeat: Duration,
+    /// Its public half, as a certificate must hold it.
+    pub(crate) public: DeviceKey,
+    /// How often it says that it lives, whatever the control plane wants.
+    pub(crate) heartbeat: Option<Duration>,
+    /// Where a desired document goes.
+    pub(crate) rules: Arc<InForce>,
 }
 
 /// Full jitter up to this, doubled from one second: a fleet that lost its broker must not come back in one moment.
@@ -78,20 +93,20 @@ pub(crate) fn start(line: Line, stop: Arc<AtomicBool>) -> std::io::Result<JoinHa
 async fn keep_up(line: &Line, stop: &AtomicBool) {
     let mut tries = 0u32;
     while !stop.load(Ordering::Relaxed) {
-        let credentials = match Credentials::read(&line.data) {
-            Ok(Some(credentials)) => credentials,
+        let trust = match Trust::read(&line.data, line.device, &line.public) {
+            Ok(Some(trust)) => trust,
             Ok(None) => {
                 tokio::time::sleep(LOOK).await;
                 continue;
             }
             Err(error) => {
-                tracing::error!(%error, "no uplink");
+                tracing::error!(error = &error as &dyn std::error::Error, "no uplink");
                 pause(LONGEST_WAIT, stop).await;
                 continue;
             }
         };
         let begun = tokio::time::Instant::now();
-        match session::run(line, &credentials, stop).await {
+        match session::run(line, &trust, tries, stop).await {
             Ok(()) => return,
             // Whatever TLS says of certificates, the identity stays: an expired list of revoked ones looks like an expired one.
             Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, tries, "the uplink is down"),

@@ -4,7 +4,7 @@
 use crate::clock::{self, Moment};
 use crate::disks;
 use crate::floor;
-use crate::policy::Policy;
+use crate::policy::InForce;
 use crate::queue::Job;
 use crate::vault::Vault;
 use saveos_engine::backup::{self, BackupError, DEFAULT_LEVEL, Flow, Options};
@@ -32,7 +32,7 @@ use std::time::Instant;
 pub(crate) struct Bench {
     pub(crate) vault: Vault,
     pub(crate) device: DeviceId,
-    pub(crate) policy: Policy,
+    pub(crate) rules: Arc<InForce>,
 }
 
 /// How far the running job is; read by others while it runs.
@@ -225,7 +225,7 @@ pub(crate) fn summary(
 fn verify(bench: &Bench, meter: &Meter, now: &Moment) -> Result<VerifySummary, Trouble> {
     let repository = bench.vault.repository(LeaseKind::Reader, &now.boot.to_string())?;
     let options = verify::Options {
-        sample: f64::from(bench.policy.verify.sample.get().max(1)) / 100.0,
+        sample: f64::from(bench.rules.get().policy.verify.sample.get().max(1)) / 100.0,
         seed: now.ts.as_millis(),
         workers: 1,
     };
@@ -253,8 +253,9 @@ fn verify(bench: &Bench, meter: &Meter, now: &Moment) -> Result<VerifySummary, T
 fn prune(bench: &Bench, meter: &Meter, now: &Moment) -> Result<PruneSummary, Trouble> {
     let repository = bench.vault.repository(LeaseKind::Sweeper, &now.boot.to_string())?;
     let (snapshots, _) = repository.snapshots()?;
+    let rules = bench.rules.get();
     let retention_of = |name: &str| match name.parse() {
-        Ok(disk) => *bench.policy.retention_of(disk),
+        Ok(disk) => *rules.policy.retention_of(disk),
         // Somebody else's snapshots are theirs to forget.
         Err(_) => Default::default(),
     };

@@ -3,26 +3,24 @@
 //! Answers are remembered for a week, as the contract says; a copy that comes later has expired.
 
 use super::LineError;
-use crate::clock;
+use crate::clock::{self, Moment};
 use crate::db::{self, DbError};
-use crate::{disks, queue};
+use crate::{disks, outbox, queue};
 use rusqlite::{Connection, params};
 use saveos_protocol::V1;
 use saveos_protocol::command::{self, Action, Command, Rejection, Report, State};
-use saveos_protocol::fact::{Trigger, Work};
+use saveos_protocol::fact::{Body, Tamper, Trigger, Work};
 use saveos_protocol::hex::CommandKey;
 use saveos_protocol::id::{CommandId, DeviceId, JobId};
 use saveos_protocol::limits;
-use saveos_protocol::sign;
+use saveos_protocol::sign::{self, SignatureFault};
 use saveos_protocol::time::Timestamp;
-
-/// No command key is pinned before enrolment. What would need one is refused before this stands in for it.
-const NO_KEY: CommandKey = CommandKey([0xff; 32]);
 
 /// Takes a command; `None` for bytes that name none.
 pub(super) fn take(
     db: &mut Connection,
     device: DeviceId,
+    key: &CommandKey,
     payload: &[u8],
 ) -> Result<Option<(CommandId, Report)>, LineError> {
     let now = clock::now();
@@ -36,12 +34,20 @@ pub(super) fn take(
     let (id, idem) = (received.document().id, received.document().idem.to_string());
     let report = |state| Some((id, Report { v: V1, id, ts: now.ts, state }));
     let rejected = |reason| report(State::Rejected { reason, note: None });
-    if received.document().action.is_destructive() {
-        return Ok(rejected(Rejection::NotSigned));
-    }
-    let command = match command::admit(received, device, &NO_KEY, Some(now.ts)) {
+    let command = match command::admit(received, device, key, Some(now.ts)) {
         Ok(command) => command,
-        Err(reason) => return Ok(rejected(reason)),
+        Err(reason) => {
+            let fault = match reason {
+                Rejection::NotSigned => Some(SignatureFault::Missing),
+                Rejection::WrongSignature => Some(SignatureFault::Wrong),
+                _ => None,
+            };
+            if let Some(signature) = fault {
+                // Somebody tried what only the holder of the command key may do.
+                tell_once(db, id, signature, &now)?;
+            }
+            return Ok(rejected(reason));
+        }
     };
     // QoS 1 repeats, and a resend must find its answer.
     let name = format!("command {idem}");
@@ -63,6 +69,24 @@ pub(super) fn take(
     db::set_note(&step, &name, &job.to_string())?;
     step.commit().map_err(DbError::from)?;
     Ok(report(State::Accepted { job: Some(job) }))
+}
+
+/// One fact a command, however often the broker repeats it.
+fn tell_once(
+    db: &mut Connection,
+    command: CommandId,
+    signature: SignatureFault,
+    now: &Moment,
+) -> Result<(), LineError> {
+    const TOLD: &str = "tamper_command";
+    if db::note(db, TOLD)? == Some(command.to_string()) {
+        return Ok(());
+    }
+    let step = db.transaction().map_err(DbError::from)?;
+    db::set_note(&step, TOLD, &command.to_string())?;
+    outbox::append(&step, now, Body::Tamper(Tamper::Command { command, signature }))?;
+    step.commit().map_err(DbError::from)?;
+    Ok(())
 }
 
 /// Names of jobs sort by age, so the job that an answer names tells how old it is.

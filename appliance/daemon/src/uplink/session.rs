@@ -6,11 +6,12 @@
 //! | the broker's memory | every session subscribes and is born anew |
 //! | the broker, without a word | a heartbeat that is not taken in 30 s ends the session |
 
-use super::credentials::Credentials;
 use super::{Line, LineError, orders};
 use crate::clock;
 use crate::db::{self, DbError};
+use crate::desired;
 use crate::outbox;
+use crate::trust::Trust;
 use rumqttc::mqttbytes::QoS;
 use rumqttc::{
     AsyncClient, Event, Incoming, LastWill, MqttOptions, PersistedAckMode, PersistedSession, PublishOptions,
@@ -22,7 +23,7 @@ use saveos_protocol::birth::{Birth, Capability, Leaving, Presence, SessionNumber
 use saveos_protocol::fact::{FactNumber, Kind};
 use saveos_protocol::heartbeat::Heartbeat;
 use saveos_protocol::topic::{Down, Filter, Up};
-use saveos_protocol::unit::{Count, DesiredVersion};
+use saveos_protocol::unit::Count;
 use saveos_protocol::{Topic, V1, decode, encode};
 use std::future::Future;
 use std::pin::Pin;
@@ -40,13 +41,15 @@ const EXPIRY: u32 = 86_400;
 const TURN: Duration = Duration::from_millis(250);
 /// What the broker has at most to take a heartbeat.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Before the control plane has said how often.
+const HEARTBEAT: Duration = Duration::from_secs(60);
 /// Sent and not acknowledged for so long: sent again.
 const AGAIN: Duration = Duration::from_secs(60);
 
 /// Runs until the connection breaks or `stop` is set.
-pub(super) async fn run(line: &Line, credentials: &Credentials, stop: &AtomicBool) -> Result<(), LineError> {
-    let mut session = Session::begin(line)?;
-    let (client, mut events) = AsyncClient::builder(session.options(credentials)?).capacity(64).build();
+pub(super) async fn run(line: &Line, trust: &Trust, tries: u32, stop: &AtomicBool) -> Result<(), LineError> {
+    let mut session = Session::begin(line, trust)?;
+    let (client, mut events) = AsyncClient::builder(session.options(tries)?).capacity(64).build();
     let (to_us, mut from_loop) = mpsc::channel(64);
     // The client's loop is never stopped in the middle of a message; a watchdog that fires drops it whole.
     let connection = tokio::spawn(async move {
@@ -65,6 +68,7 @@ pub(super) async fn run(line: &Line, credentials: &Credentials, stop: &AtomicBoo
 
 struct Session<'l> {
     line: &'l Line,
+    trust: &'l Trust,
     db: Connection,
     birth: Birth,
     /// Facts up to here were handed to the client in this session.
@@ -77,7 +81,7 @@ struct Session<'l> {
 
 impl<'l> Session<'l> {
     /// Its number is on the disk before the broker hears it.
-    fn begin(line: &'l Line) -> Result<Session<'l>, LineError> {
+    fn begin(line: &'l Line, trust: &'l Trust) -> Result<Session<'l>, LineError> {
         let db = db::connect(&line.data)?;
         let sql = "UPDATE stream SET sessions = sessions + 1 RETURNING sessions";
         let number: u64 = db.query_row(sql, [], |row| row.get(0)).map_err(DbError::from)?;
@@ -92,20 +96,23 @@ impl<'l> Session<'l> {
             ts: now.ts,
         };
         let at = Instant::now();
-        Ok(Session { line, db, birth, sent: 0, acked: at, heartbeats: 0, beat: None, next_beat: at })
+        Ok(Session { line, trust, db, birth, sent: 0, acked: at, heartbeats: 0, beat: None, next_beat: at })
     }
 
     fn topic(&self, up: Up) -> String {
         Topic::Up(self.line.device, up).to_string()
     }
 
-    fn options(&self, credentials: &Credentials) -> Result<MqttOptions, LineError> {
+    fn options(&self, tries: u32) -> Result<MqttOptions, LineError> {
         let client = self.line.device.to_string();
-        let mut options = MqttOptions::new(client.clone(), credentials.address()?);
+        let mut options = MqttOptions::new(client.clone(), self.address(tries)?);
         options.set_transport(Transport::tls_with_config(TlsConfiguration::Simple {
-            ca: credentials.ca.as_bytes().to_vec(),
+            ca: self.trust.authorities.as_bytes().to_vec(),
             alpn: None,
-            client_auth: Some((credentials.certificate.as_bytes().to_vec(), self.line.key.as_bytes().to_vec())),
+            client_auth: Some((
+                self.trust.enrolment.certificates.as_bytes().to_vec(),
+                self.line.key.as_bytes().to_vec(),
+            )),
         }));
         options.set_keep_alive(60).set_clean_start(false).set_session_expiry_interval(Some(EXPIRY));
         options.set_receive_maximum(Some(WINDOW)).set_outgoing_inflight_upper_limit(WINDOW);
@@ -114,6 +121,18 @@ impl<'l> Session<'l> {
         let will = encode(&self.birth.will())?;
         options.set_last_will(LastWill::new(self.topic(Up::State), will, QoS::AtLeastOnce, true, None));
         Ok(options)
+    }
+
+    /// Host and port: the brokers in turn, the preferred one first.
+    fn address(&self, tries: u32) -> Result<(String, u16), LineError> {
+        let desired = desired::load(&self.line.data, &self.trust.enrolment)?;
+        let brokers = &desired.uplink.brokers;
+        let turn = usize::try_from(tries).unwrap_or(0) % brokers.len().max(1);
+        let broker = brokers.get(turn).ok_or_else(|| LineError::Address("nothing".to_owned()))?;
+        let rest = broker.strip_prefix("mqtts://").unwrap_or_default();
+        let (host, port) = rest.trim_end_matches('/').rsplit_once(':').unwrap_or((rest, "8883"));
+        let port = port.parse().map_err(|_| LineError::Address(broker.to_string()))?;
+        Ok((host.trim_matches(['[', ']']).to_owned(), port))
     }
 
     async fn serve(
@@ -187,13 +206,20 @@ impl<'l> Session<'l> {
                 Err(error) => tracing::warn!(%error, "an acknowledgement is not understood"),
             },
             Ok(Topic::Down(device, Down::Command)) if device == self.line.device => {
-                if let Some((command, report)) = orders::take(&mut self.db, device, payload)? {
+                if let Some((command, report)) =
+                    orders::take(&mut self.db, device, &self.trust.enrolment.command_key, payload)?
+                {
                     let topic = self.topic(Up::Result(command));
                     // A report that is lost is asked for again: the command comes once more, and its answer is remembered.
                     let _ = client.try_publish(topic, encode(&report)?, PublishOptions::at_least_once());
                 }
             }
-            Ok(Topic::Down(_, Down::Desired)) => tracing::warn!("a desired document came; this release applies none"),
+            Ok(Topic::Down(device, Down::Desired)) if device == self.line.device => {
+                let (place, now) = ((self.line.data.as_path(), &mut self.db), clock::now());
+                if desired::take(place, &self.trust.enrolment, payload, &self.line.rules, &now)? {
+                    return Err(LineError::Moved);
+                }
+            }
             other => tracing::warn!(topic, ?other, "a message of no kind that we know"),
         }
         Ok(())
@@ -221,8 +247,10 @@ impl<'l> Session<'l> {
         if self.beat.is_some() || Instant::now() < self.next_beat {
             return Ok(());
         }
-        self.next_beat = Instant::now() + self.line.heartbeat;
-        let patience = PATIENCE.min(self.line.heartbeat / 2);
+        let rules = self.line.rules.get();
+        let every = self.line.heartbeat.or(rules.heartbeat).unwrap_or(HEARTBEAT);
+        self.next_beat = Instant::now() + every;
+        let patience = PATIENCE.min(every / 2);
         self.heartbeats += 1;
         let now = clock::now();
         let heartbeat = Heartbeat {
@@ -232,7 +260,7 @@ impl<'l> Session<'l> {
             ts: now.ts,
             uptime: now.uptime,
             queued: Count::saturating(outbox::level(&self.db)?.waiting),
-            desired: DesiredVersion::ZERO,
+            desired: rules.version,
             store_used: None,
             board: None,
             job: None,

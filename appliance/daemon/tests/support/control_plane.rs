@@ -8,10 +8,14 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose
 use rumqttc::mqttbytes::QoS;
 use rumqttc::{AsyncClient, Event, Incoming, MqttOptions, PublishOptions, TlsConfiguration, Transport};
 use saveos_protocol::ack::Ack;
+use saveos_protocol::enrol::{Enrolment, Floor};
 use saveos_protocol::fact::{Fact, FactNumber};
+use saveos_protocol::hex::{CommandKey, Digest};
 use saveos_protocol::id::DeviceId;
+use saveos_protocol::shadow::Uplink;
 use saveos_protocol::time::Timestamp;
 use saveos_protocol::topic::{Down, Filter, Up};
+use saveos_protocol::unit::Seconds;
 use saveos_protocol::{Message, Topic, V1, decode, encode};
 use std::io::Write;
 use std::path::Path;
@@ -131,14 +135,31 @@ impl ControlPlane {
         let mut params = named(device);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         let certificate = params.signed_by(&key, &self.authority).expect("a certificate");
-        let credentials = serde_json::json!({
-            "broker": format!("mqtts://localhost:{}", self.port), "ca": self.authority_pem, "certificate": certificate.pem(),
-        });
-        let draft = appliance.data().join("uplink.new");
+        let device: DeviceId = device.parse().expect("a device id");
+        let authority = pem::parse(&self.authority_pem).expect("PEM");
+        let sha256 = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, authority.contents());
+        let enrolment = Enrolment {
+            v: V1,
+            device,
+            ts: Timestamp::default(),
+            owner: "a test".parse().expect("a text"),
+            certificates: certificate.pem().parse().expect("PEM"),
+            authorities: self.authority_pem.parse().expect("PEM"),
+            uplink: Uplink {
+                brokers: vec![format!("mqtts://localhost:{}", self.port).parse().expect("a URL")],
+                server: "https://localhost:1".parse().expect("a URL"),
+                ca_sha256: [Digest(sha256.as_ref().try_into().expect("32 bytes"))].into(),
+                heartbeat: Seconds::from(60),
+            },
+            command_key: CommandKey([7; 32]),
+            floor: Floor::default(),
+            escrow: None,
+        };
+        let draft = appliance.data().join("enrolment.new");
         let file = std::fs::File::create(&draft);
-        file.and_then(|mut file| file.write_all(credentials.to_string().as_bytes())).expect("room");
-        rustix::fs::rename(&draft, appliance.data().join("uplink.json")).expect("room");
-        device.parse().expect("a device id")
+        file.and_then(|mut file| file.write_all(&encode(&enrolment).expect("it fits"))).expect("room");
+        rustix::fs::rename(&draft, appliance.data().join("enrolment.json")).expect("room");
+        device
     }
 
     /// Connects as the control plane: hears all boxes.
