@@ -21,14 +21,15 @@ use rusqlite::{Connection, params};
 use saveos_engine::lease::LeaseKind;
 use saveos_engine::repository::RepositoryError;
 use saveos_protocol::fact::{Body, Bus, DiskGone, DiskSeen, KeyState, SnapshotFound, Trigger, Work};
+use saveos_protocol::heartbeat::Progress;
 use saveos_protocol::id::DiskId;
 use saveos_protocol::time::Timestamp;
-use saveos_protocol::unit::{Bytes, DesiredVersion};
+use saveos_protocol::unit::{Bytes, DesiredVersion, Percent, Seconds};
 use std::collections::BTreeMap;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -118,13 +119,31 @@ struct Daemon {
     held: BTreeMap<DiskId, Held>,
     uplink: Option<JoinHandle<()>>,
     looks: u32,
+    /// For the uplink: how far the running job is.
+    progress: Arc<Mutex<Option<Progress>>>,
 }
 
 struct AtWork {
     job: Job,
     meter: Arc<Meter>,
     thread: JoinHandle<Stop>,
+    begun: Instant,
     moved: (u64, Instant),
+}
+
+impl AtWork {
+    /// How far it is, and how long it will still take when it goes on as it did.
+    fn progress(&self) -> Progress {
+        let (done, total) = (self.meter.done.load(Ordering::Relaxed), self.meter.total.load(Ordering::Relaxed));
+        let took = self.begun.elapsed().as_secs_f64();
+        let left = (done > 0 && total > done).then(|| took * (total - done) as f64 / done as f64);
+        Progress {
+            id: self.job.id,
+            work: self.job.work,
+            done: Percent::of(done.min(total), total.max(1)),
+            left: left.map(|seconds| Seconds::saturating(seconds as u64)),
+        }
+    }
 }
 
 /// A job that has not moved for so long is stuck: a dead disk can hang in the kernel, and only a restart helps.
@@ -165,6 +184,7 @@ impl Daemon {
             held: BTreeMap::new(),
             uplink: None,
             looks: 0,
+            progress: Arc::default(),
         };
         daemon.make_words(&now)?;
         daemon.tell_of_forgotten(&now)?;
@@ -175,6 +195,7 @@ impl Daemon {
             key: daemon.identity.key_pem()?,
             public: daemon.identity.public,
             heartbeat: places.heartbeat,
+            progress: Arc::clone(&daemon.progress),
             rules,
         };
         let uplink = uplink::start(line, Arc::clone(stop));
@@ -239,6 +260,7 @@ impl Daemon {
         {
             self.begin(job)?;
         }
+        *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = self.running.as_ref().map(AtWork::progress);
         self.answer();
         Ok(())
     }
@@ -296,7 +318,7 @@ impl Daemon {
         let work = move || work::run(&own_job, disk.as_ref(), &bench, &own_meter, &|| stop.load(Ordering::Relaxed));
         let thread = std::thread::Builder::new().name("job".to_owned()).spawn(work);
         let thread = thread.map_err(|source| RunError::Path { path: "a thread".into(), source })?;
-        self.running = Some(AtWork { job, meter, thread, moved: (0, Instant::now()) });
+        self.running = Some(AtWork { job, meter, thread, begun: Instant::now(), moved: (0, Instant::now()) });
         Ok(())
     }
 

@@ -13,11 +13,12 @@ use crate::outbox::OutboxError;
 use crate::policy::InForce;
 use crate::trust::{Trust, TrustError};
 use saveos_protocol::fact::StreamBirth;
+use saveos_protocol::heartbeat::Progress;
 use saveos_protocol::hex::DeviceKey;
 use saveos_protocol::id::DeviceId;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use zeroize::Zeroizing;
@@ -68,6 +69,8 @@ pub(crate) struct Line {
     pub(crate) public: DeviceKey,
     /// How often it says that it lives, whatever the control plane wants.
     pub(crate) heartbeat: Option<Duration>,
+    /// What the daemon does at the moment.
+    pub(crate) progress: Arc<Mutex<Option<Progress>>>,
     /// Where a desired document goes.
     pub(crate) rules: Arc<InForce>,
 }

@@ -45,7 +45,7 @@ CREATE TABLE disk (
 );
 CREATE TABLE job (
     device TEXT NOT NULL, id TEXT NOT NULL, work TEXT NOT NULL, disk TEXT, state TEXT NOT NULL, begun_ms BIGINT,
-    ended_ms BIGINT, result TEXT, PRIMARY KEY (device, id)
+    ended_ms BIGINT, result TEXT, command TEXT, PRIMARY KEY (device, id)
 );
 CREATE TABLE recovery_point (
     device TEXT NOT NULL, snapshot TEXT NOT NULL, disk TEXT, taken_ms BIGINT NOT NULL, state TEXT NOT NULL,

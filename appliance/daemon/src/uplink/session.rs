@@ -27,6 +27,7 @@ use saveos_protocol::unit::Count;
 use saveos_protocol::{Topic, V1, decode, encode};
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -41,6 +42,8 @@ const EXPIRY: u32 = 86_400;
 const TURN: Duration = Duration::from_millis(250);
 /// What the broker has at most to take a heartbeat.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// While a job runs somebody may watch it.
+const WATCHED: Duration = Duration::from_secs(5);
 /// Before the control plane has said how often.
 const HEARTBEAT: Duration = Duration::from_secs(60);
 /// Sent and not acknowledged for so long: sent again.
@@ -77,6 +80,8 @@ struct Session<'l> {
     heartbeats: u64,
     beat: Option<JoinHandle<bool>>,
     next_beat: Instant,
+    /// Whether the last beat told of a job.
+    watched: bool,
 }
 
 impl<'l> Session<'l> {
@@ -96,7 +101,18 @@ impl<'l> Session<'l> {
             ts: now.ts,
         };
         let at = Instant::now();
-        Ok(Session { line, trust, db, birth, sent: 0, acked: at, heartbeats: 0, beat: None, next_beat: at })
+        Ok(Session {
+            line,
+            trust,
+            db,
+            birth,
+            sent: 0,
+            acked: at,
+            heartbeats: 0,
+            beat: None,
+            next_beat: at,
+            watched: false,
+        })
     }
 
     fn topic(&self, up: Up) -> String {
@@ -244,13 +260,20 @@ impl<'l> Session<'l> {
         {
             return Err(LineError::Silent);
         }
-        if self.beat.is_some() || Instant::now() < self.next_beat {
+        // A job that begins is told at once, not with the next beat.
+        let works = self.line.progress.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        if self.beat.is_some() || (Instant::now() < self.next_beat && (!works || self.watched)) {
             return Ok(());
         }
         let rules = self.line.rules.get();
-        let every = self.line.heartbeat.or(rules.heartbeat).unwrap_or(HEARTBEAT);
+        let job = self.line.progress.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut every = self.line.heartbeat.or(rules.heartbeat).unwrap_or(HEARTBEAT);
+        if job.is_some() {
+            every = every.min(WATCHED);
+        }
         self.next_beat = Instant::now() + every;
         let patience = PATIENCE.min(every / 2);
+        self.watched = job.is_some();
         self.heartbeats += 1;
         let now = clock::now();
         let heartbeat = Heartbeat {
@@ -263,7 +286,7 @@ impl<'l> Session<'l> {
             desired: rules.version,
             store_used: None,
             board: None,
-            job: None,
+            job,
         };
         let (client, topic, json) = (client.clone(), self.topic(Up::Heartbeat), encode(&heartbeat)?);
         self.beat = Some(tokio::spawn(async move {

@@ -4,7 +4,8 @@
 //! whatever comes after it.
 
 use crate::store::{StoreError, Tx, values};
-use saveos_protocol::fact::{BackupSummary, Body, End, Fact, JobEnded, JobResult, KeyState};
+use saveos_protocol::command::State;
+use saveos_protocol::fact::{BackupSummary, Body, End, Fact, JobEnded, JobResult, KeyState, Trigger};
 use saveos_protocol::id::{DeviceId, DiskId};
 use saveos_protocol::time::Timestamp;
 
@@ -29,9 +30,15 @@ pub(super) fn fact(tx: &mut dyn Tx, device: DeviceId, fact: &Fact, now: Timestam
             tx.execute(sql, &values![at, device, gone.disk])?;
         }
         Body::JobStarted(started) => {
-            let sql = "INSERT INTO job (device, id, work, disk, state, begun_ms) VALUES ($1, $2, $3, $4, 'running', $5)
-                ON CONFLICT (device, id) DO UPDATE SET begun_ms = COALESCE(job.begun_ms, excluded.begun_ms)";
-            tx.execute(sql, &values![device, started.job, started.work.to_string(), started.disk, at])?;
+            let command = match started.trigger {
+                Trigger::Command { command } => Some(command),
+                Trigger::Plug | Trigger::Schedule | Trigger::Button | Trigger::Unknown => None,
+            };
+            let sql = "INSERT INTO job (device, id, work, disk, state, begun_ms, command)
+                VALUES ($1, $2, $3, $4, 'running', $5, $6)
+                ON CONFLICT (device, id) DO UPDATE SET begun_ms = COALESCE(job.begun_ms, excluded.begun_ms),
+                command = COALESCE(job.command, excluded.command)";
+            tx.execute(sql, &values![device, started.job, started.work.to_string(), started.disk, at, command])?;
         }
         Body::JobEnded(ended) => job_ended(tx, device, ended, at)?,
         Body::SnapshotFound(found) => recovery_point(tx, device, found.disk, &found.summary, found.taken)?,
@@ -67,6 +74,7 @@ fn job_ended(tx: &mut dyn Tx, device: DeviceId, ended: &JobEnded, at: Timestamp)
         result = excluded.result, disk = COALESCE(excluded.disk, job.disk)";
     let work = ended.result.work().to_string();
     tx.execute(sql, &values![device, ended.job, work, ended.disk, state, at, json(&ended.result)?])?;
+    end_command(tx, device, ended, at)?;
     match &ended.result {
         JobResult::Backup(End::Done(summary)) => recovery_point(tx, device, ended.disk, summary, at),
         JobResult::Prune(End::Done(summary)) => {
@@ -78,6 +86,18 @@ fn job_ended(tx: &mut dyn Tx, device: DeviceId, ended: &JobEnded, at: Timestamp)
         }
         _ => Ok(()),
     }
+}
+
+/// A command that became this job ends with it: reports may be lost, facts are not.
+fn end_command(tx: &mut dyn Tx, device: DeviceId, ended: &JobEnded, at: Timestamp) -> Result<(), StoreError> {
+    let state = match ended.result.failure() {
+        None => State::Succeeded { note: None },
+        Some(failure) => State::Failed { failure: failure.clone() },
+    };
+    let sql = "UPDATE command SET state = $1, ended_ms = $2 WHERE device = $3 AND ended_ms IS NULL
+        AND id = (SELECT command FROM job WHERE device = $3 AND id = $4)";
+    tx.execute(sql, &values![json(&state)?, at, device, ended.job])?;
+    Ok(())
 }
 
 fn recovery_point(

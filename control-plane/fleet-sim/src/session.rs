@@ -1,0 +1,245 @@
+//! A box's line to the broker, by the rules of the real one: subscribe, be born, send what waits, obey acknowledgements.
+
+use crate::Identity;
+use crate::identity::{now, random};
+use crate::outbox::{Entry, Level, Outbox};
+use rumqttc::mqttbytes::QoS;
+use rumqttc::{AsyncClient, Event, Incoming, LastWill, MqttOptions, PublishOptions, TlsConfiguration, Transport};
+use saveos_protocol::ack::Ack;
+use saveos_protocol::birth::{Birth, Presence, SessionNumber};
+use saveos_protocol::enrol::Enrolment;
+use saveos_protocol::fact::{Body, FactNumber};
+use saveos_protocol::heartbeat::Heartbeat;
+use saveos_protocol::hex::BootId;
+use saveos_protocol::topic::{Down, Filter};
+use saveos_protocol::unit::{Count, DesiredVersion, Millis};
+use saveos_protocol::{Topic, V1, decode, encode};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// Messages on their way at once, as the real box has it.
+const WINDOW: u16 = 20;
+/// Between two looks at the outbox.
+const TURN: Duration = Duration::from_millis(20);
+/// Sent and not acknowledged for so long: sent again. The real box waits a minute.
+const AGAIN: Duration = Duration::from_secs(3);
+
+/// A message from the control plane.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// Where.
+    pub topic: Topic,
+    /// What.
+    pub payload: Vec<u8>,
+}
+
+/// A simulated box.
+pub struct Appliance {
+    identity: Identity,
+    outbox: Mutex<Outbox>,
+    told: Mutex<Vec<Told>>,
+    online: watch::Sender<bool>,
+    stop: watch::Sender<bool>,
+    heartbeat: Duration,
+}
+
+impl Appliance {
+    /// A new box with a new stream.
+    pub fn new(identity: Identity, heartbeat: Duration) -> Arc<Appliance> {
+        let outbox = Mutex::new(Outbox::new(&identity));
+        let (online, stop) = (watch::channel(false).0, watch::channel(false).0);
+        Arc::new(Appliance { identity, outbox, told: Mutex::default(), online, stop, heartbeat })
+    }
+
+    /// Who it is.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    fn outbox(&self) -> std::sync::MutexGuard<'_, Outbox> {
+        self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Something happened.
+    pub fn tell(&self, body: Body) {
+        self.outbox().tell(body);
+    }
+
+    /// The outbox's file is lost.
+    pub fn lose_outbox(&self) {
+        self.outbox().lose(&self.identity);
+    }
+
+    /// How full the outbox is.
+    pub fn level(&self) -> Level {
+        self.outbox().level()
+    }
+
+    /// Every fact that was ever told, less those that were lost before anybody had them.
+    pub fn ledger(&self) -> Vec<Entry> {
+        self.outbox().ledger()
+    }
+
+    /// All that the control plane said.
+    pub fn told(&self) -> Vec<Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether the line stands.
+    pub fn is_online(&self) -> bool {
+        *self.online.borrow()
+    }
+
+    /// Ends its line as a power cut would.
+    pub fn unplug(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Keeps the line up until it is unplugged.
+    pub async fn run(self: Arc<Self>, enrolment: Enrolment) {
+        let mut stop = self.stop.subscribe();
+        self.stop.send_replace(false);
+        loop {
+            tokio::select! {
+                () = self.session(&enrolment) => {}
+                _ = stop.wait_for(|stop| *stop) => {
+                    self.online.send_replace(false);
+                    return;
+                }
+            }
+            self.online.send_replace(false);
+            tokio::time::sleep(Duration::from_millis(100 + u64::from(random::<1>()[0]))).await;
+        }
+    }
+
+    async fn session(&self, enrolment: &Enrolment) {
+        let birth = self.birth();
+        let stream = birth.stream.stream;
+        let device = self.identity.device;
+        let topic = |up| Topic::Up(device, up).to_string();
+        let (client, mut events) =
+            AsyncClient::builder(self.options(enrolment, &birth)).capacity(usize::from(WINDOW) * 2).build();
+        let (mut sent, mut acked, mut beats) = (0, Instant::now(), 0);
+        let (mut turn, mut next_beat) = (tokio::time::interval(TURN), Instant::now());
+        loop {
+            tokio::select! {
+                event = events.poll() => match event {
+                    Ok(Event::Incoming(Incoming::ConnAck(_))) => {
+                        let hello = encode(&Presence::Here(birth.clone())).expect("a birth fits");
+                        let retained = PublishOptions::at_least_once().retained();
+                        let subscribed = client.try_subscribe(Filter::Device(device).to_string(), QoS::AtLeastOnce);
+                        let born = client.try_publish(topic(saveos_protocol::topic::Up::State), hello, retained);
+                        if subscribed.is_err() || born.is_err() {
+                            return;
+                        }
+                        (sent, acked) = (0, Instant::now());
+                        self.online.send_replace(true);
+                    }
+                    Ok(Event::Incoming(Incoming::Publish(message))) => {
+                        if let Some(from) = self.take(&message) {
+                            sent = sent.min(from);
+                        }
+                        acked = Instant::now();
+                    }
+                    Ok(_) => {}
+                    Err(_) => return,
+                },
+                _ = turn.tick() => {
+                    if !self.is_online() {
+                        continue;
+                    }
+                    if self.outbox().birth.stream != stream {
+                        return; // the outbox was lost: the next session belongs to the new stream
+                    }
+                    if acked.elapsed() >= AGAIN {
+                        (sent, acked) = (0, Instant::now());
+                    }
+                    let waiting = self.outbox().waiting(sent, usize::from(WINDOW));
+                    for entry in waiting {
+                        let topic = format!("saveos/v1/d/{device}/up/ev/{}", entry.kind);
+                        if client.try_publish(topic, entry.json, PublishOptions::at_least_once()).is_err() {
+                            break;
+                        }
+                        sent = entry.n;
+                    }
+                    if Instant::now() >= next_beat {
+                        next_beat = Instant::now() + self.heartbeat;
+                        beats += 1;
+                        let beat = encode(&self.beat(&birth, beats)).expect("a heartbeat fits");
+                        let _ = client.try_publish(topic(saveos_protocol::topic::Up::Heartbeat), beat, PublishOptions::at_least_once());
+                    }
+                }
+            }
+        }
+    }
+
+    fn take(&self, message: &rumqttc::Publish) -> Option<u64> {
+        let topic: Topic = std::str::from_utf8(&message.topic).ok()?.parse().ok()?;
+        let payload = message.payload.to_vec();
+        let again = match (&topic, decode::<Ack>(&payload)) {
+            (Topic::Down(_, Down::Ack), Ok(ack)) => self.outbox().acknowledge(&ack),
+            _ => None,
+        };
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).push(Told { topic, payload });
+        again
+    }
+
+    /// The newest desired document that came.
+    fn desired(&self) -> DesiredVersion {
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let documents = told.iter().filter(|told| matches!(told.topic, Topic::Down(_, Down::Desired)));
+        let versions = documents.filter_map(|told| decode::<saveos_protocol::shadow::Desired>(&told.payload).ok());
+        versions.map(|desired| desired.ver).max().unwrap_or(DesiredVersion::ZERO)
+    }
+
+    fn birth(&self) -> Birth {
+        let mut outbox = self.outbox();
+        outbox.session += 1;
+        Birth {
+            session: SessionNumber::saturating(outbox.session),
+            stream: outbox.birth.clone(),
+            last_fact: FactNumber::saturating(outbox.level().last),
+            boot: BootId(random()),
+            firmware: env!("CARGO_PKG_VERSION").parse().expect("a version is a release"),
+            capabilities: Vec::new(),
+            ts: now(),
+        }
+    }
+
+    fn beat(&self, birth: &Birth, count: u64) -> Heartbeat {
+        Heartbeat {
+            v: V1,
+            sess: birth.session,
+            seq: Count::saturating(count),
+            ts: now(),
+            uptime: Millis::from(1),
+            queued: Count::saturating(self.level().waiting),
+            desired: self.desired(),
+            store_used: None,
+            board: None,
+            job: None,
+        }
+    }
+
+    fn options(&self, enrolment: &Enrolment, birth: &Birth) -> MqttOptions {
+        let rest = enrolment.uplink.brokers.first().and_then(|broker| broker.strip_prefix("mqtts://"));
+        let (host, port) = rest.and_then(|rest| rest.rsplit_once(':')).unwrap_or(("localhost", "8883"));
+        let device = self.identity.device;
+        let mut options = MqttOptions::new(device.to_string(), (host.to_owned(), port.parse().unwrap_or(8883)));
+        options.set_transport(Transport::tls_with_config(TlsConfiguration::Simple {
+            ca: enrolment.authorities.as_bytes().to_vec(),
+            alpn: None,
+            client_auth: Some((enrolment.certificates.as_bytes().to_vec(), self.identity.key_pem().into_bytes())),
+        }));
+        // A box with a memory would keep its session; this one's is its outbox, and a clean start costs a copy at most.
+        options.set_keep_alive(60).set_clean_start(true).set_connect_timeout(Duration::from_secs(10));
+        options.set_receive_maximum(Some(WINDOW)).set_outgoing_inflight_upper_limit(WINDOW);
+        options.set_max_packet_size(Some(65_536));
+        let topic = Topic::Up(device, saveos_protocol::topic::Up::State).to_string();
+        let will = encode(&birth.will()).expect("a will fits");
+        options.set_last_will(LastWill::new(topic, will, QoS::AtLeastOnce, true, None));
+        options
+    }
+}
