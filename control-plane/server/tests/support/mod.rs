@@ -1,0 +1,255 @@
+//! The server of a test: the real program on its own folder and ports, with its own broker, asked through its API and compared
+//! with what its database holds.
+
+#![allow(dead_code, reason = "every test uses another part")]
+
+use rustix::process::{Pid, Signal, kill_process};
+use saveos_fleet_sim::{Appliance, Entry, Identity, Place, enrol};
+use saveos_protocol::enrol::{EnrolReply, Enrolment};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+pub(crate) const ADMIN: &str = "admin@example.org";
+
+/// A control plane. Its folder outlives its process.
+pub(crate) struct Server {
+    folder: tempfile::TempDir,
+    process: Option<Child>,
+    https: u16,
+    password: String,
+    pub(crate) passphrase: String,
+    pub(crate) organisation: String,
+    pub(crate) runtime: tokio::runtime::Runtime,
+}
+
+/// A person who is signed in.
+#[derive(Clone)]
+pub(crate) struct Person {
+    pub(crate) token: String,
+    place: Place,
+}
+
+impl Server {
+    /// `None` where no Mosquitto is installed.
+    pub(crate) fn new() -> Option<Server> {
+        let found = ["/usr/sbin/mosquitto", "/usr/bin/mosquitto"].into_iter().any(|path| Path::new(path).exists());
+        if !found {
+            println!("SKIPPED: no mosquitto");
+            return None;
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let [https, mqtt] = free_ports();
+        let output = Command::new(env!("CARGO_BIN_EXE_saveos-server"))
+            .args(["init", "--json", "--host", "localhost", "--bind", "127.0.0.1", "--organisation", "A test"])
+            .args(["--admin", ADMIN, "--https-port", &https.to_string(), "--mqtt-port", &mqtt.to_string()])
+            .arg("--data")
+            .arg(folder.path().join("data"))
+            .output()
+            .expect("it starts");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let shown: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let text = |name: &str| shown[name].as_str().expect("a text").to_owned();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        let mut server = Server {
+            password: text("password"),
+            passphrase: text("command_passphrase"),
+            organisation: text("organisation"),
+            folder,
+            process: None,
+            https,
+            runtime: runtime.expect("a runtime"),
+        };
+        server.start();
+        Some(server)
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// Starts it and waits until it can do its work.
+    pub(crate) fn start(&mut self) {
+        let log = std::fs::File::options().create(true).append(true).open(self.folder.path().join("log"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_saveos-server"));
+        command.arg("run").arg("--data").arg(self.data());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log.expect("a log"));
+        self.process = Some(command.spawn().expect("it starts"));
+        let place = self.place();
+        self.until("the server is ready", || {
+            place.request("GET", "/readyz", &[], b"").is_ok_and(|(status, _)| status == 200).then_some(())
+        });
+    }
+
+    /// `kill -9` of the server alone; its broker stays behind.
+    pub(crate) fn kill(&mut self) {
+        let mut process = self.process.take().expect("it runs");
+        process.kill().expect("it runs");
+        process.wait().expect("it ran");
+    }
+
+    /// Asks it to stop and waits for that.
+    pub(crate) fn stop(&mut self) {
+        let mut process = self.process.take().expect("it runs");
+        kill_process(Pid::from_child(&process), Signal::TERM).expect("it runs");
+        assert!(process.wait().expect("it ran").success(), "{}", self.log());
+    }
+
+    /// `kill -9` of the broker: it forgets what it did not write down.
+    pub(crate) fn kill_broker(&self) {
+        if let Some(id) = self.broker_id() {
+            let _ = kill_process(id, Signal::KILL);
+        }
+    }
+
+    fn broker_id(&self) -> Option<Pid> {
+        let text = std::fs::read_to_string(self.data().join("broker/pid")).ok()?;
+        Pid::from_raw(text.trim().parse().ok()?)
+    }
+
+    /// Takes the broker's memory away while it is dead.
+    pub(crate) fn wipe_broker(&self) {
+        self.kill_broker();
+        let _ = std::fs::remove_file(self.data().join("broker/data/mosquitto.db"));
+    }
+
+    pub(crate) fn authority(&self) -> String {
+        std::fs::read_to_string(self.data().join("authority.pem")).expect("an authority")
+    }
+
+    pub(crate) fn place(&self) -> Place {
+        Place::new(&format!("https://localhost:{}", self.https), &self.authority())
+    }
+
+    pub(crate) fn admin(&self) -> Person {
+        self.sign_in(ADMIN, &self.password.clone())
+    }
+
+    pub(crate) fn sign_in(&self, email: &str, password: &str) -> Person {
+        let place = self.place();
+        let body = json!({ "email": email, "password": password }).to_string();
+        let headers = [("content-type", "application/json")];
+        let (status, json) = place.request("POST", "/api/v1/login", &headers, body.as_bytes()).expect("an answer");
+        assert_eq!(status, 200, "{}", String::from_utf8_lossy(&json));
+        let answer: Value = serde_json::from_slice(&json).expect("JSON");
+        Person { token: answer["token"].as_str().expect("a token").to_owned(), place }
+    }
+
+    /// A site below a new customer.
+    pub(crate) fn site(&self, person: &Person, name: &str) -> String {
+        let node = |parent: &str, kind: &str| {
+            let (status, made) =
+                person.ask("POST", "/api/v1/nodes", &json!({ "parent": parent, "kind": kind, "name": name }));
+            assert_eq!(status, 201, "{made}");
+            made["id"].as_str().expect("an id").to_owned()
+        };
+        node(&node(&self.organisation, "customer"), "site")
+    }
+
+    /// Claims a box for a site.
+    pub(crate) fn claim(&self, person: &Person, site: &str, identity: &Identity) -> (u16, Value) {
+        let claim = json!({ "code": identity.claim_code().to_string(), "site": site, "name": "a box" });
+        person.ask("POST", "/api/v1/claims", &claim)
+    }
+
+    /// A box that is claimed and enrolled.
+    pub(crate) fn enrolled(&self, person: &Person, site: &str) -> (Identity, Enrolment) {
+        let identity = Identity::new();
+        assert_eq!(self.claim(person, site, &identity).0, 201);
+        match enrol(&self.place(), &identity, |_| {}).expect("an answer") {
+            EnrolReply::Issued(enrolment) => (identity, enrolment),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Boxes that run.
+    pub(crate) fn fleet(&self, count: usize) -> Vec<Arc<Appliance>> {
+        let person = self.admin();
+        let site = self.site(&person, "a site");
+        let boxes = (0..count).map(|_| {
+            let (identity, enrolment) = self.enrolled(&person, &site);
+            let appliance = Appliance::new(identity, Duration::from_secs(1));
+            self.runtime.spawn(Arc::clone(&appliance).run(enrolment));
+            appliance
+        });
+        boxes.collect()
+    }
+
+    /// What the database holds of facts, in order.
+    pub(crate) fn facts(&self) -> Vec<Entry> {
+        let db = rusqlite::Connection::open(self.data().join("saveos.sqlite")).expect("a database");
+        let mut query = db.prepare("SELECT stream, n, json, kind FROM fact ORDER BY stream, n").expect("a table");
+        let rows = query.query_map([], |row| {
+            let (stream, kind): (String, String) = (row.get(0)?, row.get(3)?);
+            let kind = saveos_protocol::fact::Kind::ALL.iter().find(|known| known.as_str() == kind);
+            Ok(Entry {
+                stream: stream.parse().expect("a stream"),
+                n: row.get(1)?,
+                json: row.get(2)?,
+                kind: kind.expect("a kind").as_str(),
+            })
+        });
+        rows.expect("rows").collect::<Result<_, _>>().expect("rows")
+    }
+
+    /// Nothing lost, nothing twice: row by row what the boxes told.
+    #[track_caller]
+    pub(crate) fn compare(&self, boxes: &[Arc<Appliance>]) {
+        let mut told: Vec<Entry> = boxes.iter().flat_map(|appliance| appliance.ledger()).collect();
+        told.sort();
+        let held = self.facts();
+        assert_eq!(held.len(), told.len(), "facts held and told");
+        assert!(held == told, "a fact differs: {:?}", held.iter().zip(&told).find(|(held, told)| held != told));
+    }
+
+    #[track_caller]
+    pub(crate) fn until<T>(&self, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+        let deadline = Instant::now() + Duration::from_secs(90);
+        loop {
+            if let Some(found) = look() {
+                return found;
+            }
+            assert!(Instant::now() < deadline, "never: {what}\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    pub(crate) fn log(&self) -> String {
+        let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(60)..].join("\n")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if self.process.is_some() {
+            self.kill();
+        }
+        self.kill_broker();
+    }
+}
+
+impl Person {
+    /// Asks with a JSON body; status and answer.
+    pub(crate) fn ask(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        let bearer = format!("Bearer {}", self.token);
+        let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
+        let body = if method == "GET" { String::new() } else { body.to_string() };
+        let (status, json) = self.place.request(method, path, &headers, body.as_bytes()).expect("an answer");
+        (status, serde_json::from_slice(&json).unwrap_or(Value::Null))
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Value {
+        let (status, answer) = self.ask("GET", path, &Value::Null);
+        assert_eq!(status, 200, "{path}: {answer}");
+        answer
+    }
+}
+
+fn free_ports() -> [u16; 2] {
+    let sockets = [0, 0].map(|_| std::net::TcpListener::bind("127.0.0.1:0").expect("a free port"));
+    sockets.map(|socket| socket.local_addr().expect("a port").port())
+}
