@@ -9,6 +9,7 @@
 //! Who may not see a thing is told that it is not there.
 
 mod access;
+mod accounts;
 mod appliances;
 mod claims;
 mod commands;
@@ -67,6 +68,7 @@ pub(crate) fn app(state: App) -> Router {
         .route("/api/v1/logout", post(login::logout))
         .route("/api/v1/me", get(login::me))
         .route("/api/v1/nodes", get(tree::list).post(tree::make))
+        .route("/api/v1/accounts", get(accounts::list).post(accounts::make))
         .route("/api/v1/claims", get(claims::list).post(claims::make))
         .route("/api/v1/appliances", get(appliances::list))
         .route("/api/v1/appliances/{id}", get(appliances::one))

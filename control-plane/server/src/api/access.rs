@@ -29,6 +29,11 @@ impl Role {
     const ALL: [(Role, &'static str); 3] =
         [(Role::Viewer, "viewer"), (Role::Operator, "operator"), (Role::Admin, "admin")];
 
+    /// As it is stored.
+    pub(crate) fn as_str(self) -> &'static str {
+        Role::ALL.into_iter().find(|(role, _)| *role == self).map_or("viewer", |(_, name)| name)
+    }
+
     fn parse(text: &str) -> Option<Role> {
         Role::ALL.into_iter().find(|(_, name)| *name == text).map(|(role, _)| role)
     }
