@@ -1,0 +1,207 @@
+//! Every route × every role × own and foreign node. A route without a row fails the test.
+
+mod support;
+
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use support::{Person, Server};
+
+/// What a route asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Needs {
+    /// Anybody; boxes prove themselves in the body.
+    Nothing,
+    /// Somebody who is signed in; what he sees is cut to what is his.
+    Session,
+    /// This role on the thing that the path or the body names.
+    Viewer,
+    Operator,
+    Admin,
+    /// The top of the tree.
+    Top,
+}
+
+const ROUTES: &[(&str, &str, Needs)] = &[
+    ("GET", "/livez", Needs::Nothing),
+    ("GET", "/readyz", Needs::Nothing),
+    ("GET", "/version", Needs::Nothing),
+    ("POST", "/api/v1/enrol/challenge", Needs::Nothing),
+    ("POST", "/api/v1/enrol", Needs::Nothing),
+    ("POST", "/api/v1/renew", Needs::Nothing),
+    ("POST", "/api/v1/login", Needs::Nothing),
+    ("GET", "/api/v1/me", Needs::Session),
+    ("GET", "/api/v1/nodes", Needs::Session),
+    ("GET", "/api/v1/accounts", Needs::Session),
+    ("GET", "/api/v1/claims", Needs::Session),
+    ("GET", "/api/v1/appliances", Needs::Session),
+    ("GET", "/api/v1/events", Needs::Session),
+    ("POST", "/api/v1/nodes", Needs::Admin),
+    ("POST", "/api/v1/accounts", Needs::Admin),
+    ("POST", "/api/v1/claims", Needs::Admin),
+    ("GET", "/api/v1/appliances/{id}", Needs::Viewer),
+    ("GET", "/api/v1/appliances/{id}/jobs", Needs::Viewer),
+    ("GET", "/api/v1/appliances/{id}/recovery-points", Needs::Viewer),
+    ("GET", "/api/v1/appliances/{id}/facts", Needs::Viewer),
+    ("GET", "/api/v1/appliances/{id}/commands", Needs::Viewer),
+    ("POST", "/api/v1/appliances/{id}/commands", Needs::Operator),
+    ("POST", "/api/v1/appliances/{id}/revoke", Needs::Admin),
+    ("GET", "/api/v1/audit", Needs::Top),
+    ("POST", "/api/v1/logout", Needs::Session),
+];
+
+/// As `src/api.rs` has them.
+fn routes_of_the_source() -> BTreeSet<(String, String)> {
+    let source = include_str!("../src/api.rs");
+    let mut routes = BTreeSet::new();
+    for part in source.split(".route(\"").skip(1) {
+        let (path, rest) = part.split_once('"').expect("a path");
+        let handlers = rest.split('\n').next().expect("a line");
+        for (verb, method) in
+            [("get(", "GET"), ("post(", "POST"), ("put(", "PUT"), ("delete(", "DELETE"), ("patch(", "PATCH")]
+        {
+            if handlers.contains(verb) {
+                routes.insert((method.to_owned(), path.to_owned()));
+            }
+        }
+    }
+    routes
+}
+
+struct Customer {
+    node: String,
+    site: String,
+    device: String,
+    /// Viewer, operator, administrator of this customer.
+    people: [Person; 3],
+}
+
+fn customer(server: &Server, admin: &Person, name: &str) -> Customer {
+    let make = |parent: &str, kind: &str| {
+        let (_, made) = admin.ask("POST", "/api/v1/nodes", &json!({ "parent": parent, "kind": kind, "name": name }));
+        made["id"].as_str().expect("an id").to_owned()
+    };
+    let node = make(&server.organisation, "customer");
+    let site = make(&node, "site");
+    let people = ["viewer", "operator", "admin"].map(|role| {
+        let email = format!("{role}@{name}.example");
+        let (status, made) =
+            admin.ask("POST", "/api/v1/accounts", &json!({ "email": email, "node": node, "role": role }));
+        assert_eq!(status, 201, "{made}");
+        server.sign_in(&email, made["password"].as_str().expect("a password"))
+    });
+    let device = server.enrolled(admin, &site).0.device.to_string();
+    Customer { node, site, device, people }
+}
+
+fn body(method: &str, path: &str, customer: &Customer, unique: usize) -> Value {
+    match (method, path) {
+        ("POST", "/api/v1/nodes") => json!({ "parent": customer.node, "kind": "site", "name": "another" }),
+        ("POST", "/api/v1/accounts") => {
+            json!({ "email": format!("new{unique}@example.org"), "node": customer.site, "role": "viewer" })
+        }
+        ("POST", "/api/v1/claims") => {
+            let code = saveos_fleet_sim::Identity::new().claim_code().to_string();
+            json!({ "code": code, "site": customer.site, "name": "a box" })
+        }
+        ("POST", path) if path.ends_with("/commands") => json!({ "type": "rescan", "args": {} }),
+        _ => json!({}),
+    }
+}
+
+#[test]
+fn every_route_has_a_row_here() {
+    let rows: BTreeSet<(String, String)> =
+        ROUTES.iter().map(|(method, path, _)| ((*method).to_owned(), (*path).to_owned())).collect();
+    assert_eq!(rows, routes_of_the_source());
+}
+
+#[test]
+fn every_role_gets_what_it_may_and_nothing_of_others() {
+    let Some(server) = Server::new() else { return };
+    let admin = server.admin();
+    let (own, foreign) = (customer(&server, &admin, "own"), customer(&server, &admin, "foreign"));
+    let mut unique = 0;
+    for (method, template, needs) in ROUTES.iter().filter(|(_, path, _)| !path.ends_with("/events")) {
+        let path = template.replace("{id}", &own.device);
+        let mut ask = |person: Option<&Person>| {
+            unique += 1;
+            let body = body(method, template, &own, unique);
+            match person {
+                Some(person) => person.ask(method, &path, &body),
+                None => {
+                    let headers = [("content-type", "application/json")];
+                    let sent = if *method == "GET" { String::new() } else { body.to_string() };
+                    let (status, json) =
+                        server.place().request(method, &path, &headers, sent.as_bytes()).expect("an answer");
+                    (status, serde_json::from_slice(&json).unwrap_or_default())
+                }
+            }
+        };
+        let (nobody, answer) = ask(None);
+        if *needs == Needs::Nothing {
+            assert!(nobody != 401 && nobody != 403 && nobody != 404, "{method} {path}: {nobody} {answer}");
+            continue;
+        }
+        assert_eq!((nobody, &answer["status"]), (401, &json!(401)), "{method} {path}");
+        if template.ends_with("/logout") {
+            continue; // below: it ends the sessions that the other rows need
+        }
+        for (role, (mine, theirs)) in own.people.iter().zip(&foreign.people).enumerate() {
+            let needed = match needs {
+                Needs::Nothing | Needs::Session | Needs::Viewer => Some(0),
+                Needs::Operator => Some(1),
+                Needs::Admin => Some(2),
+                Needs::Top => None,
+            };
+            let (status, answer) = ask(Some(mine));
+            match needed {
+                Some(needed) if role >= needed => {
+                    assert!((200..300).contains(&status), "{method} {path} {role}: {status} {answer}");
+                }
+                Some(_) => assert_eq!(status, 403, "{method} {path} {role}"),
+                None => assert_eq!(status, 404, "{method} {path} {role}"),
+            }
+            let text = answer.to_string();
+            for hidden in [&foreign.node, &foreign.site, &foreign.device] {
+                assert!(!text.contains(hidden.as_str()), "{method} {path} {role} tells of {hidden}");
+            }
+            if *needs != Needs::Session && !(template.ends_with("/revoke") && role == 2) {
+                assert_eq!(ask(Some(theirs)).0, 404, "{method} {path} foreign {role}");
+            }
+        }
+    }
+    assert_eq!(admin.ask("GET", "/api/v1/audit", &Value::Null).1["broken_at"], Value::Null);
+    let [viewer, ..] = &own.people;
+    assert_eq!(viewer.ask("POST", "/api/v1/logout", &Value::Null).0, 200);
+    assert_eq!(viewer.ask("GET", "/api/v1/me", &Value::Null).0, 401);
+}
+
+#[test]
+fn a_cookie_alone_changes_nothing_and_what_is_no_route_is_told_so() {
+    let Some(server) = Server::new() else { return };
+    let admin = server.admin();
+    let cookie = format!("__Host-saveos={}", admin.token);
+    let ask = |method: &str, path: &str, more: &[(&str, &str)]| {
+        let headers = [&[("cookie", cookie.as_str()), ("content-type", "application/json")], more].concat();
+        server.place().request(method, path, &headers, b"{}").expect("an answer").0
+    };
+    assert_eq!(ask("GET", "/api/v1/me", &[]), 200);
+    assert_eq!(ask("POST", "/api/v1/logout", &[]), 403);
+    assert_eq!(ask("POST", "/api/v1/logout", &[("x-saveos", "1")]), 200);
+    assert_eq!(ask("GET", "/api/v1/me", &[]), 401);
+    assert_eq!(ask("GET", "/api/v2/me", &[]), 404);
+    assert_eq!(ask("PUT", "/api/v1/me", &[]), 405);
+}
+
+#[test]
+fn guessing_passwords_is_slowed_by_account() {
+    let Some(server) = Server::new() else { return };
+    let guess = |email: &str| {
+        let body = json!({ "email": email, "password": "a guess" }).to_string();
+        let headers = [("content-type", "application/json")];
+        server.place().request("POST", "/api/v1/login", &headers, body.as_bytes()).expect("an answer").0
+    };
+    let statuses: Vec<u16> = (0..7).map(|_| guess("somebody@example.org")).collect();
+    assert_eq!(statuses, [401, 401, 401, 401, 401, 429, 429]);
+    server.admin();
+}
