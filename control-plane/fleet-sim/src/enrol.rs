@@ -9,6 +9,7 @@ use saveos_protocol::shadow::Hardware;
 use saveos_protocol::text::{Mark, Pem};
 use saveos_protocol::unit::Bytes;
 use saveos_protocol::{Message, V1, decode, encode, limits};
+use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
@@ -70,6 +71,16 @@ impl Place {
         let mut response = self.agent.run(request)?;
         let status = response.status().as_u16();
         Ok((status, response.body_mut().with_config().limit(64 << 20).read_to_vec()?))
+    }
+
+    /// The live events as they come; `last` is the number to go on after.
+    pub fn stream(&self, path: &str, token: &str, last: Option<u64>) -> Result<impl Read + 'static, EnrolError> {
+        let mut request =
+            self.agent.get(format!("{}{path}", self.base)).header("authorization", format!("Bearer {token}"));
+        if let Some(last) = last {
+            request = request.header("last-event-id", last.to_string());
+        }
+        Ok(request.call()?.into_body().into_reader())
     }
 
     fn post<M: Message>(&self, path: &str, body: &[u8]) -> Result<M, EnrolError> {

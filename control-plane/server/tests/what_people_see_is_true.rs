@@ -1,0 +1,208 @@
+//! Presence, live events and recovery points as a person sees them, while boxes and server come and go.
+
+mod support;
+
+use saveos_fleet_sim::Appliance;
+use saveos_protocol::fact::{
+    BackupSummary, Body, Bus, DiskIdentity, DiskSeen, End, JobEnded, JobResult, JobStarted, KeyState, SnapshotState,
+    Trigger, Work,
+};
+use saveos_protocol::hex::{RepositoryId, SnapshotId, WriterId};
+use saveos_protocol::id::{DiskId, JobId};
+use saveos_protocol::time::Timestamp;
+use saveos_protocol::unit::{Bytes, Count, Millis};
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+use support::{Person, Server};
+
+/// Follows the live events: number, kind, data.
+fn follow(server: &Server, person: &Person, last: Option<u64>) -> Receiver<(Option<u64>, String, Value)> {
+    let (sender, events) = channel();
+    let (place, token) = (server.place(), person.token.clone());
+    let begun = std::sync::Arc::new(std::sync::Barrier::new(2));
+    let there = Arc::clone(&begun);
+    std::thread::spawn(move || {
+        let stream = place.stream("/api/v1/events", &token, last).expect("a stream");
+        there.wait();
+        let (mut id, mut kind) = (None, String::new());
+        for line in BufReader::new(stream).lines() {
+            let Ok(line) = line else { return };
+            match line.split_once(": ") {
+                Some(("id", text)) => id = text.parse().ok(),
+                Some(("event", text)) => kind = text.to_owned(),
+                Some(("data", text)) => {
+                    let data = serde_json::from_str(text).expect("JSON");
+                    if sender.send((id.take(), std::mem::take(&mut kind), data)).is_err() {
+                        return;
+                    }
+                }
+                _ => {}
+            }
+        }
+    });
+    begun.wait();
+    events
+}
+
+fn backed_up(disk: DiskId, draw: u8, command: Option<saveos_protocol::id::CommandId>) -> [Body; 2] {
+    let job = JobId::from_parts(Timestamp::saturating(1), [draw; 10]);
+    let trigger = command.map_or(Trigger::Plug, |command| Trigger::Command { command });
+    let summary = BackupSummary {
+        snapshot: SnapshotId([draw; 32]),
+        previous: None,
+        repository: RepositoryId([1; 16]),
+        writer: WriterId([2; 16]),
+        sequence: Count::from(u32::from(draw)),
+        state: SnapshotState::Complete,
+        bytes_read: Bytes::from(10),
+        bytes_new: Bytes::from(10),
+        bytes_stored: Bytes::from(10),
+        hole_bytes: Bytes::ZERO,
+        holes: Default::default(),
+        left_out_bytes: Bytes::ZERO,
+        notes: Default::default(),
+    };
+    let (duration, result) = (Millis::from(5), JobResult::Backup(End::Done(summary)));
+    [
+        Body::JobStarted(JobStarted { job, work: Work::Backup, disk: Some(disk), trigger, resumed: false }),
+        Body::JobEnded(JobEnded { job, disk: Some(disk), duration, result }),
+    ]
+}
+
+fn seen(disk: DiskId) -> Body {
+    let (identity, size_bytes) = (DiskIdentity::default(), Bytes::from(10));
+    Body::DiskSeen(DiskSeen { disk, identity, bus: Bus::Usb, size_bytes, new: true })
+}
+
+#[test]
+fn a_restart_makes_nobody_offline_and_a_pulled_plug_is_seen() {
+    let Some(mut server) = Server::new() else { return };
+    let boxes = server.fleet(2);
+    let admin = server.admin();
+    let presence = |appliance: &Arc<Appliance>| {
+        let seen = admin.get(&format!("/api/v1/appliances/{}", appliance.identity().device));
+        seen["presence"].as_str().expect("a word").to_owned()
+    };
+    let site = server.site(&admin, "another");
+    let (never, _) = server.enrolled(&admin, &site);
+    server.until("both are online", || boxes.iter().all(|one| presence(one) == "online").then_some(()));
+    assert_eq!(admin.get(&format!("/api/v1/appliances/{}", never.device))["presence"], "never");
+
+    boxes[1].unplug();
+    server.until("its will is read", || (presence(&boxes[1]) == "late").then_some(()));
+
+    // A night without a server: what was silent then is no evidence, and nobody comes alive by it either.
+    server.stop();
+    let night = Duration::from_secs(3 * 3600).as_millis() as i64;
+    let db = rusqlite::Connection::open(server.data().join("saveos.sqlite")).expect("a database");
+    db.execute("UPDATE appliance SET heard_ms = heard_ms - ?1, gone_ms = gone_ms - ?1", [night]).expect("it is free");
+    db.execute("UPDATE counter SET value = value - ?1 WHERE name = 'heard_ms'", [night]).expect("it is free");
+    drop(db);
+    boxes[0].unplug();
+    server.start();
+    assert_eq!(presence(&boxes[0]), "online", "it was heard until the night began");
+    assert_eq!(presence(&boxes[1]), "late");
+    assert_eq!(admin.get(&format!("/api/v1/appliances/{}", never.device))["presence"], "never");
+}
+
+#[test]
+fn a_backup_is_seen_live_and_protects_when_it_can_be_opened() {
+    let Some(server) = Server::new() else { return };
+    let one = server.fleet(1).remove(0);
+    let admin = server.admin();
+    let device = one.identity().device;
+    let disk = DiskId::from_parts(Timestamp::saturating(1), [1; 10]);
+    let see = || admin.get(&format!("/api/v1/appliances/{device}"));
+    let reasons = || see()["disks"][0]["not_protected"].clone();
+    server.until("it is heard", || (see()["not_protected"] == json!(["no_disk"])).then_some(()));
+
+    let live = follow(&server, &admin, None);
+    one.tell(seen(disk));
+    server.until("the disk is seen", || (reasons() == json!(["no_recovery_point", "not_recoverable"])).then_some(()));
+    backed_up(disk, 1, None).into_iter().for_each(|body| one.tell(body));
+    server.until("it is backed up", || (reasons() == json!(["not_recoverable"])).then_some(()));
+    one.tell(Body::Key(KeyState::WordsConfirmed));
+    server.until("it is protected", || (see()["protected"] == json!(true)).then_some(()));
+
+    let mut kinds = Vec::new();
+    let mut last = 0;
+    while kinds.last().map(String::as_str) != Some("key") {
+        let (id, kind, data) = live.recv_timeout(Duration::from_secs(20)).expect("an event");
+        assert_eq!(data["device"], json!(device));
+        if let Some(id) = id {
+            assert!(id > last, "numbers rise");
+            last = id;
+            kinds.push(kind);
+        }
+    }
+    assert_eq!(kinds, ["disk_seen", "job_started", "job_ended", "key"]);
+    // Whoever was away gets what he missed, once, and then what comes.
+    let again = follow(&server, &admin, Some(last - 2));
+    one.tell(Body::Key(KeyState::WordsShown));
+    let ids: Vec<u64> =
+        (0..3).map(|_| again.recv_timeout(Duration::from_secs(20)).expect("an event").0.expect("a number")).collect();
+    assert_eq!(ids[..2], [last - 1, last]);
+    assert!(ids[2] > last);
+    server.until("it is not recoverable any more", || (reasons() == json!(["not_recoverable"])).then_some(()));
+}
+
+#[test]
+fn foreign_events_are_not_shown() {
+    let Some(server) = Server::new() else { return };
+    let admin = server.admin();
+    let (one, other) = (server.fleet(1).remove(0), server.fleet(1).remove(0));
+    let nodes = admin.get("/api/v1/nodes");
+    let site = admin.get(&format!("/api/v1/appliances/{}", one.identity().device))["site"].clone();
+    assert!(nodes.to_string().contains(site.as_str().expect("a site")));
+    let (status, made) =
+        admin.ask("POST", "/api/v1/accounts", &json!({ "email": "v@example.org", "node": site, "role": "viewer" }));
+    assert_eq!(status, 201);
+    let viewer = server.sign_in("v@example.org", made["password"].as_str().expect("a password"));
+    let events = follow(&server, &viewer, Some(0));
+    let disk = DiskId::from_parts(Timestamp::saturating(1), [1; 10]);
+    (0..5).for_each(|_| other.tell(seen(disk)));
+    server.until("the other is heard", || (other.level().waiting == 0).then_some(()));
+    one.tell(seen(disk));
+    loop {
+        let (_, kind, data) = events.recv_timeout(Duration::from_secs(20)).expect("an event");
+        assert_eq!(data["device"], json!(one.identity().device));
+        if kind == "disk_seen" {
+            break;
+        }
+    }
+    let list = viewer.get("/api/v1/appliances");
+    assert_eq!(list["appliances"].as_array().map(Vec::len), Some(1));
+}
+
+#[test]
+fn a_command_is_sent_once_again_after_a_wipe_and_ends_with_its_job() {
+    let Some(mut server) = Server::new() else { return };
+    let one = server.fleet(1).remove(0);
+    let admin = server.admin();
+    let device = one.identity().device;
+    let disk = DiskId::from_parts(Timestamp::saturating(1), [1; 10]);
+    one.tell(seen(disk));
+    let path = format!("/api/v1/appliances/{device}/commands");
+    let (status, made) = admin.ask("POST", &path, &json!({ "type": "start_backup", "args": { "disk": disk } }));
+    assert_eq!(status, 202, "{made}");
+    let destroys = json!({ "type": "prune", "args": {} });
+    let (status, problem) = admin.ask("POST", &path, &destroys);
+    assert!(status == 422 || status == 400, "{status} {problem}");
+    let commands = || one.told().iter().filter(|told| told.topic.to_string().ends_with("/dn/cmd")).count();
+    server.until("the command comes", || (commands() == 1).then_some(()));
+    // A broker that lost its memory is told again: desired document, watermark, and what is still open.
+    server.kill();
+    server.wipe_broker();
+    server.start();
+    server.until("it comes again", || (commands() >= 2).then_some(()));
+    let id = made["id"].as_str().expect("an id").parse().expect("an id");
+    backed_up(disk, 3, Some(id)).into_iter().for_each(|body| one.tell(body));
+    let ended = server.until("it has ended", || {
+        let command = admin.get(&path)["commands"][0].clone();
+        (!command["ended_ms"].is_null()).then_some(command)
+    });
+    assert_eq!(ended["state"]["state"], "succeeded");
+}
