@@ -11,7 +11,7 @@ use saveos_protocol::enrol::Enrolment;
 use saveos_protocol::fact::{Body, FactNumber};
 use saveos_protocol::heartbeat::Heartbeat;
 use saveos_protocol::hex::BootId;
-use saveos_protocol::topic::{Down, Filter};
+use saveos_protocol::topic::{Down, Filter, Up};
 use saveos_protocol::unit::{Count, DesiredVersion, Millis};
 use saveos_protocol::{Topic, V1, decode, encode};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -130,7 +130,7 @@ impl Appliance {
                         let hello = encode(&Presence::Here(birth.clone())).expect("a birth fits");
                         let retained = PublishOptions::at_least_once().retained();
                         let subscribed = client.try_subscribe(Filter::Device(device).to_string(), QoS::AtLeastOnce);
-                        let born = client.try_publish(topic(saveos_protocol::topic::Up::State), hello, retained);
+                        let born = client.try_publish(topic(Up::State), hello, retained);
                         if subscribed.is_err() || born.is_err() {
                             return;
                         }
@@ -158,7 +158,7 @@ impl Appliance {
                     }
                     let waiting = self.outbox().waiting(sent, usize::from(WINDOW));
                     for entry in waiting {
-                        let topic = format!("saveos/v1/d/{device}/up/ev/{}", entry.kind);
+                        let topic = topic(Up::Event(entry.kind));
                         if client.try_publish(topic, entry.json, PublishOptions::at_least_once()).is_err() {
                             break;
                         }
@@ -168,7 +168,7 @@ impl Appliance {
                         next_beat = Instant::now() + self.heartbeat;
                         beats += 1;
                         let beat = encode(&self.beat(&birth, beats)).expect("a heartbeat fits");
-                        let _ = client.try_publish(topic(saveos_protocol::topic::Up::Heartbeat), beat, PublishOptions::at_least_once());
+                        let _ = client.try_publish(topic(Up::Heartbeat), beat, PublishOptions::at_least_once());
                     }
                 }
             }
@@ -237,7 +237,7 @@ impl Appliance {
         options.set_keep_alive(60).set_clean_start(true).set_connect_timeout(Duration::from_secs(10));
         options.set_receive_maximum(Some(WINDOW)).set_outgoing_inflight_upper_limit(WINDOW);
         options.set_max_packet_size(Some(65_536));
-        let topic = Topic::Up(device, saveos_protocol::topic::Up::State).to_string();
+        let topic = Topic::Up(device, Up::State).to_string();
         let will = encode(&birth.will()).expect("a will fits");
         options.set_last_will(LastWill::new(topic, will, QoS::AtLeastOnce, true, None));
         options

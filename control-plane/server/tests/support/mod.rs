@@ -188,7 +188,7 @@ impl Server {
                 stream: stream.parse().expect("a stream"),
                 n: row.get(1)?,
                 json: row.get(2)?,
-                kind: kind.expect("a kind").as_str(),
+                kind: *kind.expect("a kind"),
             })
         });
         rows.expect("rows").collect::<Result<_, _>>().expect("rows")
