@@ -10,8 +10,9 @@ mod test;
 use anyhow::bail;
 
 const HELP: &str = "\
-cargo xtask demo                 show the product: back up a real disk image, change it, restore it, compare
-cargo xtask test [SUITE…]        run every check and test (or: format lint deny unit engine cli daemon protocol reader aarch64 fuzz)
+cargo xtask demo [--once]        show the product: a box, its control plane, a disk; stays up, or checks all and stops
+cargo xtask demo engine          back up a real disk image, change it, restore it, compare
+cargo xtask test [SUITE…]        run every check and test (or: format lint deny unit engine cli daemon protocol server demo reader aarch64 fuzz)
 cargo xtask setup                install what the others need, and say what
 cargo xtask bench engine [--size GIB] [--runs N] [--only PEERS] [--cold]   time saveos beside its peers, on the same disk
 cargo xtask bench scale          memory and reads at 8 TiB, ten million files, 30 million chunks
@@ -24,7 +25,7 @@ fn main() -> anyhow::Result<()> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     std::env::set_current_dir(shell::root())?;
     match words.as_slice() {
-        ["demo", ..] => demo::run_story(),
+        ["demo", words @ ..] => demo::run(words),
         ["test", suites @ ..] => test::run_task(suites),
         ["setup"] => setup::everything(),
         ["bench", "engine", options @ ..] => bench::engine(options),

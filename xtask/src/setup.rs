@@ -6,6 +6,9 @@ use anyhow::bail;
 /// A program that must be there, and the package that has it.
 type Need = (&'static str, &'static str);
 
+/// To run a control plane and ask it.
+const FLEET: &[Need] = &[("mosquitto", "mosquitto"), ("curl", "curl")];
+
 /// To build: aws-lc and SQLite are C.
 const BUILD: &[Need] = &[("cc", "gcc"), ("cmake", "cmake"), ("make", "make")];
 
@@ -33,7 +36,6 @@ const TESTS: &[Need] = &[
     ("python3", "python3"),
     ("setfattr", "attr"),
     ("ddrescuelog", "gddrescue"),
-    ("mosquitto", "mosquitto"),
     ("systemd-analyze", "systemd"),
 ];
 
@@ -61,12 +63,12 @@ pub(crate) fn everything() -> anyhow::Result<()> {
 
 /// What `demo` needs: the files it backs up are those that git knows.
 pub(crate) fn for_demo() -> anyhow::Result<()> {
-    install(&[BUILD, FILESYSTEMS, &[("git", "git")]].concat())
+    install(&[BUILD, FILESYSTEMS, FLEET, &[("git", "git")]].concat())
 }
 
 /// What `test` needs.
 pub(crate) fn for_tests() -> anyhow::Result<()> {
-    install(&[BUILD, FILESYSTEMS, TESTS].concat())?;
+    install(&[BUILD, FILESYSTEMS, FLEET, TESTS, &[("git", "git")]].concat())?;
     if !succeeds("python3", &["-c", "import venv, ensurepip"]) {
         install_packages(&["python3-venv"])?;
     }

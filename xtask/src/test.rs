@@ -22,6 +22,8 @@ const SUITES: &[Suite] = &[
     ("cli", |tally| tests(&["-p", "saveos", "--test", "*"], tally)),
     ("daemon", |tally| tests(&["-p", "saveos-daemon", "--test", "*"], tally)),
     ("protocol", |tally| tests(&["-p", "saveos-protocol", "--test", "*"], tally)),
+    ("server", |tally| tests(&["-p", "saveos-server", "--test", "*"], tally)),
+    ("demo", |_| crate::demo::run(&["--once"])),
     ("reader", |_| reader()),
     ("aarch64", aarch64::uses_aes),
     ("fuzz", |_| FUZZ_TARGETS.iter().try_for_each(|target| fuzz(target, 5))),
