@@ -133,7 +133,7 @@ impl Demo {
         let copied = self.path("content/docs/page-7.txt");
         self.with_ntfs(&part, |mounted| {
             quiet("cp", &[&text(&copied), &format!("{mounted}/docs/a new file.txt")])?;
-            quiet("rm", &[&format!("{mounted}/docs/page-1.txt")])
+            quiet("rm", &["-f", &format!("{mounted}/docs/page-1.txt")])
         })?;
         write_into(&disk, &part, start * MIB)?;
         // 40 pages in the middle of a big file on ext4, as a database would change them.

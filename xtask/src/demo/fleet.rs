@@ -188,8 +188,9 @@ impl Story {
         let plugged = self.path("disks/till.img");
         if !plugged.exists() {
             println!("- plug a disk in: GPT with FAT, ext4 and NTFS");
-            let disks = Demo::of_disks(self.folder.clone());
-            disks.make_disk()?;
+            if !self.path("disk.img").exists() {
+                Demo::of_disks(self.folder.clone()).make_disk()?;
+            }
             plug(&self.path("disk.img"), &plugged)?;
         }
         let mut seen = false;
@@ -199,14 +200,16 @@ impl Story {
                 println!("    {} {} %", job["work"], job["percent"]);
                 seen = true;
             }
-            let disk = &appliance["disks"][0];
-            Ok((!disk["newest_ms"].is_null()).then(|| disk["id"].clone()))
+            let plugged = appliance["disks"].as_array().into_iter().flatten().find(|disk| disk["gone_ms"].is_null());
+            Ok(plugged.filter(|disk| !disk["newest_ms"].is_null()).map(|disk| disk["id"].clone()))
         })?;
         let protected = until("it is protected, and proven", || {
             let appliance = api.ask(&format!("/api/v1/appliances/{device}"), None)?;
             Ok((appliance["protected"] == true).then_some(appliance))
         })?;
-        if protected["disks"][0]["not_protected"] != json!([]) {
+        let reasons: Vec<&Value> =
+            protected["disks"].as_array().into_iter().flatten().map(|disk| &disk["not_protected"]).collect();
+        if reasons.iter().any(|reasons| **reasons != json!([])) {
             bail!("it counts as protected and is not: {protected}");
         }
         if !seen {
