@@ -16,13 +16,13 @@ use saveos_protocol::unit::{Count, DesiredVersion, Millis};
 use saveos_protocol::{Topic, V1, decode, encode};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 /// Messages on their way at once, as the real box has it.
 const WINDOW: u16 = 20;
-/// Between two looks at the outbox.
-const TURN: Duration = Duration::from_millis(20);
+/// Between two looks at what was sent and not acknowledged; news is sent at once.
+const TURN: Duration = Duration::from_millis(500);
 /// Sent and not acknowledged for so long: sent again. The real box waits a minute.
 const AGAIN: Duration = Duration::from_secs(3);
 
@@ -40,6 +40,7 @@ pub struct Appliance {
     identity: Identity,
     outbox: Mutex<Outbox>,
     told: Mutex<Vec<Told>>,
+    news: Notify,
     online: watch::Sender<bool>,
     stop: watch::Sender<bool>,
     heartbeat: Duration,
@@ -50,7 +51,7 @@ impl Appliance {
     pub fn new(identity: Identity, heartbeat: Duration) -> Arc<Appliance> {
         let outbox = Mutex::new(Outbox::new(&identity));
         let (online, stop) = (watch::channel(false).0, watch::channel(false).0);
-        Arc::new(Appliance { identity, outbox, told: Mutex::default(), online, stop, heartbeat })
+        Arc::new(Appliance { identity, outbox, told: Mutex::default(), news: Notify::new(), online, stop, heartbeat })
     }
 
     /// Who it is.
@@ -65,11 +66,13 @@ impl Appliance {
     /// Something happened.
     pub fn tell(&self, body: Body) {
         self.outbox().tell(body);
+        self.news.notify_one();
     }
 
     /// The outbox's file is lost.
     pub fn lose_outbox(&self) {
         self.outbox().lose(&self.identity);
+        self.news.notify_one();
     }
 
     /// How full the outbox is.
@@ -147,30 +150,31 @@ impl Appliance {
                     Err(_) => return,
                 },
                 _ = turn.tick() => {
-                    if !self.is_online() {
-                        continue;
-                    }
-                    if self.outbox().birth.stream != stream {
-                        return; // the outbox was lost: the next session belongs to the new stream
-                    }
                     if acked.elapsed() >= AGAIN {
                         (sent, acked) = (0, Instant::now());
                     }
-                    let waiting = self.outbox().waiting(sent, usize::from(WINDOW));
-                    for entry in waiting {
-                        let topic = topic(Up::Event(entry.kind));
-                        if client.try_publish(topic, entry.json, PublishOptions::at_least_once()).is_err() {
-                            break;
-                        }
-                        sent = entry.n;
-                    }
-                    if Instant::now() >= next_beat {
-                        next_beat = Instant::now() + self.heartbeat;
-                        beats += 1;
-                        let beat = encode(&self.beat(&birth, beats)).expect("a heartbeat fits");
-                        let _ = client.try_publish(topic(Up::Heartbeat), beat, PublishOptions::at_least_once());
-                    }
                 }
+                () = self.news.notified() => {}
+            }
+            if !self.is_online() {
+                continue;
+            }
+            if self.outbox().birth.stream != stream {
+                return; // the outbox was lost: the next session belongs to the new stream
+            }
+            let waiting = self.outbox().waiting(sent, usize::from(WINDOW));
+            for entry in waiting {
+                let topic = topic(Up::Event(entry.kind));
+                if client.try_publish(topic, entry.json, PublishOptions::at_least_once()).is_err() {
+                    break;
+                }
+                sent = entry.n;
+            }
+            if Instant::now() >= next_beat {
+                next_beat = Instant::now() + self.heartbeat;
+                beats += 1;
+                let beat = encode(&self.beat(&birth, beats)).expect("a heartbeat fits");
+                let _ = client.try_publish(topic(Up::Heartbeat), beat, PublishOptions::at_least_once());
             }
         }
     }
@@ -182,7 +186,13 @@ impl Appliance {
             (Topic::Down(_, Down::Ack), Ok(ack)) => self.outbox().acknowledge(&ack),
             _ => None,
         };
-        self.told.lock().unwrap_or_else(PoisonError::into_inner).push(Told { topic, payload });
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        // Of acknowledgements only the last is of use, and a fleet that reports for minutes gets very many.
+        if matches!(topic, Topic::Down(_, Down::Ack)) {
+            told.retain(|earlier| earlier.topic != topic);
+        }
+        told.push(Told { topic, payload });
+        drop(told);
         again
     }
 

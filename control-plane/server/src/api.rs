@@ -32,7 +32,9 @@ use axum::http::{HeaderValue, header};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{get, post};
+use problem::ApiError;
 use saveos_protocol::limits;
+use saveos_protocol::problem::ProblemKind;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{Semaphore, broadcast, mpsc, watch};
@@ -91,6 +93,7 @@ pub(crate) fn app(state: App) -> Router {
     let timed = people
         .merge(boxes)
         .merge(health)
+        .layer(middleware::from_fn(read_whole))
         .layer(TimeoutLayer::with_status_code(axum::http::StatusCode::SERVICE_UNAVAILABLE, PATIENCE));
     timed
         .route("/api/v1/events", get(events::stream))
@@ -98,6 +101,14 @@ pub(crate) fn app(state: App) -> Router {
         .method_not_allowed_fallback(problem::no_method)
         .layer(middleware::from_fn(headers))
         .with_state(state)
+}
+
+/// A body is read before anybody decides: a connection whose body nobody read is closed, and the next request on it fails.
+async fn read_whole(request: Request, next: Next) -> Result<Response, ApiError> {
+    let (head, body) = request.into_parts();
+    let body = axum::body::to_bytes(body, limits::ENROLMENT).await;
+    let body = body.map_err(|_| ApiError::new(ProblemKind::TooLarge))?;
+    Ok(next.run(Request::from_parts(head, body.into())).await)
 }
 
 /// On every answer: nobody frames, sniffs or caches it.

@@ -102,7 +102,7 @@ impl Ingest {
                     Some(arrived) => work.arrived(arrived, &mut arrivals).await,
                     None => return,
                 },
-                Some((topic, payload)) = outgoing.recv() => { work.say(&topic, payload).await; Ok(()) }
+                Some((topic, payload)) = outgoing.recv() => { work.say(&topic, payload); Ok(()) }
                 _ = tick.tick() => {
                     if alive.elapsed() >= ALIVE_EVERY {
                         alive = Instant::now();
@@ -162,22 +162,22 @@ impl Work {
         let heard: Vec<Heard> = batch.iter().filter_map(|(_, message)| heard(message)).collect();
         let now = clock::now();
         let effects = self.ingest.store.write(move |tx| apply(tx, &heard, now)).await?;
-        for (epoch, message) in &batch {
-            self.client.acknowledge(*epoch, message).await;
+        for (epoch, message) in batch {
+            self.client.acknowledge(epoch, message);
         }
-        self.take_effect(effects).await;
+        self.take_effect(effects);
         Ok(())
     }
 
-    async fn take_effect(&mut self, effects: Effects) {
+    fn take_effect(&mut self, effects: Effects) {
         for (device, mut ack) in effects.acks {
             if ack.want.is_some() && !self.may_ask(device) {
                 ack.want = None;
             }
-            self.acknowledge(device, &ack).await;
+            self.acknowledge(device, &ack);
         }
         for (topic, payload) in effects.say {
-            self.say(&topic, payload).await;
+            self.say(&topic, payload);
         }
         let settled = Instant::now() + SETTLE;
         self.later.extend(effects.behind.into_iter().map(|(device, stream, last)| (settled, device, stream, last)));
@@ -219,23 +219,29 @@ impl Work {
                 let n = FactNumber::saturating(watermark);
                 let ack = Ack { v: V1, stream, n, ts: clock::now(), want: Some(n.next()) };
                 tracing::info!(%device, watermark, last = last.get(), "facts are missing and asked for");
-                self.acknowledge(device, &ack).await;
+                self.acknowledge(device, &ack);
             }
         }
         self.asked.retain(|_, asked| now.duration_since(*asked) < ASK_EVERY);
         Ok(())
     }
 
-    async fn acknowledge(&self, device: DeviceId, ack: &Ack) {
+    fn acknowledge(&self, device: DeviceId, ack: &Ack) {
         match encode(ack) {
-            Ok(json) => self.say(&Topic::Down(device, Down::Ack), json).await,
+            Ok(json) => self.say(&Topic::Down(device, Down::Ack), json),
             Err(error) => tracing::error!(%device, %error, "an acknowledgement could not be written"),
         }
     }
 
-    async fn say(&self, topic: &Topic, payload: Vec<u8>) {
-        let options = PublishOptions::at_least_once().retain(topic.is_retained());
-        self.client.publish(topic.to_string(), payload, options).await;
+    /// Acknowledgements go without one of their own: they are retained, a box that missed one gets it with its next subscription or
+    /// with the next copy of its fact, and half of all packets are spared.
+    fn say(&self, topic: &Topic, payload: Vec<u8>) {
+        let options = match topic {
+            Topic::Down(_, Down::Ack) => PublishOptions::at_most_once(),
+            _ => PublishOptions::at_least_once(),
+        };
+        let options = options.retain(topic.is_retained());
+        self.client.publish(topic.to_string(), payload, options);
     }
 
     /// A session stands. A broker that forgot us forgot what boxes should find there, too.
@@ -250,7 +256,7 @@ impl Work {
         if forgot {
             let said = self.ingest.store.read(|tx| everything_to_say(tx, clock::now())).await?;
             for (topic, payload) in said {
-                self.say(&topic, payload).await;
+                self.say(&topic, payload);
             }
         }
         self.note_alive().await;

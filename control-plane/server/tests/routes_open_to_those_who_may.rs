@@ -205,3 +205,16 @@ fn guessing_passwords_is_slowed_by_account() {
     assert_eq!(statuses, [401, 401, 401, 401, 401, 429, 429]);
     server.admin();
 }
+
+#[test]
+fn a_connection_outlives_bodies_that_nobody_wants_and_answers_that_are_no_success() {
+    let Some(server) = Server::new() else { return };
+    // One connection: a request that fails by itself would show as an error here.
+    let place = server.place();
+    for round in 0..300 {
+        for path in ["/api/v1/enrol/challenge", "/api/v1/logout", "/api/v1/nodes", "/nowhere"] {
+            let body = vec![b' '; 7 * round];
+            place.request("POST", path, &[("content-type", "application/json")], &body).expect("an answer");
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! `saveos-fleet-sim`: enrols many simulated boxes with a real control plane, connects them, has them report at a rate, and says
+//! what came of it. One JSON object on standard output; a fact that was not acknowledged in the end is a failure.
+
+use anyhow::{Context, bail};
+use clap::Parser;
+use saveos_fleet_sim::{Appliance, Identity, Place, enrol};
+use saveos_protocol::enrol::{EnrolReply, Enrolment};
+use saveos_protocol::fact::{Body, StoreCapacity, StoreLevel};
+use saveos_protocol::unit::Bytes;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Simulated appliances that report to a control plane.
+#[derive(Debug, Parser)]
+#[command(name = "saveos-fleet-sim", version)]
+struct Arguments {
+    /// The control plane, `https://HOST:PORT`.
+    #[arg(long, value_name = "URL")]
+    server: String,
+    /// PEM file with its authority.
+    #[arg(long, value_name = "FILE")]
+    authority: PathBuf,
+    /// An administrator; the password is in SAVEOS_PASSWORD.
+    #[arg(long, value_name = "EMAIL")]
+    email: String,
+    /// How many boxes.
+    #[arg(long, default_value_t = 100)]
+    boxes: usize,
+    /// Facts a second, of all boxes together.
+    #[arg(long, default_value_t = 100)]
+    rate: u64,
+    /// For how long.
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
+}
+
+fn main() -> ExitCode {
+    match load(&Arguments::parse()) {
+        Ok(report) => {
+            println!("{report}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            let chain: Vec<String> = error.chain().map(ToString::to_string).collect();
+            eprintln!("error: {}", chain.join(": "));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn load(arguments: &Arguments) -> anyhow::Result<Value> {
+    let authority = std::fs::read_to_string(&arguments.authority).context("could not read the authority")?;
+    let place = Place::new(&arguments.server, &authority);
+    let begun = Instant::now();
+    let enrolled = enrol_all(arguments, &place)?;
+    let enrolling = begun.elapsed();
+
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let begun = Instant::now();
+    let boxes: Vec<Arc<Appliance>> = enrolled
+        .into_iter()
+        .map(|(identity, enrolment)| {
+            let appliance = Appliance::new(identity, Duration::from_secs(60));
+            runtime.spawn(Arc::clone(&appliance).run(enrolment));
+            appliance
+        })
+        .collect();
+    until(|| boxes.iter().all(|one| one.is_online()))?;
+    until(|| waiting(&boxes) == 0)?;
+    let connecting = begun.elapsed();
+
+    let begun = Instant::now();
+    let mut told = 0;
+    let mut most_waiting = 0;
+    let total = arguments.rate * arguments.seconds;
+    while told < total {
+        let due = (begun.elapsed().as_secs_f64() * arguments.rate as f64) as u64;
+        while told < due.min(total) {
+            let (size_bytes, free_bytes) = (Bytes::saturating(told), Bytes::ZERO);
+            let body = StoreCapacity { disk: None, level: StoreLevel::Roomy, size_bytes, free_bytes };
+            boxes[usize::try_from(told).unwrap_or(0) % boxes.len()].tell(Body::StoreCapacity(body));
+            told += 1;
+        }
+        most_waiting = most_waiting.max(waiting(&boxes));
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let telling = begun.elapsed();
+    until(|| waiting(&boxes) == 0)?;
+    let draining = begun.elapsed() - telling;
+    Ok(json!({
+        "boxes": boxes.len(), "enrolled_s": enrolling.as_secs_f64(), "connected_s": connecting.as_secs_f64(),
+        "facts": told, "told_s": telling.as_secs_f64(), "drained_s": draining.as_secs_f64(),
+        "facts_per_s": told as f64 / (telling + draining).as_secs_f64(), "most_waiting": most_waiting,
+        "ledger": boxes.iter().map(|one| one.ledger().len()).sum::<usize>(),
+    }))
+}
+
+fn waiting(boxes: &[Arc<Appliance>]) -> u64 {
+    boxes.iter().map(|one| one.level().waiting).sum()
+}
+
+fn until(mut holds: impl FnMut() -> bool) -> anyhow::Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(300);
+    while !holds() {
+        if Instant::now() > deadline {
+            bail!("something did not happen in five minutes");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+/// Four at a time: the server's one writer is what they wait for.
+fn enrol_all(arguments: &Arguments, place: &Place) -> anyhow::Result<Vec<(Identity, Enrolment)>> {
+    let password = std::env::var("SAVEOS_PASSWORD").context("SAVEOS_PASSWORD does not hold the password")?;
+    let login = ask(place, "", "/api/v1/login", &json!({ "email": arguments.email, "password": password }))?;
+    let token = login["token"].as_str().context("a token")?.to_owned();
+    let nodes = ask(place, &token, "/api/v1/nodes", &Value::Null)?;
+    let top = nodes["nodes"][0]["id"].clone();
+    let customer = ask(place, &token, "/api/v1/nodes", &json!({ "parent": top, "kind": "customer", "name": "Load" }))?;
+    let site = json!({ "parent": customer["id"], "kind": "site", "name": "Load" });
+    let site = ask(place, &token, "/api/v1/nodes", &site)?["id"].as_str().context("a site")?.to_owned();
+    let threads = 4;
+    let parts: Vec<anyhow::Result<Vec<_>>> = std::thread::scope(|scope| {
+        let spawn = |part: usize| {
+            let (token, site) = (token.as_str(), site.as_str());
+            scope.spawn(move || {
+                let count = arguments.boxes / threads + usize::from(part < arguments.boxes % threads);
+                (0..count).map(|_| enrol_one(place, token, site)).collect()
+            })
+        };
+        let spawned: Vec<_> = (0..threads).map(spawn).collect();
+        spawned
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    });
+    Ok(parts.into_iter().collect::<anyhow::Result<Vec<_>>>()?.into_iter().flatten().collect())
+}
+
+fn enrol_one(place: &Place, token: &str, site: &str) -> anyhow::Result<(Identity, Enrolment)> {
+    let identity = Identity::new();
+    let claim = json!({ "code": identity.claim_code().to_string(), "site": site, "name": "simulated" });
+    ask(place, token, "/api/v1/claims", &claim)?;
+    match enrol(place, &identity, |_| {})? {
+        EnrolReply::Issued(enrolment) => Ok((identity, enrolment)),
+        other => bail!("a box was not enrolled: {other:?}"),
+    }
+}
+
+fn ask(place: &Place, token: &str, path: &str, body: &Value) -> anyhow::Result<Value> {
+    let bearer = format!("Bearer {token}");
+    let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
+    let (method, sent) = if body.is_null() { ("GET", String::new()) } else { ("POST", body.to_string()) };
+    let (status, json) = place.request(method, path, &headers, sent.as_bytes())?;
+    if status >= 400 {
+        bail!("{path}: {status} {}", String::from_utf8_lossy(&json));
+    }
+    Ok(serde_json::from_slice(&json)?)
+}
