@@ -6,6 +6,7 @@
 
 mod bound;
 mod disks;
+pub(crate) mod fleet;
 mod peers;
 mod report;
 mod throttled;

@@ -15,6 +15,7 @@ cargo xtask demo engine          back up a real disk image, change it, restore i
 cargo xtask test [SUITE…]        run every check and test (or: format lint deny unit engine cli daemon protocol server demo reader aarch64 fuzz)
 cargo xtask setup                install what the others need, and say what
 cargo xtask bench engine [--size GIB] [--runs N] [--only PEERS] [--cold]   time saveos beside its peers, on the same disk
+cargo xtask bench fleet          5,000 simulated boxes and 5,000 facts a second at a real control plane
 cargo xtask bench scale          memory and reads at 8 TiB, ten million files, 30 million chunks
 cargo xtask xbuild PACKAGE       build for aarch64, on whatever this is
 cargo xtask fuzz TARGET [SECONDS]   fuzz one parser (default 60 s)
@@ -29,6 +30,7 @@ fn main() -> anyhow::Result<()> {
         ["test", suites @ ..] => test::run_task(suites),
         ["setup"] => setup::everything(),
         ["bench", "engine", options @ ..] => bench::engine(options),
+        ["bench", "fleet"] => bench::fleet::run(),
         ["bench", "scale"] => shell::run("cargo", &["bench", "--locked", "-p", "saveos-engine", "--bench", "scale"]),
         ["xbuild", package] => match cross::build(package, "release")? {
             Ok(folder) => {

@@ -8,9 +8,11 @@ use saveos_protocol::enrol::{EnrolReply, Enrolment};
 use saveos_protocol::fact::{Body, StoreCapacity, StoreLevel};
 use saveos_protocol::unit::Bytes;
 use serde_json::{Value, json};
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 /// Simulated appliances that report to a control plane.
@@ -35,6 +37,9 @@ struct Arguments {
     /// For how long.
     #[arg(long, default_value_t = 10)]
     seconds: u64,
+    /// Follow the live events, and measure how long a fact takes from its box to a browser.
+    #[arg(long)]
+    watch: bool,
 }
 
 fn main() -> ExitCode {
@@ -55,7 +60,8 @@ fn load(arguments: &Arguments) -> anyhow::Result<Value> {
     let authority = std::fs::read_to_string(&arguments.authority).context("could not read the authority")?;
     let place = Place::new(&arguments.server, &authority);
     let begun = Instant::now();
-    let enrolled = enrol_all(arguments, &place)?;
+    let token = sign_in(arguments, &place)?;
+    let enrolled = enrol_all(arguments, &place, &token)?;
     let enrolling = begun.elapsed();
 
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -72,7 +78,9 @@ fn load(arguments: &Arguments) -> anyhow::Result<Value> {
     until(|| waiting(&boxes) == 0)?;
     let connecting = begun.elapsed();
 
+    let watching = if arguments.watch { Some(watch(place.clone(), token.clone())?) } else { None };
     let begun = Instant::now();
+    let mut moments = Vec::new();
     let mut told = 0;
     let mut most_waiting = 0;
     let total = arguments.rate * arguments.seconds;
@@ -82,10 +90,11 @@ fn load(arguments: &Arguments) -> anyhow::Result<Value> {
             let (size_bytes, free_bytes) = (Bytes::saturating(told), Bytes::ZERO);
             let body = StoreCapacity { disk: None, level: StoreLevel::Roomy, size_bytes, free_bytes };
             boxes[usize::try_from(told).unwrap_or(0) % boxes.len()].tell(Body::StoreCapacity(body));
+            moments.push(Instant::now());
             told += 1;
         }
         most_waiting = most_waiting.max(waiting(&boxes));
-        std::thread::sleep(Duration::from_millis(100));
+        std::thread::sleep(Duration::from_millis(10));
     }
     let telling = begun.elapsed();
     until(|| waiting(&boxes) == 0)?;
@@ -94,8 +103,47 @@ fn load(arguments: &Arguments) -> anyhow::Result<Value> {
         "boxes": boxes.len(), "enrolled_s": enrolling.as_secs_f64(), "connected_s": connecting.as_secs_f64(),
         "facts": told, "told_s": telling.as_secs_f64(), "drained_s": draining.as_secs_f64(),
         "facts_per_s": told as f64 / (telling + draining).as_secs_f64(), "most_waiting": most_waiting,
+        "to_browser_ms": watching.map(|seen| latencies(&seen, &moments)).transpose()?,
         "ledger": boxes.iter().map(|one| one.ledger().len()).sum::<usize>(),
     }))
+}
+
+/// Numbers of facts as a browser sees them, and when.
+fn watch(place: Place, token: String) -> anyhow::Result<Receiver<(u64, Instant)>> {
+    let stream = place.stream("/api/v1/events", &token, None)?;
+    let (sender, seen) = channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            let data = line.strip_prefix("data: ").and_then(|data| serde_json::from_str::<Value>(data).ok());
+            let number = data.filter(|data| data["kind"] == "store_capacity");
+            if let Some(number) = number.and_then(|data| data["body"]["size_bytes"].as_u64())
+                && sender.send((number, Instant::now())).is_err()
+            {
+                return;
+            }
+        }
+    });
+    Ok(seen)
+}
+
+/// Median and 99th percentile, in milliseconds; all facts must have been seen.
+fn latencies(seen: &Receiver<(u64, Instant)>, moments: &[Instant]) -> anyhow::Result<Value> {
+    let mut all = Vec::new();
+    while all.len() < moments.len() {
+        let (number, at) = seen.recv_timeout(Duration::from_secs(30)).context("a fact was not seen live")?;
+        let told = moments.get(usize::try_from(number)?).context("a fact that nobody told")?;
+        all.push(at.duration_since(*told).as_millis());
+    }
+    all.sort_unstable();
+    let part = |percent: usize| all.get((all.len() * percent / 100).min(all.len() - 1)).copied();
+    Ok(json!({ "p50": part(50).map(|ms| ms as u64), "p99": part(99).map(|ms| ms as u64) }))
+}
+
+/// A token of the administrator.
+fn sign_in(arguments: &Arguments, place: &Place) -> anyhow::Result<String> {
+    let password = std::env::var("SAVEOS_PASSWORD").context("SAVEOS_PASSWORD does not hold the password")?;
+    let login = ask(place, "", "/api/v1/login", &json!({ "email": arguments.email, "password": password }))?;
+    Ok(login["token"].as_str().context("a token")?.to_owned())
 }
 
 fn waiting(boxes: &[Arc<Appliance>]) -> u64 {
@@ -114,19 +162,16 @@ fn until(mut holds: impl FnMut() -> bool) -> anyhow::Result<()> {
 }
 
 /// Four at a time: the server's one writer is what they wait for.
-fn enrol_all(arguments: &Arguments, place: &Place) -> anyhow::Result<Vec<(Identity, Enrolment)>> {
-    let password = std::env::var("SAVEOS_PASSWORD").context("SAVEOS_PASSWORD does not hold the password")?;
-    let login = ask(place, "", "/api/v1/login", &json!({ "email": arguments.email, "password": password }))?;
-    let token = login["token"].as_str().context("a token")?.to_owned();
-    let nodes = ask(place, &token, "/api/v1/nodes", &Value::Null)?;
+fn enrol_all(arguments: &Arguments, place: &Place, token: &str) -> anyhow::Result<Vec<(Identity, Enrolment)>> {
+    let nodes = ask(place, token, "/api/v1/nodes", &Value::Null)?;
     let top = nodes["nodes"][0]["id"].clone();
-    let customer = ask(place, &token, "/api/v1/nodes", &json!({ "parent": top, "kind": "customer", "name": "Load" }))?;
+    let customer = ask(place, token, "/api/v1/nodes", &json!({ "parent": top, "kind": "customer", "name": "Load" }))?;
     let site = json!({ "parent": customer["id"], "kind": "site", "name": "Load" });
-    let site = ask(place, &token, "/api/v1/nodes", &site)?["id"].as_str().context("a site")?.to_owned();
+    let site = ask(place, token, "/api/v1/nodes", &site)?["id"].as_str().context("a site")?.to_owned();
     let threads = 4;
     let parts: Vec<anyhow::Result<Vec<_>>> = std::thread::scope(|scope| {
         let spawn = |part: usize| {
-            let (token, site) = (token.as_str(), site.as_str());
+            let site = site.as_str();
             scope.spawn(move || {
                 let count = arguments.boxes / threads + usize::from(part < arguments.boxes % threads);
                 (0..count).map(|_| enrol_one(place, token, site)).collect()
