@@ -17,6 +17,7 @@ mod enrol;
 mod events;
 mod health;
 mod login;
+mod policies;
 mod problem;
 mod tree;
 
@@ -70,6 +71,7 @@ pub(crate) fn app(state: App) -> Router {
         .route("/api/v1/logout", post(login::logout))
         .route("/api/v1/me", get(login::me))
         .route("/api/v1/nodes", get(tree::list).post(tree::make))
+        .route("/api/v1/nodes/{node}/policy", get(policies::get).put(policies::put))
         .route("/api/v1/accounts", get(accounts::list).post(accounts::make))
         .route("/api/v1/claims", get(claims::list).post(claims::make))
         .route("/api/v1/appliances", get(appliances::list))

@@ -13,7 +13,7 @@
 use crate::audit;
 use crate::authority::{Authority, AuthorityError, Checked, Issued};
 use crate::config::Config;
-use crate::policy::{self, Policy};
+use crate::policy;
 use crate::store::{Row, StoreError, Tx, first, values};
 use saveos_protocol::enrol::{ClaimCode, EnrolRequest, Enrolment, Floor, Refusal, Renewal};
 use saveos_protocol::hex::DeviceKey;
@@ -128,7 +128,7 @@ pub(crate) fn enrol(
     }
     let issued = authority.issue_device(checked, now)?;
     write_certificate(tx, device, &issued, now)?;
-    let policy = policy_of(tx, claim.text(5)?)?;
+    let (policy, _) = policy::tree::nearest(tx, claim.text(5)?)?;
     let uplink = policy::uplink(config, authority, &policy);
     let ver = next_version(tx, device)?;
     let desired = encode(&policy::desired(&policy, uplink.clone(), ver, now)).map_err(|_| EnrolmentError::Encode)?;
@@ -240,15 +240,4 @@ fn next_version(tx: &mut dyn Tx, device: DeviceId) -> Result<DesiredVersion, Sto
     let last = |row: Row| Ok::<_, StoreError>(row.number(0)?.max(row.number(1)?));
     let last = first(tx, sql, &values![device])?.map(last).transpose()?.unwrap_or(0);
     Ok(DesiredVersion::saturating(last + 1))
-}
-
-/// The policy nearest to a node on its way up.
-fn policy_of(tx: &mut dyn Tx, path: &str) -> Result<Policy, StoreError> {
-    for name in path.split('/').rev().filter(|name| !name.is_empty()) {
-        let row = first(tx, "SELECT policy FROM node WHERE id = $1", &values![name])?;
-        if let Some(text) = row.as_ref().and_then(|row| row.maybe_text(0).transpose()).transpose()? {
-            return serde_json::from_str(text).map_err(|_| StoreError::Damaged("a policy"));
-        }
-    }
-    Ok(Policy::default())
 }

@@ -1,5 +1,7 @@
 //! What an organisation wants of its boxes, and the desired document that says so to one of them.
 
+pub(crate) mod tree;
+
 use crate::authority::Authority;
 use crate::config::Config;
 use saveos_protocol::V1;

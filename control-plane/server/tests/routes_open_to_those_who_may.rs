@@ -36,6 +36,8 @@ const ROUTES: &[(&str, &str, Needs)] = &[
     ("GET", "/api/v1/appliances", Needs::Session),
     ("GET", "/api/v1/events", Needs::Session),
     ("POST", "/api/v1/nodes", Needs::Admin),
+    ("GET", "/api/v1/nodes/{node}/policy", Needs::Viewer),
+    ("PUT", "/api/v1/nodes/{node}/policy", Needs::Admin),
     ("POST", "/api/v1/accounts", Needs::Admin),
     ("POST", "/api/v1/claims", Needs::Admin),
     ("GET", "/api/v1/appliances/{id}", Needs::Viewer),
@@ -93,6 +95,15 @@ fn customer(server: &Server, admin: &Person, name: &str) -> Customer {
     Customer { node, site, device, people }
 }
 
+fn policy() -> Value {
+    json!({
+        "backup": { "on_plug": "backup", "time_zone": "UTC", "quiet": [] },
+        "retention": { "last": 7, "daily": 14, "weekly": 8, "monthly": 12 },
+        "new_disk": "backup", "verify": { "sample_percent": 10, "sample_every_days": 7, "full_every_days": 30 },
+        "heartbeat_s": 60,
+    })
+}
+
 fn body(method: &str, path: &str, customer: &Customer, unique: usize) -> Value {
     match (method, path) {
         ("POST", "/api/v1/nodes") => json!({ "parent": customer.node, "kind": "site", "name": "another" }),
@@ -103,6 +114,7 @@ fn body(method: &str, path: &str, customer: &Customer, unique: usize) -> Value {
             let code = saveos_fleet_sim::Identity::new().claim_code().to_string();
             json!({ "code": code, "site": customer.site, "name": "a box" })
         }
+        ("PUT", _) => policy(),
         ("POST", path) if path.ends_with("/commands") => json!({ "type": "rescan", "args": {} }),
         _ => json!({}),
     }
@@ -122,7 +134,7 @@ fn every_role_gets_what_it_may_and_nothing_of_others() {
     let (own, foreign) = (customer(&server, &admin, "own"), customer(&server, &admin, "foreign"));
     let mut unique = 0;
     for (method, template, needs) in ROUTES.iter().filter(|(_, path, _)| !path.ends_with("/events")) {
-        let path = template.replace("{id}", &own.device);
+        let path = template.replace("{id}", &own.device).replace("{node}", &own.site);
         let mut ask = |person: Option<&Person>| {
             unique += 1;
             let body = body(method, template, &own, unique);

@@ -178,6 +178,45 @@ fn foreign_events_are_not_shown() {
 }
 
 #[test]
+fn a_policy_holds_below_its_node_and_weakens_nobody_without_the_command_key() {
+    let Some(server) = Server::new() else { return };
+    let boxes = [server.fleet(1).remove(0), server.fleet(1).remove(0)];
+    let admin = server.admin();
+    let see = |one: &Arc<Appliance>| admin.get(&format!("/api/v1/appliances/{}", one.identity().device));
+    let applied = |one: &Arc<Appliance>| see(one)["applied"].as_u64().expect("a number");
+    server.until("both have their first document", || boxes.iter().all(|one| applied(one) == 1).then_some(()));
+    let policy = |daily: u32| {
+        json!({
+            "backup": { "on_plug": "backup", "time_zone": "Europe/Berlin", "quiet": [] },
+            "retention": { "last": 7, "daily": daily, "weekly": 8, "monthly": 12 },
+            "new_disk": "backup", "verify": { "sample_percent": 10, "sample_every_days": 7, "full_every_days": 30 },
+            "heartbeat_s": 10,
+        })
+    };
+    let site = see(&boxes[0])["site"].as_str().expect("a site").to_owned();
+    let (own, top) = (format!("/api/v1/nodes/{site}/policy"), format!("/api/v1/nodes/{}/policy", server.organisation));
+    assert_eq!(admin.get(&own)["inherited"], json!(true));
+
+    assert_eq!(admin.ask("PUT", &own, &policy(30)), (200, json!({ "boxes": 1 })));
+    server.until("the box has it", || (applied(&boxes[0]) == 2).then_some(()));
+    assert_eq!(applied(&boxes[1]), 1, "the other site's box has not");
+    // The top's policy does not reach a box that has a nearer one.
+    assert_eq!(admin.ask("PUT", &top, &policy(20)), (200, json!({ "boxes": 1 })));
+    server.until("the other box has it", || (applied(&boxes[1]) == 2).then_some(()));
+    assert_eq!(applied(&boxes[0]), 2);
+
+    let (status, problem) = admin.ask("PUT", &own, &policy(29));
+    assert_eq!((status, &problem["type"]), (422, &json!("urn:saveos:problem:signature-required")));
+    assert_eq!(admin.get(&own)["policy"]["retention"]["daily"], json!(30), "nothing was changed");
+    let (status, _) = admin.ask("PUT", &own, &json!({ "backup": {} }));
+    assert_eq!(status, 400);
+    // A box that enrols later gets what holds at its site.
+    let person = server.admin();
+    let (_, enrolment) = server.enrolled(&person, &site);
+    assert_eq!(enrolment.uplink.heartbeat.get(), 10);
+}
+
+#[test]
 fn a_command_is_sent_once_again_after_a_wipe_and_ends_with_its_job() {
     let Some(mut server) = Server::new() else { return };
     let one = server.fleet(1).remove(0);

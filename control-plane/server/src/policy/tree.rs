@@ -1,0 +1,93 @@
+//! Policies down the tree: the nearest one above a box holds, and a change makes a new document for every box it holds for.
+//!
+//! All or nothing: a policy that makes no sense for one box, or weakens one box without the command key, changes none.
+
+use super::Policy;
+use crate::store::{StoreError, Tx, first, values};
+use saveos_protocol::id::DeviceId;
+use saveos_protocol::shadow::{Desired, DesiredFault, Weakening, weakens};
+use saveos_protocol::time::Timestamp;
+use saveos_protocol::topic::Down;
+use saveos_protocol::{Topic, decode, encode};
+
+/// Why a policy is not set.
+#[derive(Debug)]
+pub(crate) enum NotSet {
+    /// It makes no sense.
+    Faulty(DesiredFault),
+    /// It would weaken a box.
+    Weakens(DeviceId, Vec<Weakening>),
+    /// The document outgrows its bound.
+    TooLarge,
+    /// The store.
+    Store(StoreError),
+}
+
+impl From<StoreError> for NotSet {
+    fn from(error: StoreError) -> NotSet {
+        NotSet::Store(error)
+    }
+}
+
+/// The policy nearest to a place on its way up, and the node that has it.
+pub(crate) fn nearest(tx: &mut dyn Tx, path: &str) -> Result<(Policy, Option<String>), StoreError> {
+    for name in path.split('/').rev().filter(|name| !name.is_empty()) {
+        let row = first(tx, "SELECT policy FROM node WHERE id = $1", &values![name])?;
+        if let Some(text) = row.as_ref().and_then(|row| row.maybe_text(0).transpose()).transpose()? {
+            let policy = serde_json::from_str(text).map_err(|_| StoreError::Damaged("a policy"))?;
+            return Ok((policy, Some(name.to_owned())));
+        }
+    }
+    Ok((Policy::default(), None))
+}
+
+/// Sets the policy of a node; what its boxes are to be told.
+pub(crate) fn set(
+    tx: &mut dyn Tx,
+    (node, path): (&str, &str),
+    policy: &Policy,
+    now: Timestamp,
+) -> Result<Vec<(Topic, Vec<u8>)>, NotSet> {
+    let json = serde_json::to_string(policy).map_err(|_| StoreError::Damaged("a policy"))?;
+    tx.execute("UPDATE node SET policy = $1 WHERE id = $2", &values![json, node])?;
+    let sql =
+        "SELECT a.id, n.path, a.desired, a.desired_ver, a.applied_ver FROM appliance a JOIN node n ON n.id = a.node
+        WHERE n.path >= $1 AND n.path < $2 AND a.revoked_ms IS NULL ORDER BY a.id";
+    let mut said = Vec::new();
+    for row in tx.query(sql, &values![path, format!("{path}\u{10FFFF}")])? {
+        let (_, holds) = nearest(tx, row.text(1)?)?;
+        if holds.as_deref() != Some(node) {
+            continue; // one nearer to the box
+        }
+        let device: DeviceId = row.parse(0)?;
+        let current: Desired =
+            decode(row.text(2)?.as_bytes()).map_err(|_| StoreError::Damaged("a desired document"))?;
+        let last = row.number(3)?.max(row.number(4)?);
+        let next = with_policy(&current, policy, last + 1, now);
+        next.check().map_err(NotSet::Faulty)?;
+        let weaker = weakens(&current, &next);
+        if !weaker.is_empty() {
+            return Err(NotSet::Weakens(device, weaker));
+        }
+        let json = encode(&next).map_err(|_| NotSet::TooLarge)?;
+        let text = String::from_utf8_lossy(&json).into_owned();
+        let sql = "UPDATE appliance SET desired = $1, desired_ver = $2 WHERE id = $3";
+        tx.execute(sql, &values![text, next.ver, device])?;
+        said.push((Topic::Down(device, Down::Desired), json));
+    }
+    Ok(said)
+}
+
+/// The same box under another policy: what belongs to the box alone stays.
+fn with_policy(current: &Desired, policy: &Policy, ver: u64, now: Timestamp) -> Desired {
+    let mut next = current.clone();
+    next.ver = saveos_protocol::unit::DesiredVersion::saturating(ver);
+    next.ts = now;
+    next.backup = policy.backup.clone();
+    next.retention = policy.retention;
+    next.new_disk = policy.new_disk;
+    next.verify = policy.verify;
+    next.uplink.heartbeat = policy.heartbeat;
+    next.sig = None;
+    next
+}
