@@ -18,6 +18,24 @@ pub(crate) enum Command {
     Init(Init),
     /// Run, until told to stop.
     Run(Run),
+    /// Back up database and keys into a new folder, also while the server runs.
+    Backup {
+        /// Folder of the database, the keys and the broker's files.
+        #[arg(long, value_name = "DIR", default_value = "/var/lib/saveos")]
+        data: PathBuf,
+        /// The new folder.
+        #[arg(long, value_name = "DIR")]
+        to: PathBuf,
+    },
+    /// Make a data folder of a backup.
+    Restore {
+        /// The backup.
+        #[arg(long, value_name = "DIR")]
+        from: PathBuf,
+        /// The new data folder.
+        #[arg(long, value_name = "DIR", default_value = "/var/lib/saveos")]
+        data: PathBuf,
+    },
     /// Look whether all is well, and say what is not.
     Doctor {
         /// Folder of the database, the keys and the broker's files.

@@ -10,6 +10,7 @@ mod api;
 mod args;
 mod audit;
 mod authority;
+mod backup;
 mod broker;
 mod clock;
 mod command_key;
@@ -41,6 +42,8 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Init(arguments) => init(&arguments),
         Command::Run(arguments) => run(&arguments),
+        Command::Backup { data, to } => backup::make(&data, &to).map_err(Into::into),
+        Command::Restore { from, data } => backup::restore(&from, &data).map_err(Into::into),
         Command::Doctor { data } => return doctor(&data),
         Command::Sign(arguments) => sign::run(&arguments),
     };

@@ -23,6 +23,9 @@ pub(crate) enum StoreError {
     /// A newer release wrote it, or a step failed.
     #[error("the database could not be brought up to date")]
     Migration(#[source] Box<refinery::Error>),
+    /// A copy is not on the disk.
+    #[error("could not sync the copy of the database")]
+    Sync(#[source] std::io::Error),
     /// A value that this program did not write.
     #[error("the database holds something else than it should: {0}")]
     Damaged(&'static str),

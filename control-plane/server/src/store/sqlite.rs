@@ -49,6 +49,17 @@ impl Sqlite {
         Ok(Sqlite { writer, readers: Arc::new(readers) })
     }
 
+    /// Copies the database of one folder into another, as it is at one moment, also while somebody writes.
+    pub(crate) fn copy(from: &Path, to: &Path) -> Result<(), StoreError> {
+        let (source, target) = (from.join(FILE), to.join(FILE));
+        let db = Connection::open_with_flags(source, rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        db.busy_timeout(Duration::from_secs(10))?;
+        db.execute("VACUUM INTO ?1", [target.to_string_lossy()])?;
+        // VACUUM INTO syncs nothing by itself.
+        let synced = std::fs::File::open(&target).and_then(|file| file.sync_all());
+        synced.and_then(|()| std::fs::File::open(to)?.sync_all()).map_err(StoreError::Sync)
+    }
+
     /// Runs a transaction on the writer; what it returns is on the disk.
     pub(crate) async fn write<T, E, F>(&self, work: F) -> Result<T, E>
     where
