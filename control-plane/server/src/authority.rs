@@ -57,6 +57,9 @@ const SKEW: Duration = Duration::from_secs(3600);
 /// An expired list stops every box: it is written anew every day and may be that old.
 const LIST_LIFE: Duration = Duration::from_secs(30 * 86_400);
 
+/// The serial of the canary that must never come in. No other certificate has it: theirs have 16 bytes.
+const REVOKED_CANARY: [u8; 1] = [1];
+
 const KEY: &str = "authority.key";
 const CERTIFICATE: &str = "authority.pem";
 
@@ -130,6 +133,22 @@ impl Authority {
         self.client(&device.to_string(), Duration::from_secs(300))
     }
 
+    /// A client whose name no box has, to try what a box may not.
+    pub(crate) fn canary(&self, name: &str) -> Result<Identity, AuthorityError> {
+        self.client(name, Duration::from_secs(300))
+    }
+
+    /// The same, on every list of revocations from the first on.
+    pub(crate) fn revoked_canary(&self, name: &str) -> Result<Identity, AuthorityError> {
+        let now = clock::now();
+        let mut params = named(name, now, Duration::from_secs(300));
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        params.serial_number = Some(SerialNumber::from_slice(&REVOKED_CANARY));
+        let key = KeyPair::generate()?;
+        let certificate = params.signed_by(&key, &self.issuer)?.pem();
+        Ok(Identity { certificate, key: zeroize::Zeroizing::new(key.serialize_pem()) })
+    }
+
     /// Ourselves, as the broker knows us.
     pub(crate) fn control_plane(&self) -> Result<Identity, AuthorityError> {
         self.client(saveos_protocol::topic::acl::CONTROL_PLANE, DAY.saturating_mul(365))
@@ -162,9 +181,11 @@ impl Authority {
         revoked: &[(String, Timestamp)],
         now: Timestamp,
     ) -> Result<String, AuthorityError> {
-        let entries = revoked.iter().map(|(serial, at)| RevokedCertParams {
-            serial_number: SerialNumber::from_slice(&bytes_of(serial)),
-            revocation_time: moment(*at),
+        let canary = (REVOKED_CANARY.to_vec(), Timestamp::default());
+        let listed = revoked.iter().map(|(serial, at)| (bytes_of(serial), *at)).chain([canary]);
+        let entries = listed.map(|(serial, at)| RevokedCertParams {
+            serial_number: SerialNumber::from_slice(&serial),
+            revocation_time: moment(at),
             reason_code: None,
             invalidity_date: None,
         });

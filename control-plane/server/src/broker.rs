@@ -132,6 +132,13 @@ fn pid(id: u32) -> Option<rustix::process::Pid> {
     rustix::process::Pid::from_raw(i32::try_from(id).ok()?)
 }
 
+/// Ends the running broker at once; the supervisor starts another.
+pub(crate) fn kill(id: u32) {
+    if let Some(id) = pid(id) {
+        let _ = rustix::process::kill_process(id, rustix::process::Signal::KILL);
+    }
+}
+
 /// Has the running broker read its rules and lists again.
 pub(crate) fn reload(id: u32) {
     if let Some(id) = pid(id) {

@@ -12,6 +12,7 @@ mod audit;
 mod authority;
 mod backup;
 mod broker;
+mod canary;
 mod clock;
 mod command_key;
 mod config;

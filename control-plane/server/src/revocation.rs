@@ -1,7 +1,7 @@
 //! The end of trust in a box: written first, then enforced at the broker, in an order in which nothing slips through.
 //!
 //! ```text
-//! database ─▶ list and rules (proven) ─▶ reload ─▶ take the box's name for a moment: its live session is cut
+//! database ─▶ list and rules (tried out) ─▶ reload ─▶ take the box's name for a moment: its live session is cut ─▶ canary
 //! ```
 //!
 //! Renewals look in the database and are refused from the first step on.
@@ -10,6 +10,7 @@ use crate::api::App;
 use crate::audit;
 use crate::authority::AuthorityError;
 use crate::broker::{self, FilesError, Revoked};
+use crate::canary::{self, CanaryError};
 use crate::clock;
 use crate::store::{StoreError, Tx, values};
 use rumqttc::{AsyncClient, Event, Incoming, MqttOptions, TlsConfiguration, Transport};
@@ -29,6 +30,9 @@ pub(crate) enum NotEnforced {
     /// The stand-in's certificate.
     #[error(transparent)]
     Authority(#[from] AuthorityError),
+    /// The broker was found open, or does not answer.
+    #[error(transparent)]
+    Canary(#[from] CanaryError),
     /// The live session may still stand; the rules refuse what it says.
     #[error("the live session could not be cut")]
     Session,
@@ -64,10 +68,10 @@ pub(crate) async fn enforce(app: &App, device: Option<DeviceId>) -> Result<(), N
     app.files.replace_rules(&app.authority, &revoked, now).await?;
     let id = *app.broker.borrow();
     broker::reload(id);
-    match device {
-        Some(device) => cut(app, device).await,
-        None => Ok(()),
+    if let Some(device) = device {
+        cut(app, device).await?;
     }
+    Ok(canary::guard(app).await?)
 }
 
 /// A client of the same name takes its session over and ends it.

@@ -3,6 +3,7 @@
 use crate::api::{self, App};
 use crate::authority::{Authority, AuthorityError};
 use crate::broker::{self, BrokerError, Files, FilesError};
+use crate::canary;
 use crate::clock;
 use crate::config::{Config, ConfigError};
 use crate::ingest::{Connection, Heart, Ingest, Outgoing};
@@ -109,6 +110,7 @@ pub(crate) async fn run(data: &Path, stop: watch::Receiver<bool>) -> Result<(), 
         stop: stop.clone(),
     };
     tokio::spawn(renew_lists(app.clone()));
+    tokio::spawn(canary::keep_asking(app.clone()));
     tokio::spawn(resend(app.store.clone(), app.outgoing.clone()));
     let served = serve(&config, &authority, app, stop).await;
     // The broker last: what boxes still say is kept in its sessions for the next start.

@@ -17,6 +17,14 @@ pub const DEVICE_WRITES: &str = "saveos/v1/d/%u/up/#";
 /// What a device may read.
 pub const DEVICE_READS: &str = "saveos/v1/d/%u/dn/#";
 
+/// Who tries what no device may, to see whether the rules hold. No device is called so: it is no ULID.
+pub const CANARY: &str = "d-canary";
+
+/// A topic that it may read and not write, as every device its own; nobody else reads it.
+pub fn forbidden_to_canary() -> String {
+    DEVICE_READS.replace("%u", CANARY).replace('#', "cmd")
+}
+
 /// The whole file. Denials come first and are listed by name, so that the same list gives the same bytes.
 pub fn file(revoked: impl IntoIterator<Item = DeviceId>) -> String {
     let mut names: Vec<DeviceId> = revoked.into_iter().collect();
@@ -49,6 +57,7 @@ mod tests {
 
     #[test]
     fn no_device_is_called_like_the_control_plane() {
-        assert!(CONTROL_PLANE.parse::<DeviceId>().is_err());
+        assert!(CONTROL_PLANE.parse::<DeviceId>().is_err() && CANARY.parse::<DeviceId>().is_err());
+        assert_eq!(forbidden_to_canary(), "saveos/v1/d/d-canary/dn/cmd");
     }
 }

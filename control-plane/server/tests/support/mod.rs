@@ -104,7 +104,12 @@ impl Server {
         }
     }
 
-    fn broker_id(&self) -> Option<Pid> {
+    /// Has the broker read its files again.
+    pub(crate) fn reload_broker(&self) {
+        kill_process(self.broker_id().expect("it runs"), Signal::HUP).expect("it runs");
+    }
+
+    pub(crate) fn broker_id(&self) -> Option<Pid> {
         let text = std::fs::read_to_string(self.data().join("broker/pid")).ok()?;
         Pid::from_raw(text.trim().parse().ok()?)
     }
