@@ -26,12 +26,28 @@ const SUITES: &[Suite] = &[
     ("demo", |_| crate::demo::run(&["--once"])),
     ("reader", |_| reader()),
     ("aarch64", aarch64::uses_aes),
-    ("fuzz", |_| FUZZ_TARGETS.iter().try_for_each(|target| fuzz(target, 5))),
+    ("fuzz", |_| FUZZ_TARGETS.iter().try_for_each(|(target, ..)| fuzz(target, 5))),
 ];
 
-/// One for each parser of bytes that we did not write.
-const FUZZ_TARGETS: &[&str] =
-    &["partition_table", "ext", "ntfs", "fat", "exfat", "pack", "segment", "record", "key_slot", "nbd", "index_run"];
+/// One for each parser of bytes that we did not write, the crate that has it, and its corpus.
+const FUZZ_TARGETS: &[(&str, &str, &str)] = &[
+    ("partition_table", ENGINE, "fuzz/corpus/partition_table"),
+    ("ext", ENGINE, "fuzz/corpus/ext"),
+    ("ntfs", ENGINE, "fuzz/corpus/ntfs"),
+    ("fat", ENGINE, "fuzz/corpus/fat"),
+    ("exfat", ENGINE, "fuzz/corpus/exfat"),
+    ("pack", ENGINE, "fuzz/corpus/pack"),
+    ("segment", ENGINE, "fuzz/corpus/segment"),
+    ("record", ENGINE, "fuzz/corpus/record"),
+    ("key_slot", ENGINE, "fuzz/corpus/key_slot"),
+    ("nbd", ENGINE, "fuzz/corpus/nbd"),
+    ("index_run", ENGINE, "fuzz/corpus/index_run"),
+    ("message", PROTOCOL, "golden/v1"),
+    ("topic", PROTOCOL, "fuzz/corpus/topic"),
+];
+
+const ENGINE: &str = "appliance/engine";
+const PROTOCOL: &str = "control-plane/protocol";
 
 /// The task: runs all suites, or those named, and ends with one line that counts tests.
 pub(crate) fn run_task(names: &[&str]) -> anyhow::Result<()> {
@@ -122,14 +138,15 @@ const FUZZ_FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage
 
 /// Fuzzes one parser, from the corpus in the tree. What it finds stays in `target/fuzz`.
 pub(crate) fn fuzz(target: &str, seconds: u64) -> anyhow::Result<()> {
-    if !FUZZ_TARGETS.contains(&target) {
-        bail!("no fuzz target `{target}`: {}", FUZZ_TARGETS.join(", "));
-    }
+    let Some((_, owner, corpus)) = FUZZ_TARGETS.iter().find(|(name, ..)| *name == target) else {
+        let names: Vec<&str> = FUZZ_TARGETS.iter().map(|(name, ..)| *name).collect();
+        bail!("no fuzz target `{target}`: {}", names.join(", "));
+    };
     let host = output("rustc", &["--print", "host-tuple"])?;
     let host = host.trim();
     let folder = root().join("target/fuzz");
-    let manifest = "appliance/engine/fuzz/Cargo.toml";
-    let build = ["build", "--release", "--locked", "--target", host, "--manifest-path", manifest, "--target-dir"];
+    let manifest = format!("{owner}/fuzz/Cargo.toml");
+    let build = ["build", "--release", "--locked", "--target", host, "--manifest-path", &manifest, "--target-dir"];
     println!("$ cargo {} {}", build.join(" "), folder.display());
     let status = Command::new("cargo").args(build).arg(&folder).env("RUSTFLAGS", FUZZ_FLAGS).status()?;
     if !status.success() {
@@ -137,7 +154,7 @@ pub(crate) fn fuzz(target: &str, seconds: u64) -> anyhow::Result<()> {
     }
     let found = folder.join("found").join(target);
     std::fs::create_dir_all(&found)?;
-    let corpus = root().join("appliance/engine/fuzz/corpus").join(target);
+    let corpus = root().join(owner).join(corpus);
     let program = folder.join(host).join("release").join(target);
     let (time, artifacts) =
         (format!("-max_total_time={seconds}"), format!("-artifact_prefix={}/crash-", folder.display()));
