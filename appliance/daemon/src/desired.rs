@@ -116,3 +116,151 @@ fn tell_once(db: &mut Connection, refused: PolicyRefused, now: &Moment) -> Resul
     step.commit().map_err(DbError::from)?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::Identity;
+    use crate::policy::Rules;
+    use aws_lc_rs::signature::Ed25519KeyPair;
+    use saveos_protocol::V1;
+    use saveos_protocol::enrol::Floor;
+    use saveos_protocol::fact::Fact;
+    use saveos_protocol::hex::Digest;
+    use saveos_protocol::shadow::{NewDisk, OnPlug, Retention, Uplink};
+    use saveos_protocol::unit::Seconds;
+    use std::time::Duration;
+
+    struct Given {
+        folder: tempfile::TempDir,
+        db: Connection,
+        enrolment: Enrolment,
+        key: Ed25519KeyPair,
+        in_force: InForce,
+        now: Moment,
+    }
+
+    fn given() -> Given {
+        let folder = tempfile::tempdir().expect("a folder");
+        let now = crate::clock::now();
+        let identity = Identity::open(folder.path(), &now).expect("an identity");
+        let mut db = db::open(folder.path()).expect("a database");
+        outbox::begin(&mut db, &identity, &now).expect("a stream");
+        let key = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).expect("a key");
+        let uplink = Uplink {
+            brokers: vec!["mqtts://localhost:8883".parse().expect("a URL")],
+            server: "https://localhost:8443".parse().expect("a URL"),
+            ca_sha256: [Digest([1; 32])].into(),
+            heartbeat: Seconds::from(60),
+        };
+        let pem = "-----BEGIN X-----\n-----END X-----\n";
+        let enrolment = Enrolment {
+            v: V1,
+            device: identity.device,
+            ts: now.ts,
+            owner: "a test".parse().expect("a text"),
+            certificates: pem.parse().expect("PEM"),
+            authorities: pem.parse().expect("PEM"),
+            uplink,
+            command_key: sign::public_half(&key),
+            floor: Floor::default(),
+            escrow: None,
+        };
+        let rules = Rules { version: DesiredVersion::ZERO, policy: Policy::cautious(), heartbeat: None };
+        Given { folder, db, enrolment, key, in_force: InForce::new(rules), now }
+    }
+
+    impl Given {
+        /// The first document, changed.
+        fn document(&self, ver: u32, change: impl FnOnce(&mut Desired)) -> Desired {
+            let mut desired = Desired::at_enrolment(&self.enrolment);
+            desired.ver = DesiredVersion::from(ver);
+            desired.backup.on_plug = OnPlug::Backup;
+            desired.new_disk = NewDisk::Backup;
+            desired.retention = Retention { last: 7, daily: 14, ..Retention::default() };
+            change(&mut desired);
+            desired
+        }
+
+        fn take(&mut self, desired: &Desired) -> bool {
+            let json = saveos_protocol::encode(desired).expect("it fits");
+            let place = (self.folder.path(), &mut self.db);
+            take(place, &self.enrolment, &json, &self.in_force, &self.now).expect("it can be written")
+        }
+
+        fn version(&self) -> u64 {
+            let kept = load(self.folder.path(), &self.enrolment).expect("readable");
+            assert!(
+                kept.ver == DesiredVersion::ZERO || kept.ver == self.in_force.get().version,
+                "on the disk and in force"
+            );
+            self.in_force.get().version.get()
+        }
+
+        fn refusals(&self) -> Vec<u64> {
+            let facts = outbox::waiting(&self.db, 0, 100).expect("facts");
+            let bodies = facts.iter().map(|(.., json)| saveos_protocol::decode::<Fact>(json).expect("a fact").body);
+            bodies
+                .filter_map(|body| if let Body::PolicyRefused(no) = body { Some(no.version.get()) } else { None })
+                .collect()
+        }
+    }
+
+    #[test]
+    fn what_is_newer_holds_and_is_there_after_a_restart() {
+        let mut given = given();
+        assert!(!given.take(&given.document(1, |_| {})));
+        assert_eq!(given.version(), 1);
+        assert_eq!(given.in_force.get().policy.new_disk, NewDisk::Backup);
+        assert!(!given.take(&given.document(1, |desired| desired.retention.daily = 20)), "not newer");
+        assert_eq!(given.in_force.get().policy.retention.daily, 14);
+        let again = load(given.folder.path(), &given.enrolment).expect("readable");
+        assert_eq!(rules(&again).expect("a document").policy.retention.daily, 14);
+        let moved =
+            given.document(2, |desired| desired.uplink.brokers.push("mqtts://other:8883".parse().expect("a URL")));
+        assert!(given.take(&moved), "the broker is another one");
+    }
+
+    #[test]
+    fn what_weakens_stays_out_until_the_command_key_signs_it_and_is_told_once() {
+        let mut given = given();
+        given.take(&given.document(1, |_| {}));
+        let mut weaker = given.document(2, |desired| desired.retention.daily = 3);
+        for _ in 0..3 {
+            given.take(&weaker);
+        }
+        assert_eq!((given.version(), given.refusals()), (1, vec![2]));
+        let until = given.now.ts.after(Duration::from_secs(3600));
+        let thief = Ed25519KeyPair::from_seed_unchecked(&[8; 32]).expect("a key");
+        sign::sign(&mut weaker, given.enrolment.device, until, &thief).expect("signed");
+        given.take(&weaker);
+        assert_eq!(given.version(), 1);
+        sign::sign(&mut weaker, given.enrolment.device, until, &given.key).expect("signed");
+        given.take(&weaker);
+        assert_eq!((given.version(), given.in_force.get().policy.retention.daily), (2, 3));
+    }
+
+    #[test]
+    fn what_makes_no_sense_changes_nothing() {
+        let mut given = given();
+        given.take(&given.document(1, |_| {}));
+        let nowhere = given.document(2, |desired| desired.backup.time_zone = "Mars/Base".parse().expect("a form"));
+        let nothing = given.document(3, |desired| desired.retention = Retention::default());
+        let often = given.document(4, |desired| desired.uplink.heartbeat = Seconds::from(1));
+        for desired in [nowhere, nothing, often] {
+            given.take(&desired);
+        }
+        let place = (given.folder.path(), &mut given.db);
+        take(place, &given.enrolment, b"nonsense", &given.in_force, &given.now).expect("nothing is written");
+        assert_eq!((given.version(), given.refusals()), (1, vec![]));
+    }
+
+    #[test]
+    fn a_damaged_document_counts_as_none() {
+        let mut given = given();
+        given.take(&given.document(1, |_| {}));
+        files::write_secret(given.folder.path(), FILE, "{").expect("room");
+        let kept = load(given.folder.path(), &given.enrolment).expect("readable");
+        assert_eq!(kept, Desired::at_enrolment(&given.enrolment));
+    }
+}

@@ -22,6 +22,7 @@ use saveos_protocol::fact::{
 };
 use saveos_protocol::hex;
 use saveos_protocol::id::DeviceId;
+use saveos_protocol::limits;
 use saveos_protocol::text::{Mark, Text};
 use saveos_protocol::unit::{Bytes, Count};
 use std::sync::Arc;
@@ -259,7 +260,11 @@ fn prune(bench: &Bench, meter: &Meter, now: &Moment) -> Result<PruneSummary, Tro
         // Somebody else's snapshots are theirs to forget.
         Err(_) => Default::default(),
     };
-    let verdict = floor::decide(&snapshots, &retention_of, now.seconds());
+    let mut verdict = floor::decide(&snapshots, &retention_of, now.seconds());
+    // As many as one fact can name: a control plane that is not told of all would show recovery points that are gone.
+    let later = verdict.forget.len().saturating_sub(limits::SHOWN);
+    verdict.forget.truncate(limits::SHOWN);
+    verdict.kept += later;
     prune::forget(&repository, &verdict.forget)?;
     let pruned = prune::run_observed(&repository, Mode::Run, &|done, total| meter.show(done, total))?;
     Ok(PruneSummary {

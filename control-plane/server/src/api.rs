@@ -36,6 +36,7 @@ use axum::routing::{get, post};
 use problem::ApiError;
 use saveos_protocol::limits;
 use saveos_protocol::problem::ProblemKind;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{Semaphore, broadcast, mpsc, watch};
@@ -58,11 +59,16 @@ pub(crate) struct App {
     pub(crate) files: Files,
     /// One change of the broker's rules at a time.
     pub(crate) rules: Arc<tokio::sync::Mutex<()>>,
+    /// Something is revoked, or no longer, and the broker may not know it.
+    pub(crate) unenforced: Arc<AtomicBool>,
     pub(crate) stop: watch::Receiver<bool>,
 }
 
 /// What a handler has at most; live events are not bounded by it, their head is sent at once.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What is read of a body that is too large, so that its sender hears so; whoever sends more is cut off.
+const DRAINED: usize = 4 * limits::ENROLMENT;
 
 /// All routes.
 pub(crate) fn app(state: App) -> Router {
@@ -108,8 +114,10 @@ pub(crate) fn app(state: App) -> Router {
 /// A body is read before anybody decides: a connection whose body nobody read is closed, and the next request on it fails.
 async fn read_whole(request: Request, next: Next) -> Result<Response, ApiError> {
     let (head, body) = request.into_parts();
-    let body = axum::body::to_bytes(body, limits::ENROLMENT).await;
-    let body = body.map_err(|_| ApiError::new(ProblemKind::TooLarge))?;
+    let body = axum::body::to_bytes(body, DRAINED).await.map_err(|_| ApiError::new(ProblemKind::TooLarge))?;
+    if body.len() > limits::ENROLMENT {
+        return Err(ApiError::new(ProblemKind::TooLarge));
+    }
     Ok(next.run(Request::from_parts(head, body.into())).await)
 }
 

@@ -82,6 +82,9 @@ pub(crate) struct Run {
     /// Folder of the database, the keys and the broker's files.
     #[arg(long, value_name = "DIR", default_value = "/var/lib/saveos")]
     pub(crate) data: PathBuf,
+    /// Serve Prometheus metrics here, by HTTP; keep it to yourself.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) metrics: Option<std::net::SocketAddr>,
     /// Log one JSON object a line.
     #[arg(long)]
     pub(crate) log_json: bool,

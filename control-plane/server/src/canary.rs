@@ -45,6 +45,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) async fn keep_asking(app: App) {
     let mut end = app.stop.clone();
     while tokio::time::timeout(EVERY, stop::asked(&mut end)).await.is_err() {
+        revocation::catch_up(&app).await;
         match guard(&app).await {
             Ok(()) => {}
             Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "the canary"),

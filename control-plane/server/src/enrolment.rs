@@ -47,10 +47,20 @@ pub(crate) enum EnrolmentError {
 pub(crate) enum Outcome {
     /// Nobody has typed the code.
     Wait,
-    /// Welcome; and what the box finds at the broker.
-    Issued(Box<Enrolment>, (Topic, Vec<u8>)),
+    /// Welcome.
+    Issued(Box<Issue>),
     /// No.
     Refused(Refusal),
+}
+
+/// What a box gets.
+#[derive(Debug)]
+pub(crate) struct Issue {
+    pub(crate) enrolment: Enrolment,
+    /// What it finds at the broker.
+    pub(crate) desired: (Topic, Vec<u8>),
+    /// It was revoked before: the broker has to let it in again.
+    pub(crate) was_revoked: bool,
 }
 
 /// A claim that a person made.
@@ -173,7 +183,9 @@ pub(crate) fn enrol(
         floor: Floor::default(),
         escrow: None,
     };
-    Ok(Outcome::Issued(Box::new(enrolment), (Topic::Down(device, Down::Desired), desired)))
+    let desired = (Topic::Down(device, Down::Desired), desired);
+    let was_revoked = known == Standing::Revoked;
+    Ok(Outcome::Issued(Box::new(Issue { enrolment, desired, was_revoked })))
 }
 
 /// Renews with the key that is known; an expired certificate is no hindrance, a revoked one is.

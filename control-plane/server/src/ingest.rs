@@ -16,7 +16,7 @@ pub(crate) use session::Connection;
 
 use crate::clock;
 use crate::stop;
-use crate::store::{Store, StoreError, first, values};
+use crate::store::{Store, StoreError, Tx, first, values};
 use apply::{Effects, Heard, apply};
 use rumqttc::PublishOptions;
 use saveos_protocol::ack::Ack;
@@ -40,6 +40,8 @@ const LINGER: Duration = Duration::from_millis(50);
 const SETTLE: Duration = Duration::from_secs(5);
 /// A box that is behind is asked once in that time.
 const ASK_EVERY: Duration = Duration::from_secs(5);
+/// What boxes need to come back after a broker was away, jitter included.
+const COME_BACK: Duration = Duration::from_secs(15 * 60);
 /// How often it is written down that we hear.
 const ALIVE_EVERY: Duration = Duration::from_secs(10);
 
@@ -247,10 +249,10 @@ impl Work {
     /// A session stands. A broker that forgot us forgot what boxes should find there, too.
     async fn connected(&mut self, epoch: u64, forgot: bool) -> Result<(), StoreError> {
         let now = clock::now();
-        let since = self.ingest.store.read(|tx| alive_at(tx)).await?;
+        let deaf = self.ingest.store.write(move |tx| deaf_until(tx, now)).await?;
         self.ingest.heart.change(|hearing| {
             hearing.connected = true;
-            hearing.deaf = since.map(|since| (since, now));
+            hearing.deaf = deaf;
         });
         tracing::info!(epoch, forgot, "the ingest hears");
         if forgot {
@@ -277,13 +279,29 @@ impl Work {
     }
 }
 
-fn alive_at(tx: &mut dyn crate::store::Tx) -> Result<Option<Timestamp>, StoreError> {
-    let row = first(tx, "SELECT value FROM counter WHERE name = 'heard_ms'", &[])?;
-    row.map(|row| row.maybe_time(0)).transpose().map(Option::flatten)
+/// The time without ears that ends now. One that ended not long before goes on: a box needs some minutes to come back, and a
+/// server that restarts twice must not take that for silence.
+fn deaf_until(tx: &mut dyn Tx, now: Timestamp) -> Result<Option<(Timestamp, Timestamp)>, StoreError> {
+    let sql = "SELECT value FROM counter WHERE name = $1";
+    let mut noted = |name: &'static str| {
+        let row = first(tx, sql, &values![name])?;
+        row.map(|row| row.maybe_time(0)).transpose().map(Option::flatten)
+    };
+    let (heard, from, to) = (noted("heard_ms")?, noted("deaf_from_ms")?, noted("deaf_to_ms")?);
+    let Some(heard) = heard else { return Ok(None) };
+    let from = match (from, to) {
+        (Some(from), Some(to)) if heard.since(to) < COME_BACK => from,
+        _ => heard,
+    };
+    let sql = "INSERT INTO counter (name, value) VALUES ($1, $2)
+        ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+    tx.execute(sql, &values!["deaf_from_ms", from])?;
+    tx.execute(sql, &values!["deaf_to_ms", now])?;
+    Ok(Some((from, now)))
 }
 
 /// All that boxes find at the broker: desired documents, how far their facts are here, and commands that wait.
-fn everything_to_say(tx: &mut dyn crate::store::Tx, now: Timestamp) -> Result<Vec<Outgoing>, StoreError> {
+fn everything_to_say(tx: &mut dyn Tx, now: Timestamp) -> Result<Vec<Outgoing>, StoreError> {
     let mut said = Vec::new();
     for row in tx.query("SELECT id, desired FROM appliance WHERE revoked_ms IS NULL", &[])? {
         said.push((Topic::Down(row.parse(0)?, Down::Desired), row.text(1)?.as_bytes().to_vec()));

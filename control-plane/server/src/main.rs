@@ -22,6 +22,7 @@ mod files;
 mod fleet;
 mod ingest;
 mod init;
+mod metrics;
 mod nonce;
 mod password;
 mod policy;
@@ -98,7 +99,7 @@ fn run(arguments: &args::Run) -> anyhow::Result<()> {
             }
             stop.send_replace(true);
         });
-        Ok(run::run(&arguments.data, stopped).await?)
+        Ok(run::run(&arguments.data, arguments.metrics, stopped).await?)
     })
 }
 

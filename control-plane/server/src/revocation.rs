@@ -16,6 +16,7 @@ use crate::store::{StoreError, Tx, values};
 use rumqttc::{AsyncClient, Event, Incoming, MqttOptions, TlsConfiguration, Transport};
 use saveos_protocol::id::DeviceId;
 use saveos_protocol::time::Timestamp;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Why it is not enforced.
@@ -60,9 +61,26 @@ pub(crate) fn all(tx: &mut dyn Tx, now: Timestamp) -> Result<Revoked, StoreError
     Ok(revoked)
 }
 
+/// Has the broker know it in the background, and again until it does.
+pub(crate) fn enforce_soon(app: &App) {
+    app.unenforced.store(true, Ordering::SeqCst);
+    let app = app.clone();
+    tokio::spawn(async move { catch_up(&app).await });
+}
+
+/// Tries again what is written and not enforced.
+pub(crate) async fn catch_up(app: &App) {
+    if app.unenforced.load(Ordering::SeqCst)
+        && let Err(error) = enforce(app, None).await
+    {
+        tracing::error!(error = &error as &dyn std::error::Error, "the broker does not know who is revoked");
+    }
+}
+
 /// Has the broker know it; cuts the live session of `device`.
 pub(crate) async fn enforce(app: &App, device: Option<DeviceId>) -> Result<(), NotEnforced> {
     let _one_at_a_time = app.rules.lock().await;
+    app.unenforced.store(true, Ordering::SeqCst);
     let now = clock::now();
     let revoked: Revoked = app.store.read(move |tx| all(tx, now)).await?;
     app.files.replace_rules(&app.authority, &revoked, now).await?;
@@ -71,7 +89,9 @@ pub(crate) async fn enforce(app: &App, device: Option<DeviceId>) -> Result<(), N
     if let Some(device) = device {
         cut(app, device).await?;
     }
-    Ok(canary::guard(app).await?)
+    canary::guard(app).await?;
+    app.unenforced.store(false, Ordering::SeqCst);
+    Ok(())
 }
 
 /// A client of the same name takes its session over and ends it.

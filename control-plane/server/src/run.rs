@@ -7,6 +7,7 @@ use crate::canary;
 use crate::clock;
 use crate::config::{Config, ConfigError};
 use crate::ingest::{Connection, Heart, Ingest, Outgoing};
+use crate::metrics::{self, Metrics};
 use crate::revocation;
 use crate::stop;
 use crate::store::{Store, StoreError, Tx, values};
@@ -68,7 +69,7 @@ const RESEND: Duration = Duration::from_secs(60);
 const GRACE: Duration = Duration::from_secs(5);
 
 /// Runs until `stop`.
-pub(crate) async fn run(data: &Path, stop: watch::Receiver<bool>) -> Result<(), RunError> {
+pub(crate) async fn run(data: &Path, metrics: Option<SocketAddr>, stop: watch::Receiver<bool>) -> Result<(), RunError> {
     let config = Arc::new(Config::read(data)?);
     let authority = Arc::new(Authority::open(data)?);
     let store = Store::open(data)?;
@@ -107,8 +108,17 @@ pub(crate) async fn run(data: &Path, stop: watch::Receiver<bool>) -> Result<(), 
         broker,
         files,
         rules: Arc::default(),
+        unenforced: Arc::default(),
         stop: stop.clone(),
     };
+    if let Some(address) = metrics {
+        let metrics = Metrics { heart: app.heart.clone(), news: app.news.clone() };
+        tokio::spawn(async move {
+            if let Err(error) = metrics::serve(address, metrics).await {
+                tracing::error!(%error, %address, "no metrics");
+            }
+        });
+    }
     tokio::spawn(renew_lists(app.clone()));
     tokio::spawn(canary::keep_asking(app.clone()));
     tokio::spawn(resend(app.store.clone(), app.outgoing.clone()));

@@ -143,6 +143,15 @@ fn a_revoked_box_is_cut_in_five_seconds_and_does_not_come_back() {
     server.start();
     let again = Rogue::connect(&server, &identity, &enrolment);
     server.until("it is still refused", || *again.broke.lock().expect("alive"));
+    // With a person it comes back.
+    let admin = server.admin();
+    assert_eq!(server.claim(&admin, &site, &identity).0, 201);
+    let reply = saveos_fleet_sim::enrol(&server.place(), &identity, |_| {}).expect("an answer");
+    let saveos_protocol::enrol::EnrolReply::Issued(enrolment) = reply else { panic!("{reply:?}") };
+    server.until("it may talk again", || {
+        let back = Rogue::connect(&server, &identity, &enrolment);
+        back.say(&server, &format!("saveos/v1/d/{device}/up/hb"), "{}").then_some(())
+    });
 }
 
 #[test]

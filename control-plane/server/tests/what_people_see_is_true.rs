@@ -146,6 +146,16 @@ fn a_backup_is_seen_live_and_protects_when_it_can_be_opened() {
         (0..3).map(|_| again.recv_timeout(Duration::from_secs(20)).expect("an event").0.expect("a number")).collect();
     assert_eq!(ids[..2], [last - 1, last]);
     assert!(ids[2] > last);
+    backed_up(disk, 2, None).into_iter().for_each(|body| one.tell(body));
+    let path = format!("/api/v1/appliances/{device}/recovery-points?limit=1");
+    let newest = server.until("there is another recovery point", || {
+        let page = admin.get(&path);
+        (page["recovery_points"][0]["snapshot"] == json!(SnapshotId([2; 32]))).then_some(page)
+    });
+    let next = newest["next"].as_str().expect("a cursor");
+    let older = admin.get(&format!("{path}&after={next}"));
+    assert_eq!(older["recovery_points"][0]["snapshot"], json!(SnapshotId([1; 32])), "the newest come first");
+    assert_eq!(admin.ask("GET", &format!("{path}&after=x"), &Value::Null).0, 400);
     server.until("it is not recoverable any more", || (reasons() == json!(["not_recoverable"])).then_some(()));
 }
 
@@ -175,6 +185,13 @@ fn foreign_events_are_not_shown() {
     }
     let list = viewer.get("/api/v1/appliances");
     assert_eq!(list["appliances"].as_array().map(Vec::len), Some(1));
+    // Who has signed out sees nothing more.
+    assert_eq!(viewer.ask("POST", "/api/v1/logout", &Value::Null).0, 200);
+    let ended = std::time::Instant::now();
+    while events.recv_timeout(Duration::from_secs(20)).is_ok() {
+        assert!(ended.elapsed() < Duration::from_secs(20), "it still follows");
+    }
+    assert_eq!(events.recv_timeout(Duration::ZERO), Err(std::sync::mpsc::RecvTimeoutError::Disconnected));
 }
 
 #[test]

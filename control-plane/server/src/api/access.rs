@@ -55,6 +55,12 @@ pub(super) const COOKIE: &str = "__Host-saveos";
 const OUR_HEADER: &str = "x-saveos";
 
 impl Access {
+    /// The same person a while later; `None` when the session is over, or nobody can say.
+    pub(super) async fn again(&self, app: &App) -> Option<Access> {
+        let session = self.session.clone();
+        app.store.read(move |tx| load(tx, session)).await.ok().flatten()
+    }
+
     /// What he may do at a path, if anything.
     pub(crate) fn role_at(&self, path: &str) -> Option<Role> {
         self.grants.iter().filter(|(top, _)| path.starts_with(top.as_str())).map(|(_, role)| *role).max()

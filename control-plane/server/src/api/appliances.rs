@@ -12,6 +12,7 @@ use axum::Json;
 use axum::extract::{FromRequestParts, Path, State};
 use saveos_protocol::id::DeviceId;
 use saveos_protocol::problem::ProblemKind;
+use saveos_protocol::unit::MAX_INTEGER;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -83,24 +84,34 @@ pub(super) async fn jobs(
     Ok(page.answer("jobs", items?, "id"))
 }
 
-/// What can be restored, by the name of the snapshot.
+/// What can be restored, the newest first. Several may be of one moment: the snapshot's name decides between them.
 pub(super) async fn recovery_points(
     State(app): State<App>,
     access: Access,
     Path(device): Path<String>,
     page: Page,
 ) -> Result<Json<Value>, ApiError> {
-    let sql = "SELECT snapshot, disk, taken_ms, state, summary FROM recovery_point
-        WHERE device = $1 AND snapshot > $2 AND forgotten_ms IS NULL ORDER BY snapshot LIMIT $3";
-    let rows = rows(&app, &access, &device, Role::Viewer, (sql, page.after.clone(), page.limit())).await?;
+    let (taken, snapshot) = match page.after.split_once('.') {
+        Some((taken, snapshot)) => (number(taken)?, snapshot.to_owned()),
+        None if page.after.is_empty() => (MAX_INTEGER, String::new()),
+        None => return Err(ApiError::said(ProblemKind::Malformed, "`after` is no cursor of this list")),
+    };
+    let (device, limit) = (named(&device)?, page.limit());
+    let rows = app.store.read(move |tx| {
+        visible(tx, &access, device, Role::Viewer)?;
+        let sql = "SELECT snapshot, disk, taken_ms, state, summary FROM recovery_point
+            WHERE device = $1 AND forgotten_ms IS NULL AND (taken_ms < $2 OR (taken_ms = $2 AND snapshot < $3))
+            ORDER BY taken_ms DESC, snapshot DESC LIMIT $4";
+        Ok::<_, ApiError>(tx.query(sql, &values![device, taken, snapshot, limit])?)
+    });
     let item = |row: &Row| {
         Ok(json!({
-            "snapshot": row.text(0)?, "disk": row.maybe_text(1)?, "taken_ms": row.number(2)?, "state": row.text(3)?,
+            "cursor": format!("{}.{}", row.number(2)?, row.text(0)?), "snapshot": row.text(0)?, "disk": row.maybe_text(1)?, "taken_ms": row.number(2)?, "state": row.text(3)?,
             "summary": row.maybe_json(4)?,
         }))
     };
-    let items: Result<Vec<Value>, StoreError> = rows.iter().map(item).collect();
-    Ok(page.answer("recovery_points", items?, "snapshot"))
+    let items: Result<Vec<Value>, StoreError> = rows.await?.iter().map(item).collect();
+    Ok(page.answer("recovery_points", items?, "cursor"))
 }
 
 /// What it said, as it said it, in the order of arrival.

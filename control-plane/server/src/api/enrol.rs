@@ -7,6 +7,7 @@ use super::problem::ApiError;
 use crate::authority::check_request;
 use crate::clock;
 use crate::enrolment::{self, Outcome};
+use crate::revocation;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::header;
@@ -46,11 +47,14 @@ pub(super) async fn enrol(State(app): State<App>, body: Bytes) -> Result<Respons
     match outcome {
         Outcome::Wait => answer(&EnrolReply::Waiting { v: V1, nonce: nonce(&app, now).0, wait: WAIT }),
         Outcome::Refused(reason) => answer(&EnrolReply::Refused(refused("enrol", reason))),
-        Outcome::Issued(enrolment, desired) => {
-            tracing::info!(device = %enrolment.device, "enrolled");
+        Outcome::Issued(issue) => {
+            tracing::info!(device = %issue.enrolment.device, "enrolled");
             // Full: the ingest says it again with the next session, and the box works without.
-            let _ = app.outgoing.try_send(desired);
-            answer(&EnrolReply::Issued(*enrolment))
+            let _ = app.outgoing.try_send(issue.desired);
+            if issue.was_revoked {
+                revocation::enforce_soon(&app);
+            }
+            answer(&EnrolReply::Issued(issue.enrolment))
         }
     }
 }

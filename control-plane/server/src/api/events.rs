@@ -23,6 +23,8 @@ use tokio::sync::{broadcast, mpsc};
 
 /// A proxy cuts what is silent for a minute.
 const BREATH: Duration = Duration::from_secs(15);
+/// How soon somebody who was signed out, or lost a role, sees nothing more.
+const LOOK: Duration = Duration::from_secs(10);
 /// Facts that one look at the past brings.
 const CATCH_UP: u64 = 500;
 
@@ -64,11 +66,19 @@ async fn follow(
         },
         None => 0,
     };
-    let mut stop = app.stop.clone();
+    let (mut stop, mut access) = (app.stop.clone(), access);
+    let mut look = tokio::time::interval(LOOK);
     loop {
         let news = tokio::select! {
             news = live.recv() => news,
             () = events.closed() => return,
+            _ = look.tick() => match access.again(&app).await {
+                Some(present) => {
+                    access = present;
+                    continue;
+                }
+                None => return,
+            },
             () = stop::asked(&mut stop) => return,
         };
         // Too slow: the browser comes back with its last number.

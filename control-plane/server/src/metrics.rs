@@ -1,0 +1,64 @@
+//! What the server did, for Prometheus, on a listener of its own. No name of a box, a person or a customer is in it.
+
+use crate::ingest::{Hearing, Heart, News};
+use axum::Router;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use std::net::SocketAddr;
+use tokio::sync::broadcast;
+
+/// What is asked.
+#[derive(Clone)]
+pub(crate) struct Metrics {
+    pub(crate) heart: Heart,
+    pub(crate) news: broadcast::Sender<News>,
+}
+
+/// Serves `/metrics` until the process ends.
+pub(crate) async fn serve(address: SocketAddr, metrics: Metrics) -> std::io::Result<()> {
+    let listener = tokio::net::TcpListener::bind(address).await?;
+    tracing::info!(%address, "metrics are served");
+    let router = Router::new().route("/metrics", get(answer)).with_state(metrics);
+    axum::serve(listener, router).await
+}
+
+async fn answer(State(metrics): State<Metrics>) -> impl IntoResponse {
+    let text = text(&metrics.heart.look(), metrics.news.receiver_count());
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text)
+}
+
+/// The exposition format, version 0.0.4.
+fn text(hearing: &Hearing, browsers: usize) -> String {
+    let tally = hearing.tally;
+    let lines = [
+        ("counter", "saveos_ingest_facts_total", "Facts that were new.", tally.facts),
+        ("counter", "saveos_ingest_copies_total", "Facts that were here already.", tally.copies),
+        ("counter", "saveos_ingest_refused_total", "Messages that could not be read or believed.", tally.refused),
+        ("counter", "saveos_ingest_strangers_total", "Messages of boxes that are unknown or revoked.", tally.strangers),
+        ("counter", "saveos_ingest_early_total", "Facts of a stream whose birth was not seen yet.", tally.early),
+        ("counter", "saveos_ingest_batches_total", "Transactions of the ingest.", hearing.batches),
+        ("gauge", "saveos_ingest_connected", "Whether the ingest has its session.", u64::from(hearing.connected)),
+        ("gauge", "saveos_live_event_clients", "Browsers that follow live events.", browsers as u64),
+    ];
+    let print = |(kind, name, help, value): (&str, &str, &str, u64)| {
+        format!("# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n")
+    };
+    lines.into_iter().map(print).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_is_explained_once() {
+        let mut hearing = Hearing { connected: true, ..Hearing::default() };
+        hearing.tally.facts = 7;
+        let text = text(&hearing, 2);
+        assert!(text.contains("# TYPE saveos_ingest_facts_total counter\nsaveos_ingest_facts_total 7\n"));
+        assert!(text.ends_with("saveos_live_event_clients 2\n"));
+        assert_eq!(text.lines().count() % 3, 0);
+    }
+}
