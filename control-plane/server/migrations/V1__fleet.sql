@@ -4,6 +4,7 @@ CREATE TABLE node (
     id TEXT PRIMARY KEY, parent TEXT, path TEXT NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL, policy TEXT,
     made_ms BIGINT NOT NULL
 );
+CREATE INDEX node_by_path ON node (path);
 CREATE TABLE account (
     id TEXT PRIMARY KEY, email TEXT NOT NULL UNIQUE, password TEXT NOT NULL, made_ms BIGINT NOT NULL
 );
@@ -29,10 +30,10 @@ CREATE TABLE certificate (
     serial TEXT PRIMARY KEY, device TEXT NOT NULL, made_ms BIGINT NOT NULL, until_ms BIGINT NOT NULL, revoked_ms BIGINT
 );
 CREATE INDEX certificate_by_device ON certificate (device);
--- `watermark`: all facts up to this number are here.
+-- `watermark`: all facts up to this number are here. `followed_ms`: another one took its place, and it never comes back.
 CREATE TABLE stream (
     device TEXT NOT NULL, id TEXT NOT NULL, born_ms BIGINT NOT NULL, received_ms BIGINT NOT NULL, watermark BIGINT NOT NULL,
-    PRIMARY KEY (device, id)
+    followed_ms BIGINT, PRIMARY KEY (device, id)
 );
 -- `seq` counts facts as they were committed: what a browser resumes from.
 CREATE TABLE fact (

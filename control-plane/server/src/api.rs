@@ -19,6 +19,7 @@ mod health;
 mod login;
 mod policies;
 mod problem;
+mod signed;
 mod tree;
 
 use crate::authority::Authority;
@@ -86,6 +87,8 @@ pub(crate) fn app(state: App) -> Router {
         .route("/api/v1/appliances/{id}/recovery-points", get(appliances::recovery_points))
         .route("/api/v1/appliances/{id}/facts", get(appliances::facts))
         .route("/api/v1/appliances/{id}/commands", get(commands::list).post(commands::make))
+        .route("/api/v1/appliances/{id}/commands/signed", post(signed::command))
+        .route("/api/v1/appliances/{id}/desired", get(signed::desired).put(signed::put_desired))
         .route("/api/v1/appliances/{id}/revoke", post(appliances::revoke))
         .route("/api/v1/audit", get(login::audit_trail))
         .layer(DefaultBodyLimit::max(16 * 1024));

@@ -3,7 +3,7 @@
 //! | common name | who | how long |
 //! |---|---|---|
 //! | `d-` + ULID | a box, for the key it proved to have | 90 days, renewed by the box |
-//! | `cp` | the ingest, with a key that never leaves this process | one day, anew at every start |
+//! | `cp` | the ingest, with a key that never leaves this process | a year, anew at every start |
 //! | the host | broker and API | 398 days, anew at every start |
 //!
 //! Nothing of a signing request is copied but its key and its checked name: a certificate says what we decided.

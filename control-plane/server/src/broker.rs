@@ -48,10 +48,9 @@ pub(crate) fn program() -> Result<&'static str, BrokerError> {
 pub(crate) async fn keep_running(files: Files, started: watch::Sender<u32>, mut stop: watch::Receiver<bool>) {
     let mut wait = Duration::from_millis(100);
     while !*stop.borrow() {
-        match start(&files).await {
+        match start(&files, &started).await {
             Ok(mut child) => {
                 let begun = Instant::now();
-                started.send_replace(child.id().unwrap_or(0));
                 tokio::select! {
                     status = child.wait() => tracing::error!(?status, "the broker ended"),
                     () = stop::asked(&mut stop) => return end(child).await,
@@ -67,7 +66,7 @@ pub(crate) async fn keep_running(files: Files, started: watch::Sender<u32>, mut 
     }
 }
 
-async fn start(files: &Files) -> Result<Child, BrokerError> {
+async fn start(files: &Files, started: &watch::Sender<u32>) -> Result<Child, BrokerError> {
     end_left_behind(files.folder()).await?;
     let mut command = Command::new(program()?);
     command.arg("-c").arg(files.config()).kill_on_drop(true);
@@ -75,6 +74,8 @@ async fn start(files: &Files) -> Result<Child, BrokerError> {
     let mut child = command.spawn().map_err(BrokerError::Run)?;
     let id = child.id().unwrap_or(0);
     durable::write(&files.folder().join(PID), &format!("{id}\n"))?;
+    // Before it listens: whoever connects to it knows that it is another one.
+    started.send_replace(id);
     if let Some(log) = child.stderr.take() {
         tokio::spawn(async move {
             let mut lines = BufReader::new(log).lines();

@@ -84,6 +84,8 @@ pub(crate) struct Ingest {
     pub(crate) store: Store,
     pub(crate) heart: Heart,
     pub(crate) news: broadcast::Sender<News>,
+    /// The broker's process.
+    pub(crate) broker: watch::Receiver<u32>,
 }
 
 impl Ingest {
@@ -95,7 +97,7 @@ impl Ingest {
         mut stop: watch::Receiver<bool>,
     ) {
         let (client, mut arrivals) = session::open(connection, stop.clone());
-        let mut work = Work { ingest: self, client, asked: HashMap::new(), later: Vec::new() };
+        let mut work = Work { ingest: self, client, said_to: None, asked: HashMap::new(), later: Vec::new() };
         let mut tick = tokio::time::interval(Duration::from_secs(1));
         let mut alive = Instant::now();
         loop {
@@ -127,6 +129,8 @@ impl Ingest {
 struct Work {
     ingest: Ingest,
     client: session::Handle,
+    /// The broker that was told everything.
+    said_to: Option<u32>,
     asked: HashMap<DeviceId, Instant>,
     later: Vec<(Instant, DeviceId, StreamId, FactNumber)>,
 }
@@ -246,7 +250,8 @@ impl Work {
         self.client.publish(topic.to_string(), payload, options);
     }
 
-    /// A session stands. A broker that forgot us forgot what boxes should find there, too.
+    /// A session stands. A broker that forgot us forgot what boxes should find there, too; and one that was started anew has it from
+    /// a minute ago.
     async fn connected(&mut self, epoch: u64, forgot: bool) -> Result<(), StoreError> {
         let now = clock::now();
         let deaf = self.ingest.store.write(move |tx| deaf_until(tx, now)).await?;
@@ -255,7 +260,9 @@ impl Work {
             hearing.deaf = deaf;
         });
         tracing::info!(epoch, forgot, "the ingest hears");
-        if forgot {
+        let broker = Some(*self.ingest.broker.borrow());
+        if forgot || self.said_to != broker {
+            self.said_to = broker;
             let said = self.ingest.store.read(|tx| everything_to_say(tx, clock::now())).await?;
             for (topic, payload) in said {
                 self.say(&topic, payload);

@@ -46,6 +46,9 @@ const ROUTES: &[(&str, &str, Needs)] = &[
     ("GET", "/api/v1/appliances/{id}/facts", Needs::Viewer),
     ("GET", "/api/v1/appliances/{id}/commands", Needs::Viewer),
     ("POST", "/api/v1/appliances/{id}/commands", Needs::Operator),
+    ("GET", "/api/v1/appliances/{id}/desired", Needs::Viewer),
+    ("PUT", "/api/v1/appliances/{id}/desired", Needs::Admin),
+    ("POST", "/api/v1/appliances/{id}/commands/signed", Needs::Admin),
     ("POST", "/api/v1/appliances/{id}/revoke", Needs::Admin),
     ("GET", "/api/v1/audit", Needs::Top),
     ("POST", "/api/v1/logout", Needs::Session),
@@ -95,6 +98,11 @@ fn customer(server: &Server, admin: &Person, name: &str) -> Customer {
     Customer { node, site, device, people }
 }
 
+fn json_with(mut value: Value, field: &str, new: Value) -> Value {
+    value[field] = new;
+    value
+}
+
 fn policy() -> Value {
     json!({
         "backup": { "on_plug": "backup", "time_zone": "UTC", "quiet": [] },
@@ -104,8 +112,22 @@ fn policy() -> Value {
     })
 }
 
-fn body(method: &str, path: &str, customer: &Customer, unique: usize) -> Value {
+fn body(server: &Server, (method, path): (&str, &str), customer: &Customer, unique: usize) -> Value {
     match (method, path) {
+        ("PUT", path) if path.ends_with("/desired") => {
+            let device = customer.device.parse().expect("a name");
+            let current = server.admin_get(&format!("/api/v1/appliances/{}/desired", customer.device));
+            server.sign("desired", device, json_with(current, "ver", json!(unique + 10)))
+        }
+        ("POST", path) if path.ends_with("/signed") => {
+            let now =
+                std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_millis();
+            let id = format!("cmd-00000000000000000000{unique:06}");
+            let command = json!({
+                "v": 1, "id": id, "type": "rescan", "args": {}, "exp": now as u64 + 3_600_000, "idem": id,
+            });
+            server.sign("command", customer.device.parse().expect("a name"), command)
+        }
         ("POST", "/api/v1/nodes") => json!({ "parent": customer.node, "kind": "site", "name": "another" }),
         ("POST", "/api/v1/accounts") => {
             json!({ "email": format!("new{unique}@example.org"), "node": customer.site, "role": "viewer" })
@@ -137,7 +159,7 @@ fn every_role_gets_what_it_may_and_nothing_of_others() {
         let path = template.replace("{id}", &own.device).replace("{node}", &own.site);
         let mut ask = |person: Option<&Person>| {
             unique += 1;
-            let body = body(method, template, &own, unique);
+            let body = body(&server, (method, template), &own, unique);
             match person {
                 Some(person) => person.ask(method, &path, &body),
                 None => {

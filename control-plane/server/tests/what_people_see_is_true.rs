@@ -227,6 +227,19 @@ fn a_policy_holds_below_its_node_and_weakens_nobody_without_the_command_key() {
     assert_eq!(admin.get(&own)["policy"]["retention"]["daily"], json!(30), "nothing was changed");
     let (status, _) = admin.ask("PUT", &own, &json!({ "backup": {} }));
     assert_eq!(status, 400);
+    // With it, one box may be weakened: by a document that this very box takes.
+    let device = boxes[0].identity().device;
+    let path = format!("/api/v1/appliances/{device}/desired");
+    let mut weaker = admin.get(&path);
+    weaker["retention"]["daily"] = json!(3);
+    weaker["ver"] = json!(9);
+    assert_eq!(admin.ask("PUT", &path, &weaker).0, 422, "not signed");
+    let signed = server.sign("desired", device, weaker);
+    let foreign = format!("/api/v1/appliances/{}/desired", boxes[1].identity().device);
+    assert_eq!(admin.ask("PUT", &foreign, &signed).0, 422, "signed for another box");
+    assert_eq!(admin.ask("PUT", &path, &signed).0, 200);
+    assert_eq!(admin.ask("PUT", &path, &signed).0, 412, "not newer");
+    server.until("the box has it", || (applied(&boxes[0]) == 9).then_some(()));
     // A box that enrols later gets what holds at its site.
     let person = server.admin();
     let (_, enrolment) = server.enrolled(&person, &site);

@@ -196,23 +196,50 @@ impl Batch<'_> {
             return Ok(());
         }
         let (now, stream, session) = (self.now, birth.stream.stream, birth.session.get());
+        if !self.follow(device, stream)? {
+            return self.refuse(device, "a stream that was followed by another one comes back");
+        }
         let known = self.must_know(device)?;
-        let news = match known.stream {
-            Some(current) if current == stream => session > known.session || (session == known.session && known.gone),
-            _ => true,
-        };
+        let same = known.stream == Some(stream);
+        let news = !same || session > known.session || (session == known.session && known.gone);
         if news {
             (known.stream, known.session, known.gone) = (Some(stream), session, false);
             let sql = "UPDATE appliance SET stream = $1, session = $2, born_ms = $3, gone_ms = NULL, gone_why = NULL,
                 firmware = $4 WHERE id = $5";
             self.tx.execute(sql, &values![stream, session, now, birth.firmware.to_string(), device])?;
             self.tell(device, "presence", serde_json::json!({ "on": true }))?;
+            self.repeat_commands(device)?;
         }
         let watermark = self.stream(device, stream)?.map_or(0, |stream| stream.watermark);
         if birth.last_fact.get() > watermark {
             self.effects.behind.push((device, stream, birth.last_fact));
         }
         Ok(())
+    }
+
+    /// What nobody has answered: a broker that lost its memory had no session to keep it in.
+    fn repeat_commands(&mut self, device: DeviceId) -> Result<(), StoreError> {
+        let sql = "SELECT json FROM command WHERE device = $1 AND ended_ms IS NULL AND state IS NULL AND until_ms > $2
+            ORDER BY id";
+        for row in self.tx.query(sql, &values![device, self.now])? {
+            self.effects.say.push((Topic::Down(device, Down::Command), row.text(0)?.as_bytes().to_vec()));
+        }
+        Ok(())
+    }
+
+    /// Whether a stream is the present one or may become it; the one before never comes back.
+    fn follow(&mut self, device: DeviceId, stream: StreamId) -> Result<bool, StoreError> {
+        let Some(current) = self.must_know(device)?.stream.filter(|current| *current != stream) else {
+            return Ok(true);
+        };
+        let sql = "SELECT followed_ms FROM stream WHERE device = $1 AND id = $2";
+        let row = first(self.tx, sql, &values![device, stream])?;
+        if row.map(|row| row.maybe_number(0)).transpose()?.flatten().is_some() {
+            return Ok(false);
+        }
+        let sql = "UPDATE stream SET followed_ms = $1 WHERE device = $2 AND id = $3";
+        self.tx.execute(sql, &values![self.now, device, current])?;
+        Ok(true)
     }
 
     fn gone(&mut self, device: DeviceId, departure: &Departure) -> Result<(), StoreError> {
@@ -385,3 +412,6 @@ impl Batch<'_> {
         Ok(self.effects)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -132,6 +132,29 @@ impl Server {
         self.sign_in(ADMIN, &self.password.clone())
     }
 
+    /// What the first administrator sees.
+    pub(crate) fn admin_get(&self, path: &str) -> Value {
+        self.admin().get(path)
+    }
+
+    /// Signs with the command key, in a process of its own.
+    pub(crate) fn sign(&self, what: &str, device: saveos_protocol::id::DeviceId, document: Value) -> Value {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_saveos-server"))
+            .args(["sign", "--what", what, "--device", &device.to_string(), "--data"])
+            .arg(self.data())
+            .env("SAVEOS_COMMAND_PASSPHRASE", &self.passphrase)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let mut input = child.stdin.take().expect("a pipe");
+        std::io::Write::write_all(&mut input, document.to_string().as_bytes()).expect("it reads");
+        drop(input);
+        let output = child.wait_with_output().expect("it ran");
+        assert!(output.status.success(), "{document}");
+        serde_json::from_slice(&output.stdout).expect("JSON")
+    }
+
     pub(crate) fn sign_in(&self, email: &str, password: &str) -> Person {
         let place = self.place();
         let body = json!({ "email": email, "password": password }).to_string();

@@ -1,0 +1,137 @@
+//! Sessions, streams and facts in the orders that a network makes of them.
+
+use super::*;
+use crate::store::Store;
+use saveos_fleet_sim::Identity;
+use saveos_protocol::birth::{Leaving, SessionNumber};
+use saveos_protocol::fact::{FactNumber, Kind};
+use saveos_protocol::hex::BootId;
+
+struct Given {
+    _folder: tempfile::TempDir,
+    store: Store,
+    identity: Identity,
+    runtime: tokio::runtime::Runtime,
+}
+
+fn given() -> Given {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (store, identity) = (Store::open(folder.path()).expect("a store"), Identity::new());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let (device, key) = (identity.device, identity.public);
+    let rows = store.write(move |tx| {
+        let sql = "INSERT INTO node (id, path, kind, name, made_ms) VALUES ('s', '/o/s/', 'site', 'a site', 1)";
+        tx.execute(sql, &[])?;
+        let sql =
+            "INSERT INTO appliance (id, node, name, public_key, hardware, firmware, enrolled_ms, serial, until_ms,
+            desired, desired_ver, applied_ver) VALUES ($1, 's', 'a box', $2, '{}', '1', 1, 'x', 1, '{}', 0, 0)";
+        tx.execute(sql, &values![device, key])
+    });
+    runtime.block_on(rows).expect("room");
+    Given { _folder: folder, store, identity, runtime }
+}
+
+impl Given {
+    fn hear(&self, messages: Vec<(Up, Vec<u8>)>) -> Effects {
+        let device = self.identity.device;
+        let heard: Vec<Heard> =
+            messages.into_iter().map(|(up, payload)| Heard { device, up, payload, retained: false }).collect();
+        self.runtime.block_on(self.store.write(move |tx| apply(tx, &heard, Timestamp::saturating(7)))).expect("room")
+    }
+
+    fn say(&self, presence: &Presence) -> Effects {
+        self.hear(vec![(Up::State, encode(presence).expect("it fits"))])
+    }
+
+    fn birth(&self, stream: &StreamBirth, session: u32) -> Birth {
+        Birth {
+            session: SessionNumber::from(session),
+            stream: stream.clone(),
+            last_fact: FactNumber::ZERO,
+            boot: BootId([1; 16]),
+            firmware: "1".parse().expect("a release"),
+            capabilities: Vec::new(),
+            ts: Timestamp::default(),
+        }
+    }
+
+    /// Stream, session, gone, flag.
+    fn row(&self) -> (Option<String>, Option<u64>, bool, Option<String>) {
+        let sql = "SELECT stream, session, gone_ms, flag FROM appliance";
+        let read = self.store.read(move |tx| first(tx, sql, &[]));
+        let row = self.runtime.block_on(read).expect("readable").expect("a row");
+        let text = |at| row.maybe_text(at).expect("a text").map(str::to_owned);
+        let number = |at| row.maybe_number(at).expect("a number");
+        (text(0), number(1), number(2).is_some(), text(3))
+    }
+}
+
+#[test]
+fn a_late_will_of_an_older_session_ends_nothing() {
+    let given = given();
+    let stream = given.identity.stream(None);
+    let (first, second) = (given.birth(&stream, 1), given.birth(&stream, 2));
+    given.say(&Presence::Here(first.clone()));
+    given.say(&Presence::Here(second.clone()));
+    given.say(&first.will());
+    assert_eq!(given.row(), (Some(stream.stream.to_string()), Some(2), false, None));
+    given.say(&Presence::Here(first));
+    assert_eq!(given.row().1, Some(2), "an older birth is no news");
+    given.say(&second.departure(Leaving::Shutdown));
+    assert!(given.row().2);
+    given.say(&Presence::Here(second));
+    assert!(!given.row().2);
+}
+
+#[test]
+fn a_stream_that_was_followed_never_comes_back_and_a_stolen_one_never_begins() {
+    let given = given();
+    let old = given.identity.stream(None);
+    let new = given.identity.stream(Some(old.stream));
+    given.say(&Presence::Here(given.birth(&old, 5)));
+    given.say(&Presence::Here(given.birth(&new, 1)));
+    let (stream, session, _, flag) = given.row();
+    assert_eq!((stream, session, flag), (Some(new.stream.to_string()), Some(1), None), "numbers begin again");
+    given.say(&Presence::Here(given.birth(&old, 6)));
+    let (stream, _, _, flag) = given.row();
+    assert_eq!(stream, Some(new.stream.to_string()));
+    assert!(flag.is_some_and(|flag| flag.contains("comes back")));
+
+    let thief = Identity::new().called(given.identity.device);
+    let effects = given.say(&Presence::Here(given.birth(&thief.stream(None), 9)));
+    assert_eq!(effects.tally.refused, 1);
+    assert_eq!(given.row().0, Some(new.stream.to_string()));
+}
+
+#[test]
+fn facts_before_their_stream_and_after_a_hole_wait_and_copies_count_once() {
+    let given = given();
+    let stream = given.identity.stream(None);
+    let fact = |n: u32, body: Body| {
+        let fact = Fact {
+            v: V1,
+            stream: stream.stream,
+            n: FactNumber::from(n),
+            ts: Timestamp::default(),
+            boot: BootId([1; 16]),
+            uptime: Default::default(),
+            body,
+        };
+        let kind = fact.body.kind().expect("a kind");
+        (Up::Event(kind), encode(&fact).expect("it fits"))
+    };
+    let key = || Body::Key(saveos_protocol::fact::KeyState::WordsShown);
+    let early = given.hear(vec![fact(2, key())]);
+    assert_eq!((early.tally.early, early.acks.len()), (1, 0), "nobody has signed that stream");
+    let born = fact(1, Body::StreamBorn(stream.clone()));
+    assert_eq!(born.0, Up::Event(Kind::StreamBorn));
+    let watermark = |effects: &Effects| {
+        let (_, ack) = effects.acks.first().expect("an acknowledgement");
+        (ack.n.get(), ack.want.map(FactNumber::get))
+    };
+    let hole = given.hear(vec![born.clone(), fact(3, key()), fact(4, key())]);
+    assert_eq!((watermark(&hole), hole.tally.facts), ((1, Some(2)), 3));
+    let closed = given.hear(vec![fact(2, key()), fact(4, key()), born]);
+    assert_eq!((watermark(&closed), closed.tally.facts, closed.tally.copies), ((4, None), 1, 2));
+    assert_eq!(closed.news.len(), 1, "a copy is no news");
+}
