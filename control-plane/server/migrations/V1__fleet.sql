@@ -62,4 +62,10 @@ CREATE TABLE audit (
     n BIGINT PRIMARY KEY, at_ms BIGINT NOT NULL, who TEXT NOT NULL, what TEXT NOT NULL, target TEXT NOT NULL,
     previous TEXT NOT NULL, hash TEXT NOT NULL
 );
+-- `fingerprint` names a cause; while it lasts there is one row of it without an end.
+CREATE TABLE alert (
+    id TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, rule TEXT NOT NULL, node TEXT NOT NULL, device TEXT, disk TEXT,
+    detail TEXT NOT NULL, raised_ms BIGINT NOT NULL, ended_ms BIGINT, acknowledged_ms BIGINT, acknowledged_by TEXT
+);
+CREATE INDEX alert_open ON alert (ended_ms, fingerprint);
 CREATE TABLE counter (name TEXT PRIMARY KEY, value BIGINT NOT NULL);

@@ -10,6 +10,7 @@
 
 mod access;
 mod accounts;
+mod alerts;
 mod appliances;
 mod claims;
 mod commands;
@@ -80,6 +81,8 @@ pub(crate) fn app(state: App) -> Router {
         .route("/api/v1/nodes", get(tree::list).post(tree::make))
         .route("/api/v1/nodes/{node}/policy", get(policies::get).put(policies::put))
         .route("/api/v1/accounts", get(accounts::list).post(accounts::make))
+        .route("/api/v1/alerts", get(alerts::list))
+        .route("/api/v1/alerts/{alert}/acknowledge", post(alerts::acknowledge))
         .route("/api/v1/claims", get(claims::list).post(claims::make))
         .route("/api/v1/appliances", get(appliances::list))
         .route("/api/v1/appliances/{id}", get(appliances::one))

@@ -1,5 +1,6 @@
 //! The fleet as people read it: boxes with their presence, disks with what protects them. Only reads.
 
+use crate::alerts::Seen;
 use crate::ingest::Hearing;
 use crate::presence::{Signs, presence};
 use crate::protection::{self, Reason};
@@ -60,16 +61,7 @@ pub(crate) fn path_of(tx: &mut dyn Tx, device: DeviceId) -> Result<Option<String
 }
 
 fn appliance(tx: &mut dyn Tx, row: &Row, hearing: &Hearing, now: Timestamp) -> Result<Value, StoreError> {
-    let signs = Signs {
-        heard: row.maybe_time(6)?,
-        gone: row.maybe_time(7)?,
-        stopped: row.maybe_text(8)?.is_some_and(|why| why != "lwt"),
-    };
-    // While the ingest is deaf the deaf time goes on.
-    let deaf = match (hearing.connected, hearing.deaf) {
-        (true, deaf) => deaf,
-        (false, deaf) => Some((deaf.map_or(now, |(from, _)| from), now)),
-    };
+    let signs = signs(row)?;
     let device: DeviceId = row.parse(0)?;
     let recoverable = row.maybe_number(12)?.is_some();
     let disks = disks(tx, device, signs.heard.is_some(), recoverable, now)?;
@@ -83,11 +75,47 @@ fn appliance(tx: &mut dyn Tx, row: &Row, hearing: &Hearing, now: Timestamp) -> R
     Ok(json!({
         "id": device, "name": row.text(1)?, "site": row.text(2)?, "firmware": row.text(3)?,
         "enrolled_ms": row.number(4)?, "certificate_until_ms": row.number(5)?,
-        "presence": presence(signs, deaf, now), "heard_ms": signs.heard, "gone_why": row.maybe_text(8)?,
+        "presence": presence(signs, deaf(hearing, now), now), "heard_ms": signs.heard, "gone_why": row.maybe_text(8)?,
         "heartbeat": row.maybe_json(9)?, "desired": row.number(10)?, "applied": row.number(11)?,
         "recoverable": recoverable, "flagged_ms": row.maybe_number(13)?, "flag": row.maybe_text(14)?,
         "revoked_ms": row.maybe_number(15)?, "protected": is_protected, "not_protected": own, "disks": disks,
     }))
+}
+
+fn signs(row: &Row) -> Result<Signs, StoreError> {
+    let stopped = row.maybe_text(8)?.is_some_and(|why| why != "lwt");
+    Ok(Signs { heard: row.maybe_time(6)?, gone: row.maybe_time(7)?, stopped })
+}
+
+/// While the ingest is deaf the deaf time goes on.
+fn deaf(hearing: &Hearing, now: Timestamp) -> Option<(Timestamp, Timestamp)> {
+    match (hearing.connected, hearing.deaf) {
+        (true, deaf) => deaf,
+        (false, deaf) => Some((deaf.map_or(now, |(from, _)| from), now)),
+    }
+}
+
+/// All boxes that are trusted, as the rules of alerts see them.
+pub(crate) fn for_alerts(tx: &mut dyn Tx, hearing: &Hearing, now: Timestamp) -> Result<Vec<Seen>, StoreError> {
+    let rows = tx.query(appliance_columns!("WHERE a.revoked_ms IS NULL ORDER BY a.id"), &[])?;
+    let mut fleet = Vec::new();
+    for row in &rows {
+        let (device, signs) = (row.parse(0)?, signs(row)?);
+        let known = disk_rows(tx, device, signs.heard.is_some(), row.maybe_number(12)?.is_some(), now)?;
+        let mut disks = Vec::new();
+        for disk in known {
+            disks.push((disk.row.parse(0)?, Timestamp::saturating(disk.row.number(4)?), disk.reasons));
+        }
+        fleet.push(Seen {
+            device,
+            site: row.text(2)?.to_owned(),
+            presence: presence(signs, deaf(hearing, now), now),
+            enrolled: Timestamp::saturating(row.number(4)?),
+            flag: row.maybe_text(14)?.map(str::to_owned),
+            disks,
+        });
+    }
+    Ok(fleet)
 }
 
 fn disks(
@@ -97,6 +125,33 @@ fn disks(
     recoverable: bool,
     now: Timestamp,
 ) -> Result<Vec<Value>, StoreError> {
+    let rows = disk_rows(tx, device, heard, recoverable, now)?;
+    let item = |disk: &Disk| {
+        let row = &disk.row;
+        Ok(json!({
+            "id": row.text(0)?, "identity": row.maybe_json(1)?, "bus": row.text(2)?, "size_bytes": row.number(3)?,
+            "seen_ms": row.number(4)?, "gone_ms": row.maybe_number(5)?, "newest_ms": disk.newest,
+            "not_protected": disk.reasons,
+        }))
+    };
+    rows.iter().map(item).collect()
+}
+
+/// A disk, its newest recovery point, and why it is not protected.
+struct Disk {
+    row: Row,
+    newest: Option<Timestamp>,
+    reasons: Vec<Reason>,
+}
+
+/// The disks of a box.
+fn disk_rows(
+    tx: &mut dyn Tx,
+    device: DeviceId,
+    heard: bool,
+    recoverable: bool,
+    now: Timestamp,
+) -> Result<Vec<Disk>, StoreError> {
     let sql = "SELECT MAX(ended_ms) FROM job WHERE device = $1 AND work = 'verify' AND state = 'done'
         AND result LIKE '%\"verdict\":\"clean\"%'";
     let proven = first(tx, sql, &values![device])?.map(|row| row.maybe_time(0)).transpose()?.flatten();
@@ -111,11 +166,8 @@ fn disks(
         let newest = row.maybe_time(6)?;
         let failed = row.maybe_text(7)? == Some("failed");
         let state = protection::State { heard, disk: true, newest, failed, recoverable, proven };
-        let reasons: Vec<Reason> = protection::reasons(&state, now);
-        disks.push(json!({
-            "id": row.text(0)?, "identity": row.maybe_json(1)?, "bus": row.text(2)?, "size_bytes": row.number(3)?,
-            "seen_ms": row.number(4)?, "gone_ms": row.maybe_number(5)?, "newest_ms": newest, "not_protected": reasons,
-        }));
+        let reasons = protection::reasons(&state, now);
+        disks.push(Disk { row, newest, reasons });
     }
     Ok(disks)
 }

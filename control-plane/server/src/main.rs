@@ -6,6 +6,7 @@
 //! boxes ─HTTPS─▶ api: enrol, renew ─▶ authority
 //! ```
 
+mod alerts;
 mod api;
 mod args;
 mod audit;

@@ -25,6 +25,21 @@ pub(crate) enum Reason {
     NotProven,
 }
 
+impl Reason {
+    /// As it is told.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Reason::NeverHeard => "never heard",
+            Reason::NoDisk => "no disk",
+            Reason::NoRecoveryPoint => "no recovery point",
+            Reason::TooOld => "the newest recovery point is too old",
+            Reason::LastBackupFailed => "the last backup failed",
+            Reason::NotRecoverable => "nobody could open the backups without the box",
+            Reason::NotProven => "no verify for too long",
+        }
+    }
+}
+
 /// What is known of a disk and its box.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct State {

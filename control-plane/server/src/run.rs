@@ -1,11 +1,13 @@
 //! Brings the parts up in the order in which they need each other, and down again: store, broker, ingest, API.
 
+use crate::alerts;
 use crate::api::{self, App};
 use crate::authority::{Authority, AuthorityError};
 use crate::broker::{self, BrokerError, Files, FilesError};
 use crate::canary;
 use crate::clock;
 use crate::config::{Config, ConfigError};
+use crate::fleet;
 use crate::ingest::{Connection, Heart, Ingest, Outgoing};
 use crate::metrics::{self, Metrics};
 use crate::revocation;
@@ -65,6 +67,8 @@ const OUTGOING: usize = 4096;
 const RENEW_LISTS: Duration = Duration::from_secs(86_400);
 /// A command without an answer is sent again.
 const RESEND: Duration = Duration::from_secs(60);
+/// How often the rules look at the fleet: a missed deadline is told in that time.
+const LOOK: Duration = Duration::from_secs(10);
 /// Requests that run when it is told to stop have so long.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -119,6 +123,7 @@ pub(crate) async fn run(data: &Path, metrics: Option<SocketAddr>, stop: watch::R
             }
         });
     }
+    tokio::spawn(look_for_alerts(app.clone()));
     tokio::spawn(renew_lists(app.clone()));
     tokio::spawn(canary::keep_asking(app.clone()));
     tokio::spawn(resend(app.store.clone(), app.outgoing.clone()));
@@ -156,6 +161,27 @@ async fn serve(
     tracing::info!(%address, server = %config.server(), "the API listens");
     let server = axum_server::bind_rustls(address, RustlsConfig::from_config(Arc::new(tls))).handle(handle);
     server.serve(api::app(app).into_make_service()).await.map_err(|source| RunError::Listen { address, source })
+}
+
+async fn look_for_alerts(app: App) {
+    let mut stop = app.stop.clone();
+    while tokio::time::timeout(LOOK, stop::asked(&mut stop)).await.is_err() {
+        let (hearing, now) = (app.heart.look(), clock::now());
+        // The long look reads; the one writer only gets what it makes of it.
+        let seen = app.store.read(move |tx| fleet::for_alerts(tx, &hearing, now)).await;
+        let settled = match seen {
+            Ok(fleet) => {
+                let alerts = alerts::plan(&fleet, now);
+                app.store.write(move |tx| alerts::settle(tx, alerts, now)).await
+            }
+            Err(error) => Err(error),
+        };
+        match settled {
+            Ok(change) if change == alerts::Change::default() => {}
+            Ok(change) => tracing::info!(raised = change.raised, ended = change.ended, "alerts"),
+            Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "nobody looks for alerts"),
+        }
+    }
 }
 
 async fn renew_lists(app: App) {

@@ -32,6 +32,8 @@ const ROUTES: &[(&str, &str, Needs)] = &[
     ("GET", "/api/v1/me", Needs::Session),
     ("GET", "/api/v1/nodes", Needs::Session),
     ("GET", "/api/v1/accounts", Needs::Session),
+    ("GET", "/api/v1/alerts", Needs::Session),
+    ("POST", "/api/v1/alerts/{alert}/acknowledge", Needs::Operator),
     ("GET", "/api/v1/claims", Needs::Session),
     ("GET", "/api/v1/appliances", Needs::Session),
     ("GET", "/api/v1/events", Needs::Session),
@@ -154,9 +156,14 @@ fn every_role_gets_what_it_may_and_nothing_of_others() {
     let Some(server) = Server::new() else { return };
     let admin = server.admin();
     let (own, foreign) = (customer(&server, &admin, "own"), customer(&server, &admin, "foreign"));
+    let db = rusqlite::Connection::open(server.data().join("saveos.sqlite")).expect("a database");
+    let sql = "INSERT INTO alert (id, fingerprint, rule, node, detail, raised_ms, ended_ms) VALUES (?1, '-', 'flagged', ?2, '-', 1, 1)";
+    for (id, site) in [("alert-own", &own.site), ("alert-foreign", &foreign.site)] {
+        db.execute(sql, [id, site.as_str()]).expect("it is free");
+    }
     let mut unique = 0;
     for (method, template, needs) in ROUTES.iter().filter(|(_, path, _)| !path.ends_with("/events")) {
-        let path = template.replace("{id}", &own.device).replace("{node}", &own.site);
+        let path = template.replace("{id}", &own.device).replace("{node}", &own.site).replace("{alert}", "alert-own");
         let mut ask = |person: Option<&Person>| {
             unique += 1;
             let body = body(&server, (method, template), &own, unique);

@@ -254,6 +254,8 @@ fn a_command_is_sent_once_again_after_a_wipe_and_ends_with_its_job() {
     let device = one.identity().device;
     let disk = DiskId::from_parts(Timestamp::saturating(1), [1; 10]);
     one.tell(seen(disk));
+    // After its birth: with a birth every command goes again that nobody has answered.
+    server.until("it is born", || (one.level().waiting == 0).then_some(()));
     let path = format!("/api/v1/appliances/{device}/commands");
     let (status, made) = admin.ask("POST", &path, &json!({ "type": "start_backup", "args": { "disk": disk } }));
     assert_eq!(status, 202, "{made}");
@@ -274,4 +276,40 @@ fn a_command_is_sent_once_again_after_a_wipe_and_ends_with_its_job() {
         (!command["ended_ms"].is_null()).then_some(command)
     });
     assert_eq!(ended["state"]["state"], "succeeded");
+}
+
+#[test]
+fn a_dark_site_is_one_alert_that_a_restart_neither_tells_again_nor_forgets() {
+    let Some(mut server) = Server::new() else { return };
+    let boxes = server.fleet(4);
+    let admin = server.admin();
+    server.until("all are heard", || boxes.iter().all(|one| one.level().waiting == 0).then_some(()));
+    boxes.iter().for_each(|one| one.unplug());
+    server.until("their wills are read", || {
+        let list = admin.get("/api/v1/appliances");
+        let all = list["appliances"].as_array().expect("boxes").iter().all(|one| one["presence"] == "late");
+        all.then_some(())
+    });
+    let db = rusqlite::Connection::open(server.data().join("saveos.sqlite")).expect("a database");
+    db.busy_timeout(Duration::from_secs(10)).expect("it is set");
+    db.execute("UPDATE appliance SET heard_ms = heard_ms - 16 * 60 * 1000", []).expect("room");
+    let alerts = || admin.get("/api/v1/alerts")["alerts"].as_array().expect("alerts").clone();
+    let first = server.until("it is told", || alerts().first().cloned());
+    assert_eq!(
+        (first["rule"].as_str(), first["detail"].as_str()),
+        (Some("site_dark"), Some("4 of 4 boxes are offline"))
+    );
+    let path = format!("/api/v1/alerts/{}/acknowledge", first["id"].as_str().expect("an id"));
+    assert_eq!(admin.ask("POST", &path, &Value::Null).0, 200);
+
+    server.stop();
+    server.start();
+    std::thread::sleep(Duration::from_secs(12));
+    let after = alerts();
+    assert_eq!(after.len(), 1, "{after:?}");
+    assert_eq!((&after[0]["id"], &after[0]["acknowledged_by"]), (&first["id"], &json!(support::ADMIN)));
+
+    db.execute("UPDATE appliance SET heard_ms = heard_ms + 16 * 60 * 1000", []).expect("room");
+    server.until("it is over", || (!alerts()[0]["ended_ms"].is_null()).then_some(()));
+    assert_eq!(alerts().len(), 1);
 }

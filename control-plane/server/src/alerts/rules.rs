@@ -1,0 +1,176 @@
+//! The rules. The same fleet and moment give the same alerts, in the order of what to look at first.
+
+use crate::presence::Presence;
+use crate::protection::{DEADLINE, Reason};
+use saveos_protocol::id::{DeviceId, DiskId};
+use saveos_protocol::time::Timestamp;
+use std::collections::BTreeMap;
+
+/// A box as the rules see it.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    pub(crate) device: DeviceId,
+    pub(crate) site: String,
+    pub(crate) presence: Presence,
+    pub(crate) enrolled: Timestamp,
+    /// What a person should look at, since when.
+    pub(crate) flag: Option<String>,
+    /// Each disk, since when it is known, and why it is not protected.
+    pub(crate) disks: Vec<(DiskId, Timestamp, Vec<Reason>)>,
+}
+
+/// A rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Rule {
+    SiteDark,
+    BoxOffline,
+    NotProtected,
+    Flagged,
+}
+
+impl Rule {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Rule::SiteDark => "site_dark",
+            Rule::BoxOffline => "box_offline",
+            Rule::NotProtected => "not_protected",
+            Rule::Flagged => "flagged",
+        }
+    }
+}
+
+/// Something to tell.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Alert {
+    pub(crate) rule: Rule,
+    pub(crate) site: String,
+    pub(crate) device: Option<DeviceId>,
+    pub(crate) disk: Option<DiskId>,
+    pub(crate) detail: String,
+}
+
+impl Alert {
+    /// Names the cause: while it lasts it is one alert, however its detail changes.
+    pub(crate) fn fingerprint(&self) -> String {
+        let device = self.device.map_or_else(String::new, |device| device.to_string());
+        let disk = self.disk.map_or_else(String::new, |disk| disk.to_string());
+        format!("{} {} {device} {disk}", self.rule.as_str(), self.site)
+    }
+}
+
+/// All that is to tell of this fleet.
+pub(crate) fn plan(fleet: &[Seen], now: Timestamp) -> Vec<Alert> {
+    let mut sites: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+    for seen in fleet {
+        let (boxes, offline) = sites.entry(&seen.site).or_default();
+        *boxes += 1;
+        *offline += usize::from(is_offline(seen, now));
+    }
+    let dark = |site: &str| sites.get(site).is_some_and(|(boxes, offline)| *boxes >= 2 && boxes == offline);
+    let mut alerts: Vec<Alert> = Vec::new();
+    for (site, (boxes, _)) in sites.iter().filter(|(site, _)| dark(site)) {
+        let detail = format!("{boxes} of {boxes} boxes are offline");
+        alerts.push(Alert { rule: Rule::SiteDark, site: (*site).to_owned(), device: None, disk: None, detail });
+    }
+    for seen in fleet {
+        let alert =
+            |rule, disk, detail| Alert { rule, site: seen.site.clone(), device: Some(seen.device), disk, detail };
+        if is_offline(seen, now) {
+            if !dark(&seen.site) {
+                alerts.push(alert(Rule::BoxOffline, None, "it was not heard for long".to_owned()));
+            }
+        } else {
+            alerts.extend(seen.disks.iter().filter_map(|(disk, known, reasons)| {
+                let detail = unprotected(*known, reasons, now)?;
+                Some(alert(Rule::NotProtected, Some(*disk), detail))
+            }));
+        }
+        alerts.extend(seen.flag.clone().map(|flag| alert(Rule::Flagged, None, flag)));
+    }
+    alerts.sort();
+    alerts
+}
+
+/// A box that was enrolled and never came is missed after the deadline: it may be on its way to the customer.
+fn is_offline(seen: &Seen, now: Timestamp) -> bool {
+    match seen.presence {
+        Presence::Offline => true,
+        Presence::Never => now.since(seen.enrolled) > DEADLINE,
+        Presence::Online | Presence::Late => false,
+    }
+}
+
+/// Why a disk needs somebody. A new disk has the deadline for its first backup.
+fn unprotected(known: Timestamp, reasons: &[Reason], now: Timestamp) -> Option<String> {
+    let needs = |reason: &&Reason| match reason {
+        Reason::NoRecoveryPoint => now.since(known) > DEADLINE,
+        Reason::TooOld | Reason::LastBackupFailed | Reason::NotProven => true,
+        // The box's page says so from the first moment; nobody has to be woken.
+        Reason::NeverHeard | Reason::NoDisk | Reason::NotRecoverable => false,
+    };
+    let words: Vec<&str> = reasons.iter().filter(needs).map(|reason| reason.as_str()).collect();
+    (!words.is_empty()).then(|| words.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn at(hours: u64) -> Timestamp {
+        Timestamp::saturating(hours * 3_600_000)
+    }
+
+    fn seen(number: u8, site: &str, presence: Presence) -> Seen {
+        let device = DeviceId::from_parts(at(1), [number; 10]);
+        Seen { device, site: site.to_owned(), presence, enrolled: at(100), flag: None, disks: Vec::new() }
+    }
+
+    fn told(fleet: &[Seen], now: Timestamp) -> Vec<(Rule, Option<DeviceId>)> {
+        plan(fleet, now).into_iter().map(|alert| (alert.rule, alert.device)).collect()
+    }
+
+    #[test]
+    fn a_site_that_goes_dark_is_one_alert_and_not_fourteen() {
+        let mut fleet: Vec<Seen> = (0..14).map(|number| seen(number, "s", Presence::Offline)).collect();
+        fleet.iter_mut().for_each(|seen| {
+            seen.disks.push((DiskId::from_parts(at(1), [1; 10]), at(1), vec![Reason::TooOld]));
+        });
+        assert_eq!(told(&fleet, at(200)), [(Rule::SiteDark, None)]);
+        fleet[3].presence = Presence::Late;
+        let told = told(&fleet, at(200));
+        assert_eq!(told.len(), 14, "thirteen boxes, and the disk of the one that is there");
+        assert_eq!(told.iter().filter(|(rule, _)| *rule == Rule::BoxOffline).count(), 13);
+    }
+
+    #[test]
+    fn one_box_is_no_site() {
+        let alone = [seen(1, "s", Presence::Offline)];
+        assert_eq!(told(&alone, at(200)), [(Rule::BoxOffline, Some(alone[0].device))]);
+    }
+
+    #[test]
+    fn a_box_on_its_way_and_a_new_disk_have_the_deadline() {
+        let never = [seen(1, "s", Presence::Never)];
+        assert_eq!(told(&never, at(126)), []);
+        assert_eq!(told(&never, at(127)).len(), 1);
+        let mut here = [seen(1, "s", Presence::Online)];
+        here[0].disks.push((DiskId::from_parts(at(1), [1; 10]), at(100), vec![Reason::NoRecoveryPoint]));
+        assert_eq!(told(&here, at(126)), []);
+        assert_eq!(told(&here, at(126).after(HOUR)).len(), 1);
+        here[0].disks[0].2 = vec![Reason::NotRecoverable];
+        assert_eq!(told(&here, at(500)), [], "nobody is woken for that");
+    }
+
+    #[test]
+    fn a_cause_keeps_its_name_whatever_its_detail() {
+        let mut here = [seen(1, "s", Presence::Online)];
+        here[0].disks.push((DiskId::from_parts(at(1), [1; 10]), at(1), vec![Reason::TooOld]));
+        let first = plan(&here, at(200)).remove(0);
+        here[0].disks[0].2 = vec![Reason::TooOld, Reason::LastBackupFailed];
+        let second = plan(&here, at(200)).remove(0);
+        assert_eq!((first.fingerprint() == second.fingerprint(), first == second), (true, false));
+    }
+}
