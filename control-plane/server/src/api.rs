@@ -107,12 +107,12 @@ pub(crate) fn app(state: App) -> Router {
     let timed = people
         .merge(boxes)
         .merge(health)
-        .layer(middleware::from_fn(read_whole))
         .layer(TimeoutLayer::with_status_code(axum::http::StatusCode::SERVICE_UNAVAILABLE, PATIENCE));
     timed
         .route("/api/v1/events", get(events::stream))
         .fallback(problem::no_route)
         .method_not_allowed_fallback(problem::no_method)
+        .layer(middleware::from_fn(read_whole))
         .layer(middleware::from_fn(headers))
         .with_state(state)
 }
