@@ -69,6 +69,9 @@ pub(crate) struct App {
 /// What a handler has at most; live events are not bounded by it, their head is sent at once.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// What a body has to come: 48 KiB at 5 KiB a second. Who sends slower holds a connection and nothing else.
+const BODY_PATIENCE: Duration = Duration::from_secs(10);
+
 /// What is read of a body that is too large, so that its sender hears so; whoever sends more is cut off.
 const DRAINED: usize = 4 * limits::ENROLMENT;
 
@@ -120,7 +123,9 @@ pub(crate) fn app(state: App) -> Router {
 /// A body is read before anybody decides: a connection whose body nobody read is closed, and the next request on it fails.
 async fn read_whole(request: Request, next: Next) -> Result<Response, ApiError> {
     let (head, body) = request.into_parts();
-    let body = axum::body::to_bytes(body, DRAINED).await.map_err(|_| ApiError::new(ProblemKind::TooLarge))?;
+    let reading = tokio::time::timeout(BODY_PATIENCE, axum::body::to_bytes(body, DRAINED));
+    let late = || ApiError::said(ProblemKind::Malformed, "the body did not come in time");
+    let body = reading.await.map_err(|_| late())?.map_err(|_| ApiError::new(ProblemKind::TooLarge))?;
     if body.len() > limits::ENROLMENT {
         return Err(ApiError::new(ProblemKind::TooLarge));
     }
@@ -141,4 +146,25 @@ async fn headers(request: Request, next: Next) -> Response {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    #[tokio::test]
+    async fn a_body_that_does_not_come_is_not_waited_for() {
+        let router = Router::new().fallback(|| async {}).layer(middleware::from_fn(read_whole));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let mut stream = tokio::net::TcpStream::connect(address).await.expect("it listens");
+        let head = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\nhalf of it";
+        stream.write_all(head).await.expect("it reads");
+        let mut answer = vec![0; 1024];
+        let read = tokio::time::timeout(BODY_PATIENCE + Duration::from_secs(5), stream.read(&mut answer)).await;
+        let len = read.expect("it answers in time").expect("an answer");
+        assert!(answer[..len].starts_with(b"HTTP/1.1 400"), "{}", String::from_utf8_lossy(&answer[..len]));
+    }
 }

@@ -52,12 +52,17 @@ pub(crate) async fn keep_running(files: Files, started: watch::Sender<u32>, mut 
             Ok(mut child) => {
                 let begun = Instant::now();
                 tokio::select! {
-                    status = child.wait() => tracing::error!(?status, "the broker ended"),
+                    status = child.wait() => {
+                        // Its number may soon be another process's, which must get no signal of ours.
+                        started.send_replace(0);
+                        tracing::error!(?status, "the broker ended");
+                    }
                     () = stop::asked(&mut stop) => return end(child).await,
                 }
                 wait = if begun.elapsed() > PATIENCE { Duration::from_millis(100) } else { (wait * 2).min(PATIENCE) };
             }
             Err(error) => {
+                started.send_replace(0);
                 tracing::error!(error = &error as &dyn std::error::Error, "no broker");
                 wait = (wait * 2).min(PATIENCE);
             }

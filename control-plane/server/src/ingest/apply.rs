@@ -277,7 +277,8 @@ impl Batch<'_> {
         let row = row.ok_or(StoreError::Damaged("a box that went in the middle of a batch"))?;
         let mut desired: Desired =
             decode(row.text(0)?.as_bytes()).map_err(|_| StoreError::Damaged("a desired document"))?;
-        (desired.ver, desired.ts) = (theirs.next(), self.now);
+        // A signature is of the document as it was.
+        (desired.ver, desired.ts, desired.sig) = (theirs.next(), self.now, None);
         let json = encode(&desired).map_err(|_| StoreError::Damaged("a desired document"))?;
         let text = String::from_utf8_lossy(&json).into_owned();
         let sql = "UPDATE appliance SET desired = $1, desired_ver = $2 WHERE id = $3";
@@ -316,6 +317,7 @@ impl Batch<'_> {
             self.effects.tally.facts += 1;
             project::fact(self.tx, device, fact, self.now)?;
             let path = self.must_know(device)?.path.clone();
+            // A kind of a newer release has no JSON here: a browser learns its name and reads the fact itself.
             let body = serde_json::to_value(&fact.body).unwrap_or_default();
             self.effects.news.push(News { seq: Some(seq), device, path, kind: kind.to_owned(), body });
         } else {
