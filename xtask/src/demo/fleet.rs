@@ -118,7 +118,12 @@ impl Story {
         let config = read_json(&data.join("config.json"))?;
         let server = format!("https://localhost:{}", config["https_port"]);
         let mut api = Api { server, authority: data.join("authority.pem"), token: String::new() };
-        until("the control plane is ready", || Ok(api.ask("/readyz", None).ok()))?;
+        until("the control plane is ready", || {
+            if let Some(ended) = self.server.as_mut().and_then(|server| server.0.try_wait().transpose()) {
+                bail!("the control plane ended with {}: {}", ended?, self.path("saveos-server.log").display());
+            }
+            Ok(api.ask("/readyz", None).ok())
+        })?;
         let shown = read_json(&shown)?;
         let login = json!({ "email": shown["email"], "password": shown["password"] });
         api.token = word(&api.ask("/api/v1/login", Some(&login))?["token"])?;
