@@ -115,6 +115,15 @@ pub(crate) enum Ask {
         #[command(flatten)]
         how: How,
     },
+    /// Let a restore overwrite its target: the button of a box that has none.
+    Approve {
+        /// The job that asks, as `saveosd jobs` prints it.
+        job: String,
+        /// Serial number of the disk that is overwritten.
+        serial: String,
+        #[command(flatten)]
+        how: How,
+    },
     /// Back a disk up now.
     Backup {
         /// Its name, as `saveosd disks` prints it.
@@ -133,6 +142,7 @@ impl Ask {
             Ask::Disks { how } => (Question::Disks, how),
             Ask::Words { how } => (Question::Words, how),
             Ask::Confirm { first, second, how } => (Question::Confirm { words: [first.clone(), second.clone()] }, how),
+            Ask::Approve { job, serial, how } => (Question::Approve { job: job.clone(), serial: serial.clone() }, how),
             Ask::Backup { disk, how } => (Question::Backup { disk: disk.clone() }, how),
         }
     }

@@ -31,7 +31,8 @@ pub(crate) enum DbError {
 const FILE: &str = "state.sqlite";
 
 /// Versions, oldest first; `user_version` counts those that were applied.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE stream (id TEXT NOT NULL, birth TEXT NOT NULL, sessions INTEGER NOT NULL);
     CREATE TABLE fact (
         n INTEGER PRIMARY KEY, kind TEXT NOT NULL, json BLOB NOT NULL, at_ms INTEGER NOT NULL, acked_ms INTEGER
@@ -46,7 +47,11 @@ const MIGRATIONS: &[&str] = &["
     );
     CREATE TABLE told (snapshot TEXT PRIMARY KEY);
     CREATE TABLE note (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-"];
+",
+    "
+    ALTER TABLE job ADD COLUMN work_order TEXT;
+",
+];
 
 /// Opens it, or begins a new one where it is damaged.
 pub(crate) fn open(data: &Path) -> Result<Connection, DbError> {

@@ -31,13 +31,8 @@ pub(crate) fn decide(
     retention_of: &dyn Fn(&str) -> Retention,
     now: i64,
 ) -> Verdict {
-    let mut by_disk: BTreeMap<&str, Vec<(SnapshotId, Snapshot)>> = BTreeMap::new();
-    for (id, snapshot) in snapshots {
-        by_disk.entry(&snapshot.name).or_default().push((*id, snapshot.clone()));
-    }
     let mut verdict = Verdict::default();
-    for (disk, mut all) in by_disk {
-        all.sort_by_key(|(id, snapshot)| (snapshot.sequence, *id));
+    for (disk, all) in by_disk(snapshots) {
         let floor = floor(&all, now);
         let retention = retention_of(disk);
         let go = if retention.is_empty() { Vec::new() } else { unwanted(&all, &retention, now) };
@@ -51,6 +46,32 @@ pub(crate) fn decide(
         }
     }
     verdict
+}
+
+/// What may go of the snapshots that somebody named. The floor holds against a signature, too.
+pub(crate) fn release(snapshots: &[(SnapshotId, Snapshot)], named: &[SnapshotId], now: i64) -> Verdict {
+    let mut verdict = Verdict::default();
+    for all in by_disk(snapshots).into_values() {
+        let floor = floor(&all, now);
+        for (id, _) in &all {
+            match (named.contains(id), floor.contains(id)) {
+                (true, false) => verdict.forget.push(*id),
+                (true, true) => (verdict.kept, verdict.kept_by_floor) = (verdict.kept + 1, verdict.kept_by_floor + 1),
+                (false, _) => verdict.kept += 1,
+            }
+        }
+    }
+    verdict
+}
+
+/// The snapshots of each disk, in the order of the writer's sequence.
+fn by_disk(snapshots: &[(SnapshotId, Snapshot)]) -> BTreeMap<&str, Vec<(SnapshotId, Snapshot)>> {
+    let mut disks: BTreeMap<&str, Vec<(SnapshotId, Snapshot)>> = BTreeMap::new();
+    for (id, snapshot) in snapshots {
+        disks.entry(&snapshot.name).or_default().push((*id, snapshot.clone()));
+    }
+    disks.values_mut().for_each(|all| all.sort_by_key(|(id, snapshot)| (snapshot.sequence, *id)));
+    disks
 }
 
 fn floor(all: &[(SnapshotId, Snapshot)], now: i64) -> BTreeSet<SnapshotId> {
@@ -122,6 +143,17 @@ mod tests {
         assert_eq!((verdict.kept, verdict.forget.len(), verdict.kept_by_floor), (14, 46, 13));
         // The last ones are older than fourteen days: seven stay.
         assert_eq!(decide(&daily, &weakest, NOW + 100 * DAY).kept, 7);
+    }
+
+    #[test]
+    fn what_is_named_goes_unless_the_floor_holds_it() {
+        let daily: Vec<_> = (0..60).map(|n| snapshot(n + 1, NOW - (59 - n as i64) * DAY, State::Complete)).collect();
+        let all: Vec<SnapshotId> = daily.iter().map(|(id, _)| *id).collect();
+        let verdict = release(&daily, &all, NOW);
+        assert_eq!((verdict.kept, verdict.forget.len(), verdict.kept_by_floor), (14, 46, 14));
+        assert_eq!(release(&daily, &all[..1], NOW).forget, all[..1]);
+        let strangers = [SnapshotId([9; 32])];
+        assert_eq!(release(&daily, &strangers, NOW), Verdict { kept: 60, ..Verdict::default() });
     }
 
     #[test]

@@ -1,10 +1,13 @@
 //! The job queue. It survives the process: what was running when the box lost power begins again, and says so.
 //!
 //! ```text
-//! waiting ─▶ running ─▶ done | failed
-//!    ▲          │
-//!    └── restart┘
+//! asking ─▶ waiting ─▶ running ─▶ done | failed
+//!    │         ▲          │          ▲
+//!    │         └── restart┘          │
+//!    └── nobody confirmed ───────────┘
 //! ```
+//!
+//! A job that overwrites a disk asks first: a person at the box names the disk, or it ends after an hour.
 
 use crate::clock::Moment;
 use crate::db::DbError;
@@ -12,10 +15,12 @@ use crate::identity::random;
 use crate::outbox::{self, OutboxError};
 use crate::plan::Tried;
 use rusqlite::{Connection, OptionalExtension, params};
+use saveos_protocol::command::Action;
 use saveos_protocol::fact::{Body, JobEnded, JobResult, JobStarted, Trigger, Work};
 use saveos_protocol::id::{DiskId, JobId};
 use saveos_protocol::time::Timestamp;
 use saveos_protocol::unit::Millis;
+use std::time::Duration;
 
 /// A job.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -28,6 +33,9 @@ pub(crate) struct Job {
     pub(crate) queued: Timestamp,
     pub(crate) begun: Option<Timestamp>,
     pub(crate) ended: Option<Timestamp>,
+    /// What exactly was asked for, where the kind of work and the disk are not all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) order: Option<Action>,
     /// How it ended, in a sentence.
     pub(crate) outcome: Option<String>,
 }
@@ -36,6 +44,8 @@ pub(crate) struct Job {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum State {
+    /// For a person at the box.
+    Asking,
     Waiting,
     Running,
     Done,
@@ -45,6 +55,7 @@ pub(crate) enum State {
 impl State {
     const fn word(self) -> &'static str {
         match self {
+            State::Asking => "asking",
             State::Waiting => "waiting",
             State::Running => "running",
             State::Done => "done",
@@ -53,9 +64,13 @@ impl State {
     }
 
     fn of(word: &str) -> Option<State> {
-        [State::Waiting, State::Running, State::Done, State::Failed].into_iter().find(|state| state.word() == word)
+        let all = [State::Asking, State::Waiting, State::Running, State::Done, State::Failed];
+        all.into_iter().find(|state| state.word() == word)
     }
 }
+
+/// How long a job asks.
+pub(crate) const ASKS: Duration = Duration::from_secs(3600);
 
 /// Adds a job.
 pub(crate) fn add(
@@ -65,14 +80,58 @@ pub(crate) fn add(
     trigger: &Trigger,
     now: Timestamp,
 ) -> Result<JobId, DbError> {
+    put(db, (work, disk, None), State::Waiting, trigger, now)
+}
+
+/// Adds a job that does what was ordered. One that overwrites a disk asks at the box first.
+pub(crate) fn order(
+    db: &Connection,
+    (work, disk): (Work, Option<DiskId>),
+    order: &Action,
+    trigger: &Trigger,
+    now: Timestamp,
+) -> Result<JobId, DbError> {
+    let state = if work == Work::Restore { State::Asking } else { State::Waiting };
+    put(db, (work, disk, Some(order)), state, trigger, now)
+}
+
+fn put(
+    db: &Connection,
+    (work, disk, order): (Work, Option<DiskId>, Option<&Action>),
+    state: State,
+    trigger: &Trigger,
+    now: Timestamp,
+) -> Result<JobId, DbError> {
     let id = JobId::from_parts(now, random().map_err(|_| DbError::Damaged("no random bytes"))?);
     let trigger = serde_json::to_string(trigger).map_err(|_| DbError::Damaged("a trigger"))?;
-    db.execute(
-        "INSERT INTO job (id, work, disk, trigger, state, queued_ms) VALUES (?1, ?2, ?3, ?4, 'waiting', ?5)",
-        params![id.to_string(), work.as_str(), disk.map(|disk| disk.to_string()), trigger, now.as_millis()],
-    )?;
-    tracing::info!(job = %id, work = %work, "queued");
+    let order = order.map(serde_json::to_string).transpose().map_err(|_| DbError::Damaged("an order"))?;
+    let disk = disk.map(|disk| disk.to_string());
+    let sql =
+        "INSERT INTO job (id, work, disk, trigger, state, queued_ms, work_order) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    db.execute(sql, params![id.to_string(), work.as_str(), disk, trigger, state.word(), now.as_millis(), order])?;
+    tracing::info!(job = %id, work = %work, state = state.word(), "queued");
     Ok(id)
+}
+
+/// A job that asks.
+pub(crate) fn asking(db: &Connection, id: JobId) -> Result<Option<Job>, DbError> {
+    let sql = "SELECT id FROM job WHERE id = ?1 AND state = 'asking'";
+    let id: Option<String> = db.query_row(sql, [id.to_string()], |row| row.get(0)).optional()?;
+    id.map(|id| one(db, &id)).transpose()
+}
+
+/// A person at the box wants it: it waits for its turn.
+pub(crate) fn confirm(db: &Connection, job: &Job) -> Result<(), DbError> {
+    db.execute("UPDATE job SET state = 'waiting' WHERE id = ?1 AND state = 'asking'", [job.id.to_string()])?;
+    Ok(())
+}
+
+/// The oldest job that nobody confirmed in time. A clock that jumps ends it early and destroys nothing.
+pub(crate) fn asked_in_vain(db: &Connection, now: Timestamp) -> Result<Option<Job>, DbError> {
+    let sql = "SELECT id, queued_ms FROM job WHERE state = 'asking' ORDER BY queued_ms, id LIMIT 1";
+    let oldest: Option<(String, u64)> = db.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+    let over = oldest.filter(|(_, queued)| now.since(Timestamp::saturating(*queued)) > ASKS);
+    over.map(|(id, _)| one(db, &id)).transpose()
 }
 
 /// Begins the oldest waiting job, and tells of it.
@@ -91,7 +150,7 @@ pub(crate) fn begin_next(db: &mut Connection, now: &Moment) -> Result<Option<Job
     Ok(Some(job))
 }
 
-/// Ends a job and tells of it, in one transaction.
+/// Ends a job and tells of it, in one transaction. One that never began is told to have begun: whoever asked learns its name.
 pub(crate) fn end(db: &mut Connection, job: &Job, result: JobResult, now: &Moment) -> Result<(), OutboxError> {
     let (state, outcome) = match result.failure() {
         None => (State::Done, result.work().as_str().to_owned() + " done"),
@@ -104,6 +163,11 @@ pub(crate) fn end(db: &mut Connection, job: &Job, result: JobResult, now: &Momen
     )?;
     if let JobResult::Backup(saveos_protocol::fact::End::Done(summary)) = &result {
         step.execute("INSERT OR IGNORE INTO told (snapshot) VALUES (?1)", [summary.snapshot.to_string()])?;
+    }
+    if job.begun.is_none() {
+        let (work, trigger) = (job.work, job.trigger.clone());
+        let started = JobStarted { job: job.id, work, disk: job.disk, trigger, resumed: false };
+        outbox::append(&step, now, Body::JobStarted(started))?;
     }
     let duration = Millis::of(now.ts.since(job.begun.unwrap_or(now.ts)));
     outbox::append(&step, now, Body::JobEnded(JobEnded { job: job.id, disk: job.disk, duration, result }))?;
@@ -127,7 +191,7 @@ pub(crate) fn all(db: &Connection, count: usize) -> Result<Vec<Job>, DbError> {
 /// When a disk's last backup was asked for, and whether a job of it is open.
 pub(crate) fn of_disk(db: &Connection, disk: DiskId) -> Result<(Option<Timestamp>, bool), DbError> {
     let sql =
-        "SELECT max(queued_ms) FILTER (WHERE work = 'backup'), count(*) FILTER (WHERE state IN ('waiting', 'running'))
+        "SELECT max(queued_ms) FILTER (WHERE work = 'backup'), count(*) FILTER (WHERE state IN ('asking', 'waiting', 'running'))
                FROM job WHERE disk = ?1";
     let (asked, open): (Option<u64>, u64) =
         db.query_row(sql, [disk.to_string()], |row| Ok((row.get(0)?, row.get(1)?)))?;
@@ -149,16 +213,17 @@ pub(crate) fn is_told(db: &Connection, snapshot: &str) -> Result<bool, DbError> 
 }
 
 fn one(db: &Connection, id: &str) -> Result<Job, DbError> {
-    let sql = "SELECT work, disk, trigger, state, queued_ms, begun_ms, ended_ms, outcome FROM job WHERE id = ?1";
+    let sql = "SELECT work, disk, trigger, state, queued_ms, begun_ms, ended_ms, outcome, work_order
+        FROM job WHERE id = ?1";
     let mut query = db.prepare_cached(sql)?;
     query
         .query_row([id], |row| {
             let words: (String, Option<String>, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
             let times: (u64, Option<u64>, Option<u64>) = (row.get(4)?, row.get(5)?, row.get(6)?);
-            Ok((words, times, row.get::<_, Option<String>>(7)?))
+            Ok((words, times, row.get::<_, Option<String>>(7)?, row.get::<_, Option<String>>(8)?))
         })
         .map_err(DbError::from)
-        .and_then(|((work, disk, trigger, state), (queued, begun, ended), outcome)| {
+        .and_then(|((work, disk, trigger, state), (queued, begun, ended), outcome, order)| {
             Ok(Job {
                 id: id.parse().map_err(|_| DbError::Damaged("a job's name"))?,
                 work: Work::ALL.iter().copied().find(|known| known.as_str() == work).unwrap_or(Work::Unknown),
@@ -168,6 +233,10 @@ fn one(db: &Connection, id: &str) -> Result<Job, DbError> {
                 queued: Timestamp::saturating(queued),
                 begun: begun.map(Timestamp::saturating),
                 ended: ended.map(Timestamp::saturating),
+                order: order
+                    .map(|json| serde_json::from_str(&json))
+                    .transpose()
+                    .map_err(|_| DbError::Damaged("a job's order"))?,
                 outcome,
             })
         })

@@ -20,9 +20,12 @@ use crate::work::{self, Bench, Meter, Stop};
 use rusqlite::{Connection, params};
 use saveos_engine::lease::LeaseKind;
 use saveos_engine::repository::RepositoryError;
-use saveos_protocol::fact::{Body, Bus, DiskGone, DiskSeen, KeyState, SnapshotFound, Trigger, Work};
+use saveos_protocol::fact::{
+    Body, Bus, DiskGone, DiskSeen, End, Failure, FailureReason, JobResult, KeyState, SnapshotFound, Trigger, Work,
+};
 use saveos_protocol::heartbeat::Progress;
 use saveos_protocol::id::DiskId;
+use saveos_protocol::text::Text;
 use saveos_protocol::time::Timestamp;
 use saveos_protocol::unit::{Bytes, DesiredVersion, Percent, Seconds};
 use std::collections::BTreeMap;
@@ -250,6 +253,7 @@ impl Daemon {
             self.answer();
             return Ok(());
         }
+        self.end_asked_in_vain(&now)?;
         let plan = self.plan(now.ts)?;
         for action in &plan.actions {
             queue::add(&self.db, action.work, action.disk, &action.trigger, now.ts)?;
@@ -334,6 +338,32 @@ impl Daemon {
         Ok(())
     }
 
+    /// Nobody came to the box: what would have been overwritten stays.
+    fn end_asked_in_vain(&mut self, now: &Moment) -> Result<(), RunError> {
+        if let Some(job) = queue::asked_in_vain(&self.db, now.ts)? {
+            let message = Text::cut("nobody confirmed at the box within an hour");
+            let failure = Failure { reason: FailureReason::NotConfirmed, message };
+            queue::end(&mut self.db, &job, JobResult::Restore(End::Failed(failure)), now)?;
+        }
+        Ok(())
+    }
+
+    /// The button of a box without one: whoever stands there names the job and the disk that is overwritten.
+    fn approve(&self, job: &str, serial: &str) -> Result<Answer, RunError> {
+        let refuse = |why: &str| Ok(Answer::Refused { why: why.to_owned() });
+        let asking = job.parse().ok().map(|id| queue::asking(&self.db, id)).transpose()?.flatten();
+        let Some(job) = asking else {
+            return refuse("no job of that name asks for anything; `saveosd jobs` shows them");
+        };
+        let disk = disks::all(&self.db)?.into_iter().find(|row| Some(row.id) == job.disk);
+        let named = disk.and_then(|row| row.identity.serial).is_some_and(|own| own.to_string() == serial);
+        if !named {
+            return refuse("this is not the serial number of the disk that the job overwrites");
+        }
+        queue::confirm(&self.db, &job)?;
+        Ok(Answer::Queued { job: job.id.to_string() })
+    }
+
     /// Whether a watchdog should believe that we live: no job, or one that moved not long ago.
     fn moves(&mut self) -> bool {
         let Some(at_work) = &mut self.running else { return true };
@@ -384,6 +414,7 @@ impl Daemon {
                 Some(_) => refuse("these are not the words; they are shown again by `saveosd words`"),
                 None => refuse("the words were confirmed before"),
             },
+            Question::Approve { job, serial } => self.approve(&job, &serial),
             Question::Backup { disk } => {
                 let Ok(disk) = disk.parse::<DiskId>() else { return refuse("not the name of a disk") };
                 let Some(row) = disks::all(&self.db)?.into_iter().find(|row| row.id == disk) else {

@@ -28,6 +28,13 @@ pub(crate) enum Question {
         /// In the order in which they were asked.
         words: [String; 2],
     },
+    /// This restore is wanted.
+    Approve {
+        /// Which job.
+        job: String,
+        /// Serial number of the disk that it overwrites.
+        serial: String,
+    },
     /// Back this disk up now.
     Backup {
         /// Which one.

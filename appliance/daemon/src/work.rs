@@ -1,6 +1,9 @@
 //! Does a job with the engine and says how it ended, in the control plane's words. Runs on the job thread; the rest of the
 //! daemon goes on.
 
+mod restore;
+mod restore_test;
+
 use crate::clock::{self, Moment};
 use crate::disks;
 use crate::floor;
@@ -16,6 +19,7 @@ use saveos_engine::snapshot::{Snapshot, SnapshotId, State};
 use saveos_engine::source::{DiskSource, Source, SourceError};
 use saveos_engine::storage::StorageError;
 use saveos_engine::{repository, verify};
+use saveos_protocol::command::Action;
 use saveos_protocol::fact::{
     BackupSummary, End, Failure, FailureReason, HoleCause, HoleNote, JobResult, Note, PruneSummary, SnapshotState,
     VerifySummary, VerifyVerdict, Work,
@@ -75,14 +79,26 @@ pub(crate) fn run(
             Err(Trouble::Stopped) => Stop::Interrupted,
             end => ended(JobResult::Backup(end_of(end))),
         },
-        Work::Verify => ended(JobResult::Verify(end_of(verify(bench, meter, &now)))),
-        Work::Prune => ended(JobResult::Prune(end_of(prune(bench, meter, &now)))),
-        Work::Restore | Work::RestoreTest | Work::Unknown => {
+        Work::Verify => ended(JobResult::Verify(end_of(verify(job, bench, meter, &now)))),
+        Work::Prune => ended(JobResult::Prune(end_of(prune(job, bench, meter, &now)))),
+        Work::Restore => match restore::run(job, disk, bench, (meter, stop), &now) {
+            Err(Trouble::Stopped) => Stop::Interrupted,
+            end => ended(JobResult::Restore(end_of(end))),
+        },
+        Work::RestoreTest => match restore_test::run(job, bench, (meter, stop), &now) {
+            Err(Trouble::Stopped) => Stop::Interrupted,
+            end => ended(JobResult::RestoreTest(end_of(end))),
+        },
+        Work::Unknown => {
             let message = Text::cut("this release cannot do that");
             let failure = Failure { reason: FailureReason::Internal, message };
             ended(JobResult::Restore(End::Failed(failure)))
         }
     }
+}
+
+fn workers() -> usize {
+    std::thread::available_parallelism().map_or(2, usize::from)
 }
 
 fn ended(result: JobResult) -> Stop {
@@ -154,7 +170,7 @@ fn back_up(
         boot: now.boot.to_string(),
         uptime: now.uptime.get() / 1000,
         live: false,
-        workers: std::thread::available_parallelism().map_or(2, usize::from),
+        workers: workers(),
         level: DEFAULT_LEVEL,
         limit_read: None,
         scratch: &scratch,
@@ -223,13 +239,14 @@ pub(crate) fn summary(
     }
 }
 
-fn verify(bench: &Bench, meter: &Meter, now: &Moment) -> Result<VerifySummary, Trouble> {
+fn verify(job: &Job, bench: &Bench, meter: &Meter, now: &Moment) -> Result<VerifySummary, Trouble> {
     let repository = bench.vault.repository(LeaseKind::Reader, &now.boot.to_string())?;
-    let options = verify::Options {
-        sample: f64::from(bench.rules.get().policy.verify.sample.get().max(1)) / 100.0,
-        seed: now.ts.as_millis(),
-        workers: 1,
+    let percent = match &job.order {
+        Some(Action::Verify { percent, .. }) => *percent,
+        _ => bench.rules.get().policy.verify.sample,
     };
+    let options =
+        verify::Options { sample: f64::from(percent.get().max(1)) / 100.0, seed: now.ts.as_millis(), workers: 1 };
     let report = verify::run(&repository, None, &options, &|done, total| meter.show(done, total))?;
     // What is damaged is stored anew by the next backup.
     if let Err(error) = repository.set_aside(&report.damaged) {
@@ -251,7 +268,7 @@ fn verify(bench: &Bench, meter: &Meter, now: &Moment) -> Result<VerifySummary, T
     })
 }
 
-fn prune(bench: &Bench, meter: &Meter, now: &Moment) -> Result<PruneSummary, Trouble> {
+fn prune(job: &Job, bench: &Bench, meter: &Meter, now: &Moment) -> Result<PruneSummary, Trouble> {
     let repository = bench.vault.repository(LeaseKind::Sweeper, &now.boot.to_string())?;
     let (snapshots, _) = repository.snapshots()?;
     let rules = bench.rules.get();
@@ -260,7 +277,13 @@ fn prune(bench: &Bench, meter: &Meter, now: &Moment) -> Result<PruneSummary, Tro
         // Somebody else's snapshots are theirs to forget.
         Err(_) => Default::default(),
     };
-    let mut verdict = floor::decide(&snapshots, &retention_of, now.seconds());
+    let mut verdict = match &job.order {
+        Some(Action::Forget { snapshots: named }) => {
+            let named: Vec<SnapshotId> = named.iter().map(|id| SnapshotId(id.0)).collect();
+            floor::release(&snapshots, &named, now.seconds())
+        }
+        _ => floor::decide(&snapshots, &retention_of, now.seconds()),
+    };
     // As many as one fact can name: a control plane that is not told of all would show recovery points that are gone.
     let later = verdict.forget.len().saturating_sub(limits::SHOWN);
     verdict.forget.truncate(limits::SHOWN);

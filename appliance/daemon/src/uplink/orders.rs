@@ -8,12 +8,13 @@ use crate::db::{self, DbError};
 use crate::{disks, outbox, queue};
 use rusqlite::{Connection, params};
 use saveos_protocol::V1;
-use saveos_protocol::command::{self, Action, Command, Rejection, Report, State};
+use saveos_protocol::command::{self, Action, Command, Extent, Rejection, Report, State};
 use saveos_protocol::fact::{Body, Tamper, Trigger, Work};
 use saveos_protocol::hex::CommandKey;
-use saveos_protocol::id::{CommandId, DeviceId, JobId};
+use saveos_protocol::id::{CommandId, DeviceId, DiskId, JobId};
 use saveos_protocol::limits;
 use saveos_protocol::sign::{self, SignatureFault};
+use saveos_protocol::text::Mark;
 use saveos_protocol::time::Timestamp;
 
 /// Takes a command; `None` for bytes that name none.
@@ -54,21 +55,41 @@ pub(super) fn take(
     if let Some(job) = db::note(db, &name)? {
         return Ok(report(State::Accepted { job: job.parse().ok() }));
     }
-    let (work, disk) = match command.action {
-        Action::StartBackup { disk } => (Work::Backup, Some(disk)),
-        Action::Verify { .. } => (Work::Verify, None),
-        _ => return Ok(rejected(Rejection::NotAble)),
+    let (work, disk) = match work_of(&command.action, &disks::all(db)?) {
+        Ok(work) => work,
+        Err(reason) => return Ok(rejected(reason)),
     };
-    let known = disks::all(db)?;
-    if disk.is_some_and(|disk| !known.iter().any(|row| row.id == disk)) {
-        return Ok(rejected(Rejection::NoSuchDisk));
-    }
     let step = db.transaction().map_err(DbError::from)?;
     forget_old_answers(&step, now.ts)?;
-    let job = queue::add(&step, work, disk, &Trigger::Command { command: id }, now.ts)?;
+    let job = queue::order(&step, (work, disk), &command.action, &Trigger::Command { command: id }, now.ts)?;
     db::set_note(&step, &name, &job.to_string())?;
     step.commit().map_err(DbError::from)?;
     Ok(report(State::Accepted { job: Some(job) }))
+}
+
+/// What a command makes us do, and with which disk.
+fn work_of(action: &Action, known: &[disks::Row]) -> Result<(Work, Option<DiskId>), Rejection> {
+    match action {
+        Action::StartBackup { disk } if known.iter().any(|row| row.id == *disk) => Ok((Work::Backup, Some(*disk))),
+        Action::StartBackup { .. } => Err(Rejection::NoSuchDisk),
+        Action::Verify { store: None, .. } => Ok((Work::Verify, None)),
+        Action::Restore { extent: Extent::Disk { target } | Extent::Partition { target, .. }, .. } => {
+            Ok((Work::Restore, Some(named(target, known)?)))
+        }
+        Action::RestoreTest { .. } => Ok((Work::RestoreTest, None)),
+        // The snapshots are checked against the floor when the job runs: until then there may be others.
+        Action::Prune { store: None } | Action::Forget { .. } => Ok((Work::Prune, None)),
+        _ => Err(Rejection::NotAble),
+    }
+}
+
+/// The one plugged disk with this serial number; two of them name none.
+fn named(serial: &Mark, known: &[disks::Row]) -> Result<DiskId, Rejection> {
+    let mut plugged = known.iter().filter(|row| row.path.is_some() && row.identity.serial.as_ref() == Some(serial));
+    match (plugged.next(), plugged.next()) {
+        (Some(row), None) => Ok(row.id),
+        _ => Err(Rejection::NoSuchDisk),
+    }
 }
 
 /// One fact a command, however often the broker repeats it.

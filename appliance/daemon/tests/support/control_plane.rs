@@ -4,23 +4,29 @@
 #![allow(dead_code, reason = "every test uses another part")]
 
 use super::Appliance;
+use aws_lc_rs::signature::Ed25519KeyPair;
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use rumqttc::mqttbytes::QoS;
 use rumqttc::{AsyncClient, Event, Incoming, MqttOptions, PublishOptions, TlsConfiguration, Transport};
 use saveos_protocol::ack::Ack;
 use saveos_protocol::enrol::{Enrolment, Floor};
 use saveos_protocol::fact::{Fact, FactNumber};
-use saveos_protocol::hex::{CommandKey, Digest};
+use saveos_protocol::hex::Digest;
 use saveos_protocol::id::DeviceId;
 use saveos_protocol::shadow::Uplink;
 use saveos_protocol::time::Timestamp;
 use saveos_protocol::topic::{Down, Filter, Up};
 use saveos_protocol::unit::Seconds;
-use saveos_protocol::{Message, Topic, V1, decode, encode};
+use saveos_protocol::{Message, Topic, V1, decode, encode, sign};
 use std::io::Write;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+/// The command key of the test.
+pub(crate) fn command_key() -> Ed25519KeyPair {
+    Ed25519KeyPair::from_seed_unchecked(&[7; 32]).expect("a key")
+}
 
 /// A broker and who may talk to it.
 pub(crate) struct ControlPlane {
@@ -151,7 +157,7 @@ impl ControlPlane {
                 ca_sha256: [Digest(sha256.as_ref().try_into().expect("32 bytes"))].into(),
                 heartbeat: Seconds::from(60),
             },
-            command_key: CommandKey([7; 32]),
+            command_key: sign::public_half(&command_key()),
             floor: Floor::default(),
             escrow: None,
         };

@@ -140,7 +140,7 @@ impl Drop for Appliance {
     }
 }
 
-fn put(path: &Path, bytes: &[u8]) {
+pub(crate) fn put(path: &Path, bytes: &[u8]) {
     use std::io::Write;
     std::fs::File::create(path).and_then(|mut file| file.write_all(bytes)).expect("room");
 }

@@ -1,0 +1,210 @@
+//! Promise: what comes back is exact, on the disk that was named and confirmed at the box, and nothing beside it is touched; a
+//! restore test tells a whole repository from a damaged one.
+
+mod support;
+
+use saveos_protocol::command::{Action, Command, Extent, Rejection, Report, State};
+use saveos_protocol::fact::{
+    Body, End, FailureReason, JobEnded, JobResult, RestoreSummary, RestoreTestSummary, VerifyVerdict,
+};
+use saveos_protocol::hex::SnapshotId;
+use saveos_protocol::id::{CommandId, DeviceId};
+use saveos_protocol::text::Mark;
+use saveos_protocol::time::Timestamp;
+use saveos_protocol::topic::{Down, Up};
+use saveos_protocol::unit::Count;
+use saveos_protocol::{Topic, V1, decode, sign};
+use std::time::{SystemTime, UNIX_EPOCH};
+use support::control_plane::{ControlPlane, Ingest, command_key};
+use support::{Appliance, EAGER, disk, put};
+
+struct Given {
+    appliance: Appliance,
+    ingest: Ingest,
+    device: DeviceId,
+    asked: u8,
+    _control: ControlPlane,
+}
+
+impl Given {
+    fn new() -> Option<Given> {
+        let control = ControlPlane::new()?;
+        let mut appliance = Appliance::new(Some(EAGER));
+        appliance.start();
+        let device = control.enrol(&appliance);
+        let ingest = control.ingest();
+        // A command is not kept by the broker for who has not subscribed yet.
+        ingest.fact();
+        Some(Given { appliance, ingest, device, asked: 0, _control: control })
+    }
+
+    /// Plugs a disk in and waits for its snapshot.
+    fn back_up(&self, name: &str, bytes: &[u8]) -> SnapshotId {
+        let before = self.snapshots().len();
+        self.appliance.plug(name, bytes);
+        self.appliance.until("a backup", |_| self.snapshots().get(before).copied())
+    }
+
+    fn snapshots(&self) -> Vec<SnapshotId> {
+        let made = |ended: JobEnded| match ended.result {
+            JobResult::Backup(End::Done(summary)) => Some(summary.snapshot),
+            _ => None,
+        };
+        self.ended().into_iter().filter_map(made).collect()
+    }
+
+    fn ended(&self) -> Vec<JobEnded> {
+        let body = |fact: saveos_protocol::fact::Fact| match fact.body {
+            Body::JobEnded(ended) => Some(ended),
+            _ => None,
+        };
+        self.appliance.facts().into_iter().filter_map(body).collect()
+    }
+
+    fn order(&mut self, action: Action, signed: bool) -> State {
+        self.asked += 1;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis() as u64;
+        let id = CommandId::from_parts(Timestamp::saturating(now), [self.asked; 10]);
+        let exp = Timestamp::saturating(now + 600_000);
+        let idem = format!("order-{}", self.asked).parse().expect("a key");
+        let mut command = Command { v: V1, id, action, exp, idem, sig: None };
+        if signed {
+            sign::sign(&mut command, self.device, exp, &command_key()).expect("it can be signed");
+        }
+        self.ingest.say(Topic::Down(self.device, Down::Command), &command);
+        self.ingest.wait("a report", |arrived| {
+            let is_it = arrived.topic == Topic::Up(self.device, Up::Result(id));
+            is_it.then(|| decode::<Report>(&arrived.payload).expect("a report").state)
+        })
+    }
+
+    /// Orders a restore and confirms it at the box.
+    fn restore(&mut self, snapshot: SnapshotId, extent: Extent, serial: &str) -> End<RestoreSummary> {
+        let State::Accepted { job: Some(job) } = self.order(Action::Restore { snapshot, extent }, true) else {
+            panic!("the restore was not accepted\n{}", self.appliance.log())
+        };
+        assert_eq!(self.appliance.jobs("asking").len(), 1, "nothing begins before somebody confirms");
+        assert_eq!(self.appliance.try_ask(&format!("approve {job} another.img")), None);
+        self.appliance.ask(&format!("approve {job} {serial}"));
+        self.appliance.until("its end", |_| {
+            let ended = self.ended().into_iter().find(|ended| ended.job == job)?;
+            if let JobResult::Restore(end) = ended.result { Some(end) } else { None }
+        })
+    }
+
+    fn test(&mut self) -> RestoreTestSummary {
+        let state = self.order(Action::RestoreTest { snapshot: None }, false);
+        let State::Accepted { job: Some(job) } = state else { panic!("{state:?}") };
+        self.appliance.until("its end", |_| {
+            let ended = self.ended().into_iter().find(|ended| ended.job == job)?;
+            match ended.result {
+                JobResult::RestoreTest(End::Done(summary)) => Some(summary),
+                other => panic!("{other:?}"),
+            }
+        })
+    }
+
+    fn image(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.appliance.folder.path().join("disks").join(name)).expect("it is plugged in")
+    }
+}
+
+fn mark(text: &str) -> Mark {
+    text.parse().expect("a mark")
+}
+
+#[test]
+fn a_disk_comes_back_onto_the_disk_that_was_named() {
+    let Some(mut given) = Given::new() else { return };
+    let bytes = disk(1, 3);
+    let snapshot = given.back_up("nas.img", &bytes);
+    given.back_up("new.img", &vec![0xAA; 3 << 20]);
+    let extent = Extent::Disk { target: mark("new.img") };
+
+    let unsigned = given.order(Action::Restore { snapshot, extent: extent.clone() }, false);
+    assert!(matches!(unsigned, State::Rejected { reason: Rejection::NotSigned, .. }), "{unsigned:?}");
+    let nowhere = Extent::Disk { target: mark("gone.img") };
+    let nowhere = given.order(Action::Restore { snapshot, extent: nowhere }, true);
+    assert!(matches!(nowhere, State::Rejected { reason: Rejection::NoSuchDisk, .. }), "{nowhere:?}");
+    assert!(given.image("new.img") == vec![0xAA; 3 << 20], "nothing was written without leave");
+
+    let end = given.restore(snapshot, extent, "new.img");
+    assert!(matches!(&end, End::Done(summary) if summary.hole_bytes.get() == 0), "{end:?}");
+    assert!(given.image("new.img") == bytes, "every byte came back");
+    assert!(given.image("nas.img") == bytes, "the source is as it was");
+
+    given.back_up("small.img", &vec![0xBB; 1 << 20]);
+    let end = given.restore(snapshot, Extent::Disk { target: mark("small.img") }, "small.img");
+    assert!(matches!(&end, End::Failed(failure) if failure.reason == FailureReason::TargetUnfit), "{end:?}");
+    assert!(given.image("small.img") == vec![0xBB; 1 << 20], "a disk that is too small is not begun");
+}
+
+/// A disk with two partitions behind an MBR: the first of noise, the second of one byte.
+fn partitioned(seed: u64, first: std::ops::Range<usize>, second: u8) -> Vec<u8> {
+    let mut bytes = disk(seed, 8);
+    bytes[..1 << 20].fill(0);
+    for (entry, range) in [first.clone(), 6 << 20..8 << 20].into_iter().enumerate() {
+        let at = 446 + 16 * entry;
+        bytes[at + 4] = 0x83;
+        bytes[at + 8..at + 12].copy_from_slice(&((range.start / 512) as u32).to_le_bytes());
+        bytes[at + 12..at + 16].copy_from_slice(&((range.len() / 512) as u32).to_le_bytes());
+    }
+    bytes[510..512].copy_from_slice(&[0x55, 0xAA]);
+    bytes[6 << 20..].fill(second);
+    bytes
+}
+
+#[test]
+fn a_partition_goes_into_its_own_place_and_nothing_beside_it_changes() {
+    let Some(mut given) = Given::new() else { return };
+    let source = partitioned(1, 1 << 20..4 << 20, 1);
+    let snapshot = given.back_up("nas.img", &source);
+    let target = partitioned(2, 2 << 20..6 << 20, 2);
+    given.back_up("new.img", &target);
+    let extent = Extent::Partition { number: Count::from(1u32), target: mark("new.img") };
+    let end = given.restore(snapshot, extent, "new.img");
+    assert!(matches!(end, End::Done(_)), "{end:?}");
+    let mut expected = target;
+    expected[2 << 20..5 << 20].copy_from_slice(&source[1 << 20..4 << 20]);
+    let found = given.image("new.img");
+    let first = expected.iter().zip(&found).position(|(one, other)| one != other);
+    assert_eq!((found.len(), first), (expected.len(), None), "the first byte that differs");
+}
+
+#[test]
+fn a_restore_test_tells_a_whole_repository_from_a_damaged_one() {
+    let Some(mut given) = Given::new() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let image = folder.path().join("ext.img");
+    put(&folder.path().join("letter.bin"), &disk(5, 2));
+    std::fs::File::create(&image).and_then(|file| file.set_len(16 << 20)).expect("room");
+    let from = folder.path().join("letter.bin");
+    let mut command = std::process::Command::new("mke2fs");
+    command.args(["-q", "-t", "ext4", "-O", "^has_journal"]).arg(&image);
+    assert!(command.status().expect("mke2fs is installed").success());
+    let mut command = std::process::Command::new("debugfs");
+    command.arg("-w").arg("-R").arg(format!("write {} letter.bin", from.display())).arg(&image);
+    assert!(command.output().expect("debugfs is installed").status.success());
+    given.back_up("ext.img", &std::fs::read(&image).expect("an image"));
+    let summary = given.test();
+    assert_eq!((summary.verdict, summary.files.get()), (VerifyVerdict::Clean, 1), "{summary:?}");
+    assert!(summary.bytes.get() >= 2 << 20, "{summary:?}");
+
+    // A byte in the middle of the largest pack rots.
+    let packs = given.appliance.data().join("repository/packs");
+    let mut files: Vec<_> = walk(&packs);
+    files.sort_by_key(|path| std::fs::metadata(path).expect("it is there").len());
+    let largest = files.pop().expect("a pack");
+    let mut bytes = std::fs::read(&largest).expect("readable");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::remove_file(&largest).expect("it is there");
+    put(&largest, &bytes);
+    let summary = given.test();
+    assert_eq!(summary.verdict, VerifyVerdict::Damaged, "{summary:?}");
+}
+
+fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+    entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
+}
