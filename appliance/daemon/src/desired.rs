@@ -54,6 +54,7 @@ pub(crate) fn rules(desired: &Desired) -> Option<Rules> {
     (desired.ver > DesiredVersion::ZERO).then(|| Rules {
         version: desired.ver,
         policy: Policy::of(desired),
+        escrow: desired.escrow.map(|escrow| escrow.key),
         heartbeat: Some(desired.uplink.heartbeat.duration()),
     })
 }
@@ -166,7 +167,7 @@ mod tests {
             floor: Floor::default(),
             escrow: None,
         };
-        let rules = Rules { version: DesiredVersion::ZERO, policy: Policy::cautious(), heartbeat: None };
+        let rules = Rules { version: DesiredVersion::ZERO, policy: Policy::cautious(), escrow: None, heartbeat: None };
         Given { folder, db, enrolment, key, in_force: InForce::new(rules), now }
     }
 

@@ -2,6 +2,7 @@
 //! a file that a person with access to the box wrote; without one, nothing that was never seen is read.
 
 use crate::files::{self, FileError};
+use saveos_protocol::hex::EscrowKey;
 use saveos_protocol::id::DiskId;
 use saveos_protocol::shadow::Desired;
 use saveos_protocol::shadow::{BackupPolicy, NewDisk, OnPlug, Retention, VerifyPolicy};
@@ -117,6 +118,8 @@ pub(crate) struct Rules {
     /// The desired document; zero before the first.
     pub(crate) version: DesiredVersion,
     pub(crate) policy: Policy,
+    /// Whom the root key is sealed to.
+    pub(crate) escrow: Option<EscrowKey>,
     /// As the document wants it.
     pub(crate) heartbeat: Option<Duration>,
 }

@@ -246,9 +246,10 @@ fn one(db: &Connection, id: &str) -> Result<Job, DbError> {
 mod tests {
     use super::*;
     use crate::identity::Identity;
+    use saveos_protocol::command::Extent;
     use saveos_protocol::fact::{End, Fact, Failure, FailureReason};
+    use saveos_protocol::hex::SnapshotId;
     use saveos_protocol::text::Text;
-    use std::time::Duration;
 
     #[test]
     fn a_job_that_was_interrupted_begins_again_and_says_so() {
@@ -278,5 +279,42 @@ mod tests {
         let resumed = |body: &Body| matches!(body, Body::JobStarted(started) if started.resumed);
         assert_eq!(bodies.iter().map(resumed).collect::<Vec<_>>(), [false, false, true, false]);
         assert!(matches!(&bodies[3], Body::JobEnded(ended) if ended.duration == Millis::saturating(60_000)));
+    }
+
+    #[test]
+    fn a_restore_asks_and_ends_unasked_for_after_an_hour() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut now = crate::clock::now();
+        let identity = Identity::open(folder.path(), &now).expect("an identity");
+        let mut db = crate::db::open(folder.path()).expect("a database");
+        outbox::begin(&mut db, &identity, &now).expect("a stream");
+        let disk = DiskId::from_parts(now.ts, [1; 10]);
+        let extent = Extent::Disk { target: "WX11".parse().expect("a mark") };
+        let action = Action::Restore { snapshot: SnapshotId([3; 32]), extent };
+        let ask = |db: &Connection, now: &Moment| {
+            order(db, (Work::Restore, Some(disk)), &action, &Trigger::Button, now.ts).expect("room")
+        };
+        let id = ask(&db, &now);
+        drop(db); // the power goes
+
+        let mut db = crate::db::open(folder.path()).expect("the same database");
+        assert_eq!(wait_again(&db).expect("room"), 0);
+        assert_eq!(begin_next(&mut db, &now).expect("room"), None, "not before somebody confirms");
+        assert_eq!(of_disk(&db, disk).expect("readable"), (None, true), "and no backup of what goes begins");
+        now.ts = now.ts.after(ASKS);
+        assert_eq!(asked_in_vain(&db, now.ts).expect("readable"), None);
+        let over = asked_in_vain(&db, now.ts.after(Duration::from_secs(1))).expect("readable").expect("the job");
+        assert_eq!((over.id, over.order.as_ref()), (id, Some(&action)));
+        let failure = Failure { reason: FailureReason::NotConfirmed, message: Text::cut("nobody came") };
+        end(&mut db, &over, JobResult::Restore(End::Failed(failure)), &now).expect("room");
+        assert_eq!(asking(&db, id).expect("readable"), None);
+        let facts = outbox::waiting(&db, 0, 10).expect("facts");
+        let told = |name: &str| facts.iter().filter(|(.., json)| String::from_utf8_lossy(json).contains(name)).count();
+        assert_eq!((told("job_started"), told("job_ended")), (1, 1), "who asked learns the job's name");
+
+        let id = ask(&db, &now);
+        let asking = asking(&db, id).expect("readable").expect("it asks");
+        confirm(&db, &asking).expect("room");
+        assert_eq!(begin_next(&mut db, &now).expect("room").expect("a job").id, id);
     }
 }

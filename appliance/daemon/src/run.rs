@@ -1,6 +1,9 @@
 //! The daemon: looks at the disks, plans, does one job at a time on a thread of its own, answers who asks, tells systemd that
 //! it lives. Everything that must outlive it is in the database before the next step.
 
+mod answers;
+mod keys;
+
 use crate::clock::{self, Moment};
 use crate::db::{self, DbError};
 use crate::desired::{self, DesiredError};
@@ -12,7 +15,7 @@ use crate::outbox::{self, OutboxError};
 use crate::plan::{self, Held, Plan};
 use crate::policy::{InForce, Policy, PolicyError, Rules};
 use crate::queue::{self, Job};
-use crate::status::{self, Answer, Question, Running, Status};
+use crate::status;
 use crate::trust::Trust;
 use crate::uplink::{self, Line};
 use crate::vault::{Vault, VaultError, Words};
@@ -21,9 +24,10 @@ use rusqlite::{Connection, params};
 use saveos_engine::lease::LeaseKind;
 use saveos_engine::repository::RepositoryError;
 use saveos_protocol::fact::{
-    Body, Bus, DiskGone, DiskSeen, End, Failure, FailureReason, JobResult, KeyState, SnapshotFound, Trigger, Work,
+    Body, Bus, DiskGone, DiskSeen, End, Failure, FailureReason, JobResult, SnapshotFound, Work,
 };
 use saveos_protocol::heartbeat::Progress;
+use saveos_protocol::hex::EscrowKey;
 use saveos_protocol::id::DiskId;
 use saveos_protocol::text::Text;
 use saveos_protocol::time::Timestamp;
@@ -87,8 +91,6 @@ pub(crate) struct Places {
 const TURN: Duration = Duration::from_millis(200);
 /// A disk counts when it was the same at two looks; a third for a folder that is slow. Jobs wait for that.
 const FIRST_LOOKS: u32 = 3;
-/// What the owner's confirmation is remembered as.
-const CONFIRMED: &str = "words_confirmed";
 
 /// Runs until `stop` is set.
 pub(crate) fn run(places: &Places, stop: &Arc<AtomicBool>) -> Result<(), RunError> {
@@ -119,6 +121,8 @@ struct Daemon {
     stop: Arc<AtomicBool>,
     running: Option<AtWork>,
     words: Option<Words>,
+    /// The escrow key that could not be taken, so that it is not tried at every turn.
+    unsealed: Option<Option<EscrowKey>>,
     held: BTreeMap<DiskId, Held>,
     uplink: Option<JoinHandle<()>>,
     looks: u32,
@@ -184,6 +188,7 @@ impl Daemon {
             stop: Arc::clone(stop),
             running: None,
             words: None,
+            unsealed: None,
             held: BTreeMap::new(),
             uplink: None,
             looks: 0,
@@ -211,15 +216,6 @@ impl Daemon {
         enrolling.map_err(|source| RunError::Path { path: "a thread".into(), source })?;
         daemon.uplink = Some(uplink.map_err(|source| RunError::Path { path: "a thread".into(), source })?);
         Ok(daemon)
-    }
-
-    /// Until somebody proved to have the words, nobody could open the backups without this box.
-    fn make_words(&mut self, now: &Moment) -> Result<(), RunError> {
-        if db::note(&self.db, CONFIRMED)?.is_none() {
-            self.words = Some(self.bench.vault.new_words()?);
-            outbox::append_alone(&mut self.db, now, Body::Key(KeyState::NotRecoverable))?;
-        }
-        Ok(())
     }
 
     /// A snapshot that no fact told of: we died between its record and the outbox, or the outbox was lost.
@@ -254,6 +250,7 @@ impl Daemon {
             return Ok(());
         }
         self.end_asked_in_vain(&now)?;
+        self.seal_to_escrow(&now)?;
         let plan = self.plan(now.ts)?;
         for action in &plan.actions {
             queue::add(&self.db, action.work, action.disk, &action.trigger, now.ts)?;
@@ -348,22 +345,6 @@ impl Daemon {
         Ok(())
     }
 
-    /// The button of a box without one: whoever stands there names the job and the disk that is overwritten.
-    fn approve(&self, job: &str, serial: &str) -> Result<Answer, RunError> {
-        let refuse = |why: &str| Ok(Answer::Refused { why: why.to_owned() });
-        let asking = job.parse().ok().map(|id| queue::asking(&self.db, id)).transpose()?.flatten();
-        let Some(job) = asking else {
-            return refuse("no job of that name asks for anything; `saveosd jobs` shows them");
-        };
-        let disk = disks::all(&self.db)?.into_iter().find(|row| Some(row.id) == job.disk);
-        let named = disk.and_then(|row| row.identity.serial).is_some_and(|own| own.to_string() == serial);
-        if !named {
-            return refuse("this is not the serial number of the disk that the job overwrites");
-        }
-        queue::confirm(&self.db, &job)?;
-        Ok(Answer::Queued { job: job.id.to_string() })
-    }
-
     /// Whether a watchdog should believe that we live: no job, or one that moved not long ago.
     fn moves(&mut self) -> bool {
         let Some(at_work) = &mut self.running else { return true };
@@ -372,86 +353,6 @@ impl Daemon {
             at_work.moved = (done, Instant::now());
         }
         at_work.moved.1.elapsed() < STUCK
-    }
-
-    fn answer(&mut self) {
-        let listener = match self.listener.try_clone() {
-            Ok(listener) => listener,
-            Err(error) => return tracing::warn!(%error, "the socket cannot be used"),
-        };
-        status::serve(&listener, &mut |question| {
-            self.reply(question).unwrap_or_else(|error| Answer::Refused { why: error.to_string() })
-        });
-    }
-
-    fn reply(&mut self, question: Question) -> Result<Answer, RunError> {
-        let now = clock::now();
-        let refuse = |why: &str| Ok(Answer::Refused { why: why.to_owned() });
-        match question {
-            Question::Status => Ok(Answer::Status(Box::new(self.status()?))),
-            Question::Jobs => Ok(Answer::Jobs { jobs: queue::all(&self.db, 100)? }),
-            Question::Disks => {
-                let held = |disk: disks::Row| status::Disk { held: self.held.get(&disk.id).copied(), disk };
-                Ok(Answer::Disks { disks: disks::all(&self.db)?.into_iter().map(held).collect() })
-            }
-            Question::Words => match &self.words {
-                Some(words) => {
-                    let answer = Answer::Words { words: words.phrase().to_owned(), confirm: words.asked() };
-                    outbox::append_alone(&mut self.db, &now, Body::Key(KeyState::WordsShown))?;
-                    Ok(answer)
-                }
-                None => refuse("the words were confirmed and are shown no more"),
-            },
-            Question::Confirm { words } => match &self.words {
-                Some(shown) if shown.are(&words) => {
-                    let step = self.db.transaction().map_err(DbError::from)?;
-                    db::set_note(&step, CONFIRMED, "yes")?;
-                    outbox::append(&step, &now, Body::Key(KeyState::WordsConfirmed))?;
-                    step.commit().map_err(DbError::from)?;
-                    self.words = None;
-                    Ok(Answer::Confirmed)
-                }
-                Some(_) => refuse("these are not the words; they are shown again by `saveosd words`"),
-                None => refuse("the words were confirmed before"),
-            },
-            Question::Approve { job, serial } => self.approve(&job, &serial),
-            Question::Backup { disk } => {
-                let Ok(disk) = disk.parse::<DiskId>() else { return refuse("not the name of a disk") };
-                let Some(row) = disks::all(&self.db)?.into_iter().find(|row| row.id == disk) else {
-                    return refuse("there is no such disk");
-                };
-                if row.path.is_none() {
-                    return refuse("it is not plugged in");
-                }
-                let job = queue::add(&self.db, Work::Backup, Some(disk), &Trigger::Button, now.ts)?;
-                Ok(Answer::Queued { job: job.to_string() })
-            }
-        }
-    }
-
-    /// Whose box it is; an enrolment that does not hold is told in the log.
-    fn owner(&self) -> Option<String> {
-        let trust = Trust::read(&self.data, self.identity.device, &self.identity.public);
-        trust.ok().flatten().map(|trust| trust.enrolment.owner.to_string())
-    }
-
-    fn status(&self) -> Result<Status, RunError> {
-        Ok(Status {
-            version: env!("CARGO_PKG_VERSION"),
-            device: self.identity.device.to_string(),
-            claim_code: self.identity.claim_code().to_string(),
-            owner: self.owner(),
-            desired: self.bench.rules.get().version.get(),
-            repository: self.bench.vault.path().display().to_string(),
-            recoverable: db::note(&self.db, CONFIRMED)?.is_some(),
-            outbox: outbox::level(&self.db)?,
-            disks: disks::all(&self.db)?.iter().filter(|row| row.path.is_some()).count(),
-            running: self.running.as_ref().map(|at_work| Running {
-                job: at_work.job.clone(),
-                bytes_done: at_work.meter.done.load(Ordering::Relaxed),
-                bytes_total: at_work.meter.total.load(Ordering::Relaxed),
-            }),
-        })
     }
 
     /// A clean end: the job stops at the next piece and waits for the next start.
@@ -474,7 +375,7 @@ impl Daemon {
 
 /// The control plane's document where there is one; before that, the policy of who has access to the box.
 fn first_rules(data: &std::path::Path, identity: &Identity, policy: Policy) -> Result<Rules, RunError> {
-    let own = Rules { version: DesiredVersion::ZERO, policy, heartbeat: None };
+    let own = Rules { version: DesiredVersion::ZERO, policy, escrow: None, heartbeat: None };
     match Trust::read(data, identity.device, &identity.public) {
         Ok(Some(trust)) => Ok(desired::rules(&desired::load(data, &trust.enrolment)?).unwrap_or(own)),
         Ok(None) => Ok(own),

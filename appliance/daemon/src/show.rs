@@ -27,7 +27,14 @@ fn for_people(answer: &Value) -> String {
     let lines: Vec<String> = match text(&answer["type"]).as_str() {
         "status" => status_lines(answer),
         "jobs" => rows(&answer["jobs"], "no jobs yet", |job| {
-            let ended = if job["outcome"].is_null() { String::new() } else { format!("  {}", text(&job["outcome"])) };
+            let ended = match (&job["outcome"], text(&job["state"]).as_str()) {
+                (Value::Null, "asking") => {
+                    let target = text(&job["order"]["args"]["extent"]["target"]);
+                    format!("  overwrites {target}; if that is wanted: saveosd approve {} {target}", text(&job["id"]))
+                }
+                (Value::Null, _) => String::new(),
+                (outcome, _) => format!("  {}", text(outcome)),
+            };
             format!("{}  {:<7}  {:<7}{ended}", text(&job["id"]), text(&job["work"]), text(&job["state"]))
         }),
         "disks" => rows(&answer["disks"], "no disk was ever plugged in", |disk| {

@@ -40,6 +40,7 @@ pub(crate) enum VaultError {
 
 const KEY_FILE: &str = "repository.key";
 const LABEL: &str = "recovery words";
+const ESCROW: &str = "escrow of the organisation";
 
 /// The repository and its key.
 pub(crate) struct Vault {
@@ -102,6 +103,23 @@ impl Vault {
         let digest =
             saveos_engine::seal::Keys::derive(&self.root, self.id).chunk_id(format!("writer {device}").as_bytes());
         WriterId(*digest.0.first_chunk().expect("an id has 32 bytes"))
+    }
+
+    /// Lets the holder of this escrow key open it, and of no other. The new slot is there before the old one goes.
+    pub(crate) fn seal_to(&self, escrow: Option<&[u8; 32]>) -> Result<(), VaultError> {
+        let storage = Local::open(&self.path);
+        let (slots, _) = key::list(&storage).map_err(RepositoryError::from)?;
+        let ours = || slots.iter().filter(|slot| slot.kind() == SlotKind::Escrow && slot.label() == ESCROW);
+        let wanted = escrow.map(|public| hex(public));
+        if let Some(public) = escrow
+            && !ours().any(|slot| slot.escrow_key() == wanted.as_deref())
+        {
+            key::add_escrow(&storage, self.id, &self.root, ESCROW, public)?;
+        }
+        for slot in ours().filter(|slot| slot.escrow_key() != wanted.as_deref()) {
+            key::remove(&storage, slot.name())?;
+        }
+        Ok(())
     }
 
     /// New words; the slot of older ones goes, so that nothing opens what nobody has.
@@ -191,6 +209,27 @@ mod tests {
         let two = kept.asked().map(|at| spelled[at - 1].to_uppercase());
         assert!(kept.are(&two) && !kept.are(&["abandon".to_owned(), two[1].clone()]));
         assert_eq!(Vault::open(folder.path(), &path).expect("the same vault").id(), id);
+    }
+
+    #[test]
+    fn the_escrow_key_opens_it_and_one_that_was_replaced_does_not_any_more() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("repository");
+        let vault = Vault::open(folder.path(), &path).expect("a new vault");
+        let (old, new) = (key::escrow::generate(), key::escrow::generate());
+        let opens = |private: &Zeroizing<[u8; 32]>| {
+            key::unlock(&Local::open(&path), vault.id(), &Secret::Escrow(private.clone())).is_ok()
+        };
+        vault.seal_to(Some(&old.1)).expect("room");
+        assert!(opens(&old.0) && !opens(&new.0));
+        for _ in 0..2 {
+            vault.seal_to(Some(&new.1)).expect("room");
+            assert!(opens(&new.0) && !opens(&old.0));
+        }
+        let slots = || key::list(&Local::open(&path)).expect("readable").0.len();
+        assert_eq!(slots(), 2, "the device and the new escrow key");
+        vault.seal_to(None).expect("room");
+        assert_eq!(slots(), 1);
     }
 
     #[test]

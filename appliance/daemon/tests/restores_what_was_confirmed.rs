@@ -3,16 +3,24 @@
 
 mod support;
 
+use saveos_engine::key::{Secret, escrow};
+use saveos_engine::lease::LeaseKind;
+use saveos_engine::repository::{OpenOptions, Repository};
+use saveos_engine::restore::target::{FileTarget, Overwrite};
+use saveos_engine::restore::{self, Part};
+use saveos_engine::seal::Suite;
 use saveos_protocol::command::{Action, Command, Extent, Rejection, Report, State};
+use saveos_protocol::enrol::Enrolment;
 use saveos_protocol::fact::{
-    Body, End, FailureReason, JobEnded, JobResult, RestoreSummary, RestoreTestSummary, VerifyVerdict,
+    Body, End, FailureReason, JobEnded, JobResult, KeyState, RestoreSummary, RestoreTestSummary, VerifyVerdict,
 };
-use saveos_protocol::hex::SnapshotId;
+use saveos_protocol::hex::{EscrowKey, SnapshotId};
 use saveos_protocol::id::{CommandId, DeviceId};
+use saveos_protocol::shadow::{Desired, Escrow};
 use saveos_protocol::text::Mark;
 use saveos_protocol::time::Timestamp;
 use saveos_protocol::topic::{Down, Up};
-use saveos_protocol::unit::Count;
+use saveos_protocol::unit::{Count, DesiredVersion};
 use saveos_protocol::{Topic, V1, decode, sign};
 use std::time::{SystemTime, UNIX_EPOCH};
 use support::control_plane::{ControlPlane, Ingest, command_key};
@@ -61,9 +69,13 @@ impl Given {
         self.appliance.facts().into_iter().filter_map(body).collect()
     }
 
+    fn now(&self) -> u64 {
+        SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis() as u64
+    }
+
     fn order(&mut self, action: Action, signed: bool) -> State {
         self.asked += 1;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis() as u64;
+        let now = self.now();
         let id = CommandId::from_parts(Timestamp::saturating(now), [self.asked; 10]);
         let exp = Timestamp::saturating(now + 600_000);
         let idem = format!("order-{}", self.asked).parse().expect("a key");
@@ -202,6 +214,56 @@ fn a_restore_test_tells_a_whole_repository_from_a_damaged_one() {
     put(&largest, &bytes);
     let summary = given.test();
     assert_eq!(summary.verdict, VerifyVerdict::Damaged, "{summary:?}");
+}
+
+#[test]
+fn a_dead_box_s_disk_comes_back_with_the_escrow_key() {
+    let Some(mut given) = Given::new() else { return };
+    let bytes = disk(7, 2);
+    given.back_up("nas.img", &bytes);
+    let (private, public) = escrow::generate();
+    let text = std::fs::read(given.appliance.data().join("enrolment.json")).expect("it is enrolled");
+    let mut desired = Desired::at_enrolment(&decode::<Enrolment>(&text).expect("an enrolment"));
+    desired.ver = DesiredVersion::saturating(1);
+    desired.retention.last = 7;
+    desired.escrow = Some(Escrow { key: EscrowKey(public) });
+    let states = |given: &Given| -> Vec<KeyState> {
+        let facts = given.appliance.facts().into_iter();
+        facts.filter_map(|fact| if let Body::Key(state) = fact.body { Some(state) } else { None }).collect()
+    };
+    let refused = |given: &Given| {
+        let refused = |body: &Body| matches!(body, Body::PolicyRefused(_));
+        given.appliance.facts().iter().any(|fact| refused(&fact.body)).then_some(())
+    };
+
+    // Whoever has the server and not the command key lets nobody in.
+    given.ingest.say(Topic::Down(given.device, Down::Desired), &desired);
+    given.appliance.until("the refusal", |_| refused(&given));
+    assert_eq!(states(&given), [KeyState::NotRecoverable]);
+    desired.ver = DesiredVersion::saturating(2);
+    let until = Timestamp::saturating(given.now() + 600_000);
+    sign::sign(&mut desired, given.device, until, &command_key()).expect("it can be signed");
+    given.ingest.say(Topic::Down(given.device, Down::Desired), &desired);
+    let sealed = KeyState::Escrowed { key: EscrowKey(public) };
+    given.appliance.until("the seal", |_| states(&given).contains(&sealed).then_some(()));
+    assert_eq!(given.appliance.ask("status")["recoverable"], true);
+
+    // A restart does not take it back, and the box dies.
+    given.appliance.kill();
+    given.appliance.start();
+    assert_eq!(states(&given), [KeyState::NotRecoverable, sealed]);
+    given.appliance.kill();
+    let path = given.appliance.data().join("repository");
+    let scratch = given.appliance.folder.path();
+    let options = OpenOptions { lease: LeaseKind::Reader, boot: "a PC", scratch, suite: Suite::for_this_cpu() };
+    let repository = Repository::open(&path, &Secret::Escrow(private), &options).expect("the escrow key opens it");
+    let (_, snapshot) = repository.find_snapshot("latest").expect("a snapshot");
+    let restored = scratch.join("restored");
+    let target = FileTarget::open(&restored, snapshot.source.size, &path, Overwrite::Refuse).expect("a new file");
+    let part = Part::of(&snapshot, None).expect("all of it");
+    let how = restore::Options { part, only_metadata: false, workers: 2 };
+    restore::run(&repository, &snapshot, &target, &how, &|_| true).expect("it restores");
+    assert!(std::fs::read(&restored).expect("it is there") == bytes, "every byte came back");
 }
 
 fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
