@@ -119,7 +119,7 @@ fn tell_once(db: &mut Connection, refused: PolicyRefused, now: &Moment) -> Resul
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::identity::Identity;
     use crate::policy::Rules;
@@ -132,16 +132,17 @@ mod tests {
     use saveos_protocol::unit::Seconds;
     use std::time::Duration;
 
-    struct Given {
-        folder: tempfile::TempDir,
-        db: Connection,
-        enrolment: Enrolment,
-        key: Ed25519KeyPair,
-        in_force: InForce,
-        now: Moment,
+    /// An enrolled box, and the command key that it obeys.
+    pub(crate) struct Given {
+        pub(crate) folder: tempfile::TempDir,
+        pub(crate) db: Connection,
+        pub(crate) enrolment: Enrolment,
+        pub(crate) key: Ed25519KeyPair,
+        pub(crate) in_force: InForce,
+        pub(crate) now: Moment,
     }
 
-    fn given() -> Given {
+    pub(crate) fn given() -> Given {
         let folder = tempfile::tempdir().expect("a folder");
         let now = crate::clock::now();
         let identity = Identity::open(folder.path(), &now).expect("an identity");
@@ -173,7 +174,7 @@ mod tests {
 
     impl Given {
         /// The first document, changed.
-        fn document(&self, ver: u32, change: impl FnOnce(&mut Desired)) -> Desired {
+        pub(crate) fn document(&self, ver: u32, change: impl FnOnce(&mut Desired)) -> Desired {
             let mut desired = Desired::at_enrolment(&self.enrolment);
             desired.ver = DesiredVersion::from(ver);
             desired.backup.on_plug = OnPlug::Backup;
@@ -183,13 +184,13 @@ mod tests {
             desired
         }
 
-        fn take(&mut self, desired: &Desired) -> bool {
+        pub(crate) fn take(&mut self, desired: &Desired) -> bool {
             let json = saveos_protocol::encode(desired).expect("it fits");
             let place = (self.folder.path(), &mut self.db);
             take(place, &self.enrolment, &json, &self.in_force, &self.now).expect("it can be written")
         }
 
-        fn version(&self) -> u64 {
+        pub(crate) fn version(&self) -> u64 {
             let kept = load(self.folder.path(), &self.enrolment).expect("readable");
             assert!(
                 kept.ver == DesiredVersion::ZERO || kept.ver == self.in_force.get().version,

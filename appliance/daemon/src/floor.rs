@@ -95,7 +95,7 @@ fn unwanted(all: &[(SnapshotId, Snapshot)], retention: &Retention, now: i64) -> 
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use saveos_engine::layout::partition::TableKind;
     use saveos_engine::snapshot::{SourceInfo, SourceKind, Summary, WriterId};
@@ -103,7 +103,7 @@ mod tests {
     const DAY: i64 = 86_400;
     const NOW: i64 = 1_790_000_000;
 
-    fn snapshot(sequence: u64, time: i64, state: State) -> (SnapshotId, Snapshot) {
+    pub(crate) fn snapshot(sequence: u64, time: i64, state: State) -> (SnapshotId, Snapshot) {
         let mut id = [0; 32];
         id[..8].copy_from_slice(&sequence.to_be_bytes());
         let source = SourceInfo {

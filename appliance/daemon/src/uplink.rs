@@ -3,6 +3,8 @@
 //! A thread of its own with its own connection to the database, which is all that it shares with the daemon (facts wait in the
 //! outbox, a command becomes a row of the queue), so a broker that hangs hangs nobody. Without credentials it waits for some.
 
+#[cfg(test)]
+mod hostile;
 mod orders;
 mod session;
 
