@@ -72,7 +72,8 @@ fn a_hundred_days_without_the_command_key_cost_no_snapshot() {
     assert!(!given.take(&given.document(1, |_| {})));
     let owner = given.in_force.get().policy.clone();
     let stranger = Ed25519KeyPair::from_seed_unchecked(&[8; 32]).expect("a key");
-    let (mut honest, mut hostile): (Vec<(SnapshotId, Snapshot)>, Vec<(SnapshotId, Snapshot)>) = Default::default();
+    let mut honest: Vec<(SnapshotId, Snapshot)> = Vec::new();
+    let mut hostile = honest.clone();
     let begun = i64::try_from(given.now.ts.as_millis() / 1000).expect("before the year 292 million");
     let mut number = 0;
     for day in 0..100u32 {
