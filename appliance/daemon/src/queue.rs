@@ -251,13 +251,18 @@ mod tests {
     use saveos_protocol::hex::SnapshotId;
     use saveos_protocol::text::Text;
 
-    #[test]
-    fn a_job_that_was_interrupted_begins_again_and_says_so() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let mut now = crate::clock::now();
+    /// A box that has told of nothing yet.
+    fn begun() -> (tempfile::TempDir, Connection, Moment) {
+        let (folder, now) = (tempfile::tempdir().expect("a folder"), crate::clock::now());
         let identity = Identity::open(folder.path(), &now).expect("an identity");
         let mut db = crate::db::open(folder.path()).expect("a database");
         outbox::begin(&mut db, &identity, &now).expect("a stream");
+        (folder, db, now)
+    }
+
+    #[test]
+    fn a_job_that_was_interrupted_begins_again_and_says_so() {
+        let (folder, mut db, mut now) = begun();
         let id = add(&db, Work::Backup, None, &Trigger::Plug, now.ts).expect("room");
         let job = begin_next(&mut db, &now).expect("room").expect("a job");
         assert_eq!((job.id, job.state), (id, State::Running));
@@ -283,11 +288,7 @@ mod tests {
 
     #[test]
     fn a_restore_asks_and_ends_unasked_for_after_an_hour() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let mut now = crate::clock::now();
-        let identity = Identity::open(folder.path(), &now).expect("an identity");
-        let mut db = crate::db::open(folder.path()).expect("a database");
-        outbox::begin(&mut db, &identity, &now).expect("a stream");
+        let (folder, db, mut now) = begun();
         let disk = DiskId::from_parts(now.ts, [1; 10]);
         let extent = Extent::Disk { target: "WX11".parse().expect("a mark") };
         let action = Action::Restore { snapshot: SnapshotId([3; 32]), extent };

@@ -248,9 +248,14 @@ fn a_dead_box_s_disk_comes_back_with_the_escrow_key() {
     given.appliance.until("the seal", |_| states(&given).contains(&sealed).then_some(()));
     assert_eq!(given.appliance.ask("status")["recoverable"], true);
 
-    // A restart does not take it back, and the box dies.
+    // A restart without the document does not take it back, and the box dies.
     given.appliance.kill();
+    put(&given.appliance.data().join("desired.json"), b"rotten");
     given.appliance.start();
+    given.appliance.until("jobs may begin", |appliance| {
+        let disks = appliance.ask("disks");
+        (!disks["disks"][0]["path"].is_null() && !disks["disks"][0]["held"].is_null()).then_some(())
+    });
     assert_eq!(states(&given), [KeyState::NotRecoverable, sealed]);
     given.appliance.kill();
     let path = given.appliance.data().join("repository");

@@ -6,6 +6,7 @@ use crate::clock::Moment;
 use crate::db::{self, DbError};
 use crate::outbox;
 use saveos_protocol::fact::{Body, KeyState};
+use saveos_protocol::unit::DesiredVersion;
 
 /// What the owner's confirmation is remembered as.
 pub(super) const CONFIRMED: &str = "words_confirmed";
@@ -31,7 +32,12 @@ impl Daemon {
 
     /// Seals the root key to whom the desired document names, and to nobody else; tells of it when it is done.
     pub(super) fn seal_to_escrow(&mut self, now: &Moment) -> Result<(), RunError> {
-        let wanted = self.bench.rules.get().escrow;
+        let rules = self.bench.rules.get();
+        if rules.version == DesiredVersion::ZERO {
+            // No document is no order: one that was lost or damaged lets nobody out.
+            return Ok(());
+        }
+        let wanted = rules.escrow;
         let text = wanted.map_or_else(String::new, |key| key.to_string());
         let known = db::note(&self.db, ESCROWED)?.unwrap_or_default();
         if known == text || self.unsealed == Some(wanted) {

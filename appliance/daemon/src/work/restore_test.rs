@@ -47,12 +47,11 @@ pub(super) fn run(
         Trouble::Failed(Failure { reason: FailureReason::SnapshotMissing, message })
     })?;
     let mut test = Test { files: 0, bytes: 0, verdict: VerifyVerdict::Clean, problems: Vec::new() };
-    for (number, found) in wanted.iter().enumerate() {
+    for found in &wanted {
         if stop() {
             return Err(Trouble::Stopped);
         }
-        meter.show(number as u64, wanted.len() as u64);
-        test.one(&repository, found, bench, now)?;
+        test.one(&repository, found, (bench, meter), now)?;
     }
     Ok(RestoreTestSummary {
         snapshot: hex::SnapshotId(last.0),
@@ -87,12 +86,12 @@ impl Test {
         &mut self,
         repository: &Arc<Repository>,
         found: &(SnapshotId, Snapshot),
-        bench: &Bench,
+        (bench, meter): (&Bench, &Meter),
         now: &Moment,
     ) -> Result<(), Trouble> {
         let (id, snapshot) = found;
         let options = verify::Options { sample: SAMPLE, seed: now.ts.as_millis(), workers: 1 };
-        let report = verify::run(repository, Some(found), &options, &|_, _| {})?;
+        let report = verify::run(repository, Some(found), &options, &|done, total| meter.show(done, total))?;
         self.bytes += report.bytes;
         for problem in &report.problems {
             self.damaged(format!("{}: {}", problem.place, problem.what));
