@@ -31,7 +31,7 @@ struct Given {
     ingest: Ingest,
     device: DeviceId,
     asked: u8,
-    _control: ControlPlane,
+    control: ControlPlane,
 }
 
 impl Given {
@@ -43,7 +43,7 @@ impl Given {
         let ingest = control.ingest();
         // A command is not kept by the broker for who has not subscribed yet.
         ingest.fact();
-        Some(Given { appliance, ingest, device, asked: 0, _control: control })
+        Some(Given { appliance, ingest, device, asked: 0, control })
     }
 
     /// Plugs a disk in and waits for its snapshot.
@@ -250,6 +250,7 @@ fn a_dead_box_s_disk_comes_back_with_the_escrow_key() {
 
     // A restart without the document does not take it back, and the box dies.
     given.appliance.kill();
+    given.control.kill_broker();
     put(&given.appliance.data().join("desired.json"), b"rotten");
     given.appliance.start();
     given.appliance.until("jobs may begin", |appliance| {
