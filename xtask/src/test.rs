@@ -22,7 +22,7 @@ const SUITES: &[Suite] = &[
     ("cli", |tally| tests(&["-p", "saveos", "--test", "*"], tally)),
     ("daemon", |tally| tests(&["-p", "saveos-daemon", "--test", "*"], tally)),
     ("protocol", |tally| tests(&["-p", "saveos-protocol", "--test", "*"], tally)),
-    ("server", |tally| tests(&["-p", "saveos-server", "--test", "*"], tally)),
+    ("server", server),
     ("demo", |_| crate::demo::run(&["--once"])),
     ("reader", |_| reader()),
     ("aarch64", aarch64::uses_aes),
@@ -87,6 +87,15 @@ fn tests(which: &[&str], tally: &mut Tally) -> anyhow::Result<()> {
         println!("{line}");
         tally.line(line);
     })
+}
+
+/// With Schemathesis, which holds the answers of the API against its document.
+fn server(tally: &mut Tally) -> anyhow::Result<()> {
+    let folder = root().join("target/schemathesis-venv");
+    if !folder.join("bin/schemathesis").exists() {
+        python_packages(&folder, &["schemathesis==4.32.5"])?;
+    }
+    tests(&["-p", "saveos-server", "--test", "*"], tally)
 }
 
 /// As root and in CI nothing is missing that setup could not install: there a skip is a hole in the tests.

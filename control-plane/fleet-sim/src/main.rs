@@ -164,7 +164,7 @@ fn until(mut holds: impl FnMut() -> bool) -> anyhow::Result<()> {
 /// Four at a time: the server's one writer is what they wait for.
 fn enrol_all(arguments: &Arguments, place: &Place, token: &str) -> anyhow::Result<Vec<(Identity, Enrolment)>> {
     let nodes = ask(place, token, "/api/v1/nodes", &Value::Null)?;
-    let top = nodes["nodes"][0]["id"].clone();
+    let top = nodes["items"][0]["id"].clone();
     let customer = ask(place, token, "/api/v1/nodes", &json!({ "parent": top, "kind": "customer", "name": "Load" }))?;
     let site = json!({ "parent": customer["id"], "kind": "site", "name": "Load" });
     let site = ask(place, token, "/api/v1/nodes", &site)?["id"].as_str().context("a site")?.to_owned();

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// The first items of a list; the others are counted, so that nothing is left out in silence.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "ExcerptOf{T}")]
 pub struct Excerpt<T> {
     /// What is shown.
     pub shown: Vec<T>,

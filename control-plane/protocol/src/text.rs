@@ -61,7 +61,7 @@ macro_rules! texts {
 
 texts! {
     /// A sentence for a person: a note, an error, a reason.
-    Text 256 "a text" "no control characters" "^[^\\p{Cc}]*$" |text| !text.chars().any(char::is_control);
+    Text 256 "a text" "no control characters" "^[^\\u0000-\\u001f\\u007f-\\u009f]*$" |text| !text.chars().any(char::is_control);
     /// What a disk or board calls itself: serial number, model, GUID, filesystem id.
     Mark 64 "a mark" "printable ASCII, not empty" "^[ -~]+$" |text| !text.is_empty() && text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
     /// A version of the firmware, or a release: `1.4.0-rc.1`.

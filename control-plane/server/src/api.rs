@@ -4,6 +4,7 @@
 //! /livez /readyz /version          who runs us
 //! /api/v1/enrol… renew             boxes, by proof of their key
 //! /api/v1/login … events           people, by session
+//! /api/v1/openapi.json             what of this there is
 //! ```
 //!
 //! Who may not see a thing is told that it is not there.
@@ -11,9 +12,11 @@
 mod access;
 mod accounts;
 mod alerts;
+mod answer;
 mod appliances;
 mod claims;
 mod commands;
+mod document;
 mod enrol;
 mod events;
 mod health;
@@ -29,12 +32,12 @@ use crate::config::Config;
 use crate::ingest::{Heart, News, Outgoing};
 use crate::nonce::Nonces;
 use crate::store::Store;
-use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{HeaderValue, header};
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use axum::routing::{get, post};
+use axum::routing::get;
+use axum::{Json, Router};
 use problem::ApiError;
 use saveos_protocol::limits;
 use saveos_protocol::problem::ProblemKind;
@@ -43,6 +46,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 use tower_http::timeout::TimeoutLayer;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 /// What handlers share.
 #[derive(Clone)]
@@ -75,44 +80,51 @@ const BODY_PATIENCE: Duration = Duration::from_secs(10);
 /// What is read of a body that is too large, so that its sender hears so; whoever sends more is cut off.
 const DRAINED: usize = 4 * limits::ENROLMENT;
 
-/// All routes.
-pub(crate) fn app(state: App) -> Router {
-    let people = Router::new()
-        .route("/api/v1/login", post(login::login))
-        .route("/api/v1/logout", post(login::logout))
-        .route("/api/v1/me", get(login::me))
-        .route("/api/v1/nodes", get(tree::list).post(tree::make))
-        .route("/api/v1/nodes/{node}/policy", get(policies::get).put(policies::put))
-        .route("/api/v1/accounts", get(accounts::list).post(accounts::make))
-        .route("/api/v1/alerts", get(alerts::list))
-        .route("/api/v1/alerts/{alert}/acknowledge", post(alerts::acknowledge))
-        .route("/api/v1/claims", get(claims::list).post(claims::make))
-        .route("/api/v1/appliances", get(appliances::list))
-        .route("/api/v1/appliances/{id}", get(appliances::one))
-        .route("/api/v1/appliances/{id}/jobs", get(appliances::jobs))
-        .route("/api/v1/appliances/{id}/recovery-points", get(appliances::recovery_points))
-        .route("/api/v1/appliances/{id}/facts", get(appliances::facts))
-        .route("/api/v1/appliances/{id}/commands", get(commands::list).post(commands::make))
-        .route("/api/v1/appliances/{id}/commands/signed", post(signed::command))
-        .route("/api/v1/appliances/{id}/desired", get(signed::desired).put(signed::put_desired))
-        .route("/api/v1/appliances/{id}/revoke", post(appliances::revoke))
-        .route("/api/v1/audit", get(login::audit_trail))
+/// All routes but that of the document, which cannot describe itself before it is whole.
+fn routes() -> OpenApiRouter<App> {
+    let people = OpenApiRouter::new()
+        .routes(routes!(login::login))
+        .routes(routes!(login::logout))
+        .routes(routes!(login::me))
+        .routes(routes!(tree::list, tree::make))
+        .routes(routes!(policies::get, policies::put))
+        .routes(routes!(accounts::list, accounts::make))
+        .routes(routes!(alerts::list))
+        .routes(routes!(alerts::acknowledge))
+        .routes(routes!(claims::list, claims::make))
+        .routes(routes!(appliances::list))
+        .routes(routes!(appliances::one))
+        .routes(routes!(appliances::jobs))
+        .routes(routes!(appliances::recovery_points))
+        .routes(routes!(appliances::facts))
+        .routes(routes!(commands::list, commands::make))
+        .routes(routes!(signed::command))
+        .routes(routes!(signed::desired, signed::put_desired))
+        .routes(routes!(appliances::revoke))
+        .routes(routes!(login::audit_trail))
         .layer(DefaultBodyLimit::max(16 * 1024));
-    let boxes = Router::new()
-        .route("/api/v1/enrol/challenge", post(enrol::challenge))
-        .route("/api/v1/enrol", post(enrol::enrol))
-        .route("/api/v1/renew", post(enrol::renew))
+    let boxes = OpenApiRouter::new()
+        .routes(routes!(enrol::challenge))
+        .routes(routes!(enrol::enrol))
+        .routes(routes!(enrol::renew))
         .layer(DefaultBodyLimit::max(limits::ENROLMENT));
-    let health = Router::new()
-        .route("/livez", get(health::live))
-        .route("/readyz", get(health::ready))
-        .route("/version", get(health::version));
-    let timed = people
+    let health = OpenApiRouter::new()
+        .routes(routes!(health::live))
+        .routes(routes!(health::ready))
+        .routes(routes!(health::version));
+    people
         .merge(boxes)
         .merge(health)
-        .layer(TimeoutLayer::with_status_code(axum::http::StatusCode::SERVICE_UNAVAILABLE, PATIENCE));
-    timed
-        .route("/api/v1/events", get(events::stream))
+        .layer(TimeoutLayer::with_status_code(axum::http::StatusCode::SERVICE_UNAVAILABLE, PATIENCE))
+        .routes(routes!(events::stream))
+}
+
+/// The door, open.
+pub(crate) fn app(state: App) -> Router {
+    let (routes, described) = routes().split_for_parts();
+    let document = Json(document::document(&described));
+    routes
+        .route("/api/v1/openapi.json", get(move || std::future::ready(document.clone())))
         .fallback(problem::no_route)
         .method_not_allowed_fallback(problem::no_method)
         .layer(middleware::from_fn(read_whole))

@@ -2,12 +2,69 @@
 
 use crate::alerts::Seen;
 use crate::ingest::Hearing;
-use crate::presence::{Signs, presence};
+use crate::presence::{Presence, Signs, presence};
 use crate::protection::{self, Reason};
 use crate::store::{Row, StoreError, Tx, first, values};
 use saveos_protocol::id::DeviceId;
 use saveos_protocol::time::Timestamp;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
+
+/// A box: whether it is there, and what it protects.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Appliance {
+    pub(crate) id: DeviceId,
+    name: String,
+    site: String,
+    firmware: String,
+    #[serde(rename = "enrolled_ms")]
+    enrolled: Timestamp,
+    #[serde(rename = "certificate_until_ms")]
+    certificate_until: Timestamp,
+    presence: Presence,
+    #[serde(rename = "heard_ms")]
+    heard: Option<Timestamp>,
+    /// Why its last session ended.
+    gone_why: Option<String>,
+    /// As the box said it.
+    #[schemars(with = "Option<saveos_protocol::heartbeat::Heartbeat>")]
+    heartbeat: Option<Value>,
+    /// The version of the document that it should have.
+    desired: u64,
+    /// The version that it has.
+    applied: u64,
+    /// Somebody could open its backups without it.
+    recoverable: bool,
+    #[serde(rename = "flagged_ms")]
+    flagged: Option<Timestamp>,
+    /// What it did that no box of ours does.
+    flag: Option<String>,
+    #[serde(rename = "revoked_ms")]
+    revoked: Option<Timestamp>,
+    protected: bool,
+    /// Of the box itself; a disk has its own.
+    not_protected: Vec<Reason>,
+    disks: Vec<Disk>,
+}
+
+/// A disk, its newest recovery point, and why it is not protected.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Disk {
+    id: String,
+    /// As the box said it.
+    #[schemars(with = "Option<saveos_protocol::fact::DiskIdentity>")]
+    identity: Option<Value>,
+    bus: String,
+    size_bytes: u64,
+    #[serde(rename = "seen_ms")]
+    seen: Timestamp,
+    #[serde(rename = "gone_ms")]
+    gone: Option<Timestamp>,
+    #[serde(rename = "newest_ms")]
+    newest: Option<Timestamp>,
+    not_protected: Vec<Reason>,
+}
 
 /// Columns of a box, in the order in which `appliance` reads them.
 macro_rules! appliance_columns {
@@ -28,7 +85,7 @@ pub(crate) fn page(
     after: &str,
     limit: u64,
     (hearing, now): (&Hearing, Timestamp),
-) -> Result<Vec<Value>, StoreError> {
+) -> Result<Vec<Appliance>, StoreError> {
     let mut rows = Vec::new();
     // `path` begins with the top: every text from the top itself up to the one that follows all that begin with it.
     let sql = appliance_columns!("WHERE n.path >= $1 AND n.path < $2 AND a.id > $3 ORDER BY a.id LIMIT $4");
@@ -48,7 +105,7 @@ pub(crate) fn one(
     tx: &mut dyn Tx,
     device: DeviceId,
     (hearing, now): (&Hearing, Timestamp),
-) -> Result<Option<(String, Value)>, StoreError> {
+) -> Result<Option<(String, Appliance)>, StoreError> {
     let Some(row) = first(tx, appliance_columns!("WHERE a.id = $1"), &values![device])? else { return Ok(None) };
     Ok(Some((row.text(16)?.to_owned(), appliance(tx, &row, hearing, now)?)))
 }
@@ -60,7 +117,7 @@ pub(crate) fn path_of(tx: &mut dyn Tx, device: DeviceId) -> Result<Option<String
     row.map(|row| Ok(row.text(0)?.to_owned())).transpose()
 }
 
-fn appliance(tx: &mut dyn Tx, row: &Row, hearing: &Hearing, now: Timestamp) -> Result<Value, StoreError> {
+fn appliance(tx: &mut dyn Tx, row: &Row, hearing: &Hearing, now: Timestamp) -> Result<Appliance, StoreError> {
     let signs = signs(row)?;
     let device: DeviceId = row.parse(0)?;
     let recoverable = row.maybe_number(12)?.is_some();
@@ -71,15 +128,28 @@ fn appliance(tx: &mut dyn Tx, row: &Row, hearing: &Hearing, now: Timestamp) -> R
     } else {
         Vec::new()
     };
-    let is_protected = own.is_empty() && disks.iter().all(|disk| disk["not_protected"] == json!([]));
-    Ok(json!({
-        "id": device, "name": row.text(1)?, "site": row.text(2)?, "firmware": row.text(3)?,
-        "enrolled_ms": row.number(4)?, "certificate_until_ms": row.number(5)?,
-        "presence": presence(signs, deaf(hearing, now), now), "heard_ms": signs.heard, "gone_why": row.maybe_text(8)?,
-        "heartbeat": row.maybe_json(9)?, "desired": row.number(10)?, "applied": row.number(11)?,
-        "recoverable": recoverable, "flagged_ms": row.maybe_number(13)?, "flag": row.maybe_text(14)?,
-        "revoked_ms": row.maybe_number(15)?, "protected": is_protected, "not_protected": own, "disks": disks,
-    }))
+    let is_protected = own.is_empty() && disks.iter().all(|disk| disk.not_protected.is_empty());
+    Ok(Appliance {
+        id: device,
+        name: row.text(1)?.to_owned(),
+        site: row.text(2)?.to_owned(),
+        firmware: row.text(3)?.to_owned(),
+        enrolled: row.time(4)?,
+        certificate_until: row.time(5)?,
+        presence: presence(signs, deaf(hearing, now), now),
+        heard: signs.heard,
+        gone_why: row.maybe_text(8)?.map(str::to_owned),
+        heartbeat: row.maybe_json(9)?,
+        desired: row.number(10)?,
+        applied: row.number(11)?,
+        recoverable,
+        flagged: row.maybe_time(13)?,
+        flag: row.maybe_text(14)?.map(str::to_owned),
+        revoked: row.maybe_time(15)?,
+        protected: is_protected,
+        not_protected: own,
+        disks,
+    })
 }
 
 fn signs(row: &Row) -> Result<Signs, StoreError> {
@@ -101,10 +171,11 @@ pub(crate) fn for_alerts(tx: &mut dyn Tx, hearing: &Hearing, now: Timestamp) -> 
     let mut fleet = Vec::new();
     for row in &rows {
         let (device, signs) = (row.parse(0)?, signs(row)?);
-        let known = disk_rows(tx, device, signs.heard.is_some(), row.maybe_number(12)?.is_some(), now)?;
-        let mut disks = Vec::new();
+        let known = disks(tx, device, signs.heard.is_some(), row.maybe_number(12)?.is_some(), now)?;
+        let mut own = Vec::new();
         for disk in known {
-            disks.push((disk.row.parse(0)?, Timestamp::saturating(disk.row.number(4)?), disk.reasons));
+            let id = disk.id.parse().map_err(|_| StoreError::Damaged("the name of a disk"))?;
+            own.push((id, disk.seen, disk.not_protected));
         }
         fleet.push(Seen {
             device,
@@ -112,40 +183,14 @@ pub(crate) fn for_alerts(tx: &mut dyn Tx, hearing: &Hearing, now: Timestamp) -> 
             presence: presence(signs, deaf(hearing, now), now),
             enrolled: Timestamp::saturating(row.number(4)?),
             flag: row.maybe_text(14)?.map(str::to_owned),
-            disks,
+            disks: own,
         });
     }
     Ok(fleet)
 }
 
-fn disks(
-    tx: &mut dyn Tx,
-    device: DeviceId,
-    heard: bool,
-    recoverable: bool,
-    now: Timestamp,
-) -> Result<Vec<Value>, StoreError> {
-    let rows = disk_rows(tx, device, heard, recoverable, now)?;
-    let item = |disk: &Disk| {
-        let row = &disk.row;
-        Ok(json!({
-            "id": row.text(0)?, "identity": row.maybe_json(1)?, "bus": row.text(2)?, "size_bytes": row.number(3)?,
-            "seen_ms": row.number(4)?, "gone_ms": row.maybe_number(5)?, "newest_ms": disk.newest,
-            "not_protected": disk.reasons,
-        }))
-    };
-    rows.iter().map(item).collect()
-}
-
-/// A disk, its newest recovery point, and why it is not protected.
-struct Disk {
-    row: Row,
-    newest: Option<Timestamp>,
-    reasons: Vec<Reason>,
-}
-
 /// The disks of a box.
-fn disk_rows(
+fn disks(
     tx: &mut dyn Tx,
     device: DeviceId,
     heard: bool,
@@ -166,8 +211,16 @@ fn disk_rows(
         let newest = row.maybe_time(6)?;
         let failed = row.maybe_text(7)? == Some("failed");
         let state = protection::State { heard, disk: true, newest, failed, recoverable, proven };
-        let reasons = protection::reasons(&state, now);
-        disks.push(Disk { row, newest, reasons });
+        disks.push(Disk {
+            id: row.text(0)?.to_owned(),
+            identity: row.maybe_json(1)?,
+            bus: row.text(2)?.to_owned(),
+            size_bytes: row.number(3)?,
+            seen: row.time(4)?,
+            gone: row.maybe_time(5)?,
+            newest,
+            not_protected: protection::reasons(&state, now),
+        });
     }
     Ok(disks)
 }

@@ -11,7 +11,7 @@ use saveos_protocol::unit::{Days, DesiredVersion, Percent, Seconds};
 use serde::{Deserialize, Serialize};
 
 /// The policy of a node of the tree.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Policy {
     pub(crate) backup: BackupPolicy,

@@ -12,7 +12,7 @@ const ONLINE: Duration = Duration::from_secs(120);
 const LATE: Duration = Duration::from_secs(15 * 60);
 
 /// The state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Presence {
     /// Heard a moment ago.

@@ -6,7 +6,7 @@ use saveos_protocol::time::Timestamp;
 use std::time::Duration;
 
 /// Why a disk, or a box without one, is not protected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Reason {
     /// The box was never heard.

@@ -25,6 +25,7 @@ const ROUTES: &[(&str, &str, Needs)] = &[
     ("GET", "/livez", Needs::Nothing),
     ("GET", "/readyz", Needs::Nothing),
     ("GET", "/version", Needs::Nothing),
+    ("GET", "/api/v1/openapi.json", Needs::Nothing),
     ("POST", "/api/v1/enrol/challenge", Needs::Nothing),
     ("POST", "/api/v1/enrol", Needs::Nothing),
     ("POST", "/api/v1/renew", Needs::Nothing),
@@ -56,19 +57,16 @@ const ROUTES: &[(&str, &str, Needs)] = &[
     ("POST", "/api/v1/logout", Needs::Session),
 ];
 
-/// As `src/api.rs` has them.
-fn routes_of_the_source() -> BTreeSet<(String, String)> {
-    let source = include_str!("../src/api.rs");
+/// Method, path, and whether it is open to anybody.
+type Route = (String, String, bool);
+
+/// As the OpenAPI document has them, which a unit test holds equal to what is served.
+fn routes_of_the_document() -> BTreeSet<Route> {
+    let document: Value = serde_json::from_str(include_str!("../openapi.json")).expect("JSON");
     let mut routes = BTreeSet::new();
-    for part in source.split(".route(\"").skip(1) {
-        let (path, rest) = part.split_once('"').expect("a path");
-        let handlers = rest.split('\n').next().expect("a line");
-        for (verb, method) in
-            [("get(", "GET"), ("post(", "POST"), ("put(", "PUT"), ("delete(", "DELETE"), ("patch(", "PATCH")]
-        {
-            if handlers.contains(verb) {
-                routes.insert((method.to_owned(), path.to_owned()));
-            }
+    for (path, operations) in document["paths"].as_object().expect("paths") {
+        for (method, operation) in operations.as_object().expect("operations") {
+            routes.insert((method.to_uppercase(), path.clone(), operation["security"] == json!([{}])));
         }
     }
     routes
@@ -146,9 +144,15 @@ fn body(server: &Server, (method, path): (&str, &str), customer: &Customer, uniq
 
 #[test]
 fn every_route_has_a_row_here() {
-    let rows: BTreeSet<(String, String)> =
-        ROUTES.iter().map(|(method, path, _)| ((*method).to_owned(), (*path).to_owned())).collect();
-    assert_eq!(rows, routes_of_the_source());
+    let row = |(method, path, needs): &(&str, &str, Needs)| {
+        ((*method).to_owned(), (*path).to_owned(), *needs == Needs::Nothing)
+    };
+    let itself = ("GET", "/api/v1/openapi.json", Needs::Nothing);
+    let rows: BTreeSet<Route> = ROUTES.iter().filter(|row| **row != itself).map(row).collect();
+    assert_eq!(rows, routes_of_the_document());
+    let others = include_str!("../src/api.rs").split(".route(").count() - 1;
+    // The document itself, and nothing else, is served without being described.
+    assert_eq!(others, 1, "a route that the document does not know");
 }
 
 #[test]
@@ -213,7 +217,7 @@ fn every_role_gets_what_it_may_and_nothing_of_others() {
     }
     assert_eq!(admin.ask("GET", "/api/v1/audit", &Value::Null).1["broken_at"], Value::Null);
     let [viewer, ..] = &own.people;
-    assert_eq!(viewer.ask("POST", "/api/v1/logout", &Value::Null).0, 200);
+    assert_eq!(viewer.ask("POST", "/api/v1/logout", &Value::Null).0, 204);
     assert_eq!(viewer.ask("GET", "/api/v1/me", &Value::Null).0, 401);
 }
 
@@ -228,7 +232,7 @@ fn a_cookie_alone_changes_nothing_and_what_is_no_route_is_told_so() {
     };
     assert_eq!(ask("GET", "/api/v1/me", &[]), 200);
     assert_eq!(ask("POST", "/api/v1/logout", &[]), 403);
-    assert_eq!(ask("POST", "/api/v1/logout", &[("x-saveos", "1")]), 200);
+    assert_eq!(ask("POST", "/api/v1/logout", &[("x-saveos", "1")]), 204);
     assert_eq!(ask("GET", "/api/v1/me", &[]), 401);
     assert_eq!(ask("GET", "/api/v2/me", &[]), 404);
     assert_eq!(ask("PUT", "/api/v1/me", &[]), 405);

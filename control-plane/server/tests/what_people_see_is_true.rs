@@ -150,11 +150,11 @@ fn a_backup_is_seen_live_and_protects_when_it_can_be_opened() {
     let path = format!("/api/v1/appliances/{device}/recovery-points?limit=1");
     let newest = server.until("there is another recovery point", || {
         let page = admin.get(&path);
-        (page["recovery_points"][0]["snapshot"] == json!(SnapshotId([2; 32]))).then_some(page)
+        (page["items"][0]["snapshot"] == json!(SnapshotId([2; 32]))).then_some(page)
     });
     let next = newest["next"].as_str().expect("a cursor");
     let older = admin.get(&format!("{path}&after={next}"));
-    assert_eq!(older["recovery_points"][0]["snapshot"], json!(SnapshotId([1; 32])), "the newest come first");
+    assert_eq!(older["items"][0]["snapshot"], json!(SnapshotId([1; 32])), "the newest come first");
     assert_eq!(admin.ask("GET", &format!("{path}&after=x"), &Value::Null).0, 400);
     server.until("it is not recoverable any more", || (reasons() == json!(["not_recoverable"])).then_some(()));
 }
@@ -184,9 +184,9 @@ fn foreign_events_are_not_shown() {
         }
     }
     let list = viewer.get("/api/v1/appliances");
-    assert_eq!(list["appliances"].as_array().map(Vec::len), Some(1));
+    assert_eq!(list["items"].as_array().map(Vec::len), Some(1));
     // Who has signed out sees nothing more.
-    assert_eq!(viewer.ask("POST", "/api/v1/logout", &Value::Null).0, 200);
+    assert_eq!(viewer.ask("POST", "/api/v1/logout", &Value::Null).0, 204);
     let ended = std::time::Instant::now();
     while events.recv_timeout(Duration::from_secs(20)).is_ok() {
         assert!(ended.elapsed() < Duration::from_secs(20), "it still follows");
@@ -272,7 +272,7 @@ fn a_command_is_sent_once_again_after_a_wipe_and_ends_with_its_job() {
     let id = made["id"].as_str().expect("an id").parse().expect("an id");
     backed_up(disk, 3, Some(id)).into_iter().for_each(|body| one.tell(body));
     let ended = server.until("it has ended", || {
-        let command = admin.get(&path)["commands"][0].clone();
+        let command = admin.get(&path)["items"][0].clone();
         (!command["ended_ms"].is_null()).then_some(command)
     });
     assert_eq!(ended["state"]["state"], "succeeded");
@@ -287,20 +287,20 @@ fn a_dark_site_is_one_alert_that_a_restart_neither_tells_again_nor_forgets() {
     boxes.iter().for_each(|one| one.unplug());
     server.until("their wills are read", || {
         let list = admin.get("/api/v1/appliances");
-        let all = list["appliances"].as_array().expect("boxes").iter().all(|one| one["presence"] == "late");
+        let all = list["items"].as_array().expect("boxes").iter().all(|one| one["presence"] == "late");
         all.then_some(())
     });
     let db = rusqlite::Connection::open(server.data().join("saveos.sqlite")).expect("a database");
     db.busy_timeout(Duration::from_secs(10)).expect("it is set");
     db.execute("UPDATE appliance SET heard_ms = heard_ms - 16 * 60 * 1000", []).expect("room");
-    let alerts = || admin.get("/api/v1/alerts")["alerts"].as_array().expect("alerts").clone();
+    let alerts = || admin.get("/api/v1/alerts")["items"].as_array().expect("alerts").clone();
     let first = server.until("it is told", || alerts().first().cloned());
     assert_eq!(
         (first["rule"].as_str(), first["detail"].as_str()),
         (Some("site_dark"), Some("4 of 4 boxes are offline"))
     );
     let path = format!("/api/v1/alerts/{}/acknowledge", first["id"].as_str().expect("an id"));
-    assert_eq!(admin.ask("POST", &path, &Value::Null).0, 200);
+    assert_eq!(admin.ask("POST", &path, &Value::Null).0, 204);
 
     server.stop();
     server.start();

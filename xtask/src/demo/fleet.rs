@@ -244,7 +244,7 @@ impl Story {
         let id = api.ask(&path, Some(&json!({ "type": "start_backup", "args": { "disk": disk } })))?["id"].clone();
         until("the command has ended well", || {
             let commands = api.ask(&path, None)?;
-            let own = commands["commands"].as_array().into_iter().flatten().find(|command| command["id"] == id);
+            let own = commands["items"].as_array().into_iter().flatten().find(|command| command["id"] == id);
             Ok(own.filter(|command| command["state"]["state"] == "succeeded").cloned())
         })
         .map(drop)
@@ -252,17 +252,17 @@ impl Story {
 
     fn points(&self, api: &Api, device: &str) -> anyhow::Result<usize> {
         let points = api.ask(&format!("/api/v1/appliances/{device}/recovery-points?limit=500"), None)?;
-        Ok(points["recovery_points"].as_array().map_or(0, Vec::len))
+        Ok(points["items"].as_array().map_or(0, Vec::len))
     }
 
     fn show(&self, api: &Api) -> anyhow::Result<()> {
         println!("\nwhat the control plane knows:");
         let list = api.ask("/api/v1/appliances", None)?;
-        for appliance in list["appliances"].as_array().into_iter().flatten() {
+        for appliance in list["items"].as_array().into_iter().flatten() {
             println!("  {}  {}  protected: {}", appliance["name"], appliance["presence"], appliance["protected"]);
             let device = word(&appliance["id"])?;
             let points = api.ask(&format!("/api/v1/appliances/{device}/recovery-points"), None)?;
-            for point in points["recovery_points"].as_array().into_iter().flatten() {
+            for point in points["items"].as_array().into_iter().flatten() {
                 let summary = &point["summary"];
                 println!("    {}  {}  {} bytes new", point["taken_ms"], point["state"], summary["bytes_new"]);
             }

@@ -137,6 +137,7 @@ impl JobResult {
 /// Done, with a summary that says how well, or failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "end", rename_all = "snake_case")]
+#[schemars(rename = "EndOf{S}")]
 pub enum End<S> {
     /// It ran to its end; the summary may still be of damage.
     Done(S),

@@ -14,8 +14,11 @@ use axum::http::{Method, header};
 use saveos_protocol::problem::ProblemKind;
 
 /// What a person may do on a node and below. Ordered: each may what those before it may.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "PersonRole")]
 pub(crate) enum Role {
     /// Look.
     Viewer,

@@ -2,6 +2,7 @@
 
 use super::App;
 use super::access::{Access, Role};
+use super::answer::List;
 use super::problem::{ApiError, Body};
 use super::tree::path_of;
 use crate::audit;
@@ -13,23 +14,51 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use saveos_protocol::id::UserId;
 use saveos_protocol::problem::ProblemKind;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-#[derive(Deserialize)]
+/// An account to make.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewAccount {
+    #[schemars(regex(pattern = "@"), length(max = 254))]
     email: String,
     node: String,
     role: Role,
 }
 
+/// An account that was made.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "MadeAccount")]
+pub(super) struct Made {
+    id: UserId,
+    /// Shown this once.
+    password: String,
+}
+
+/// What somebody may do on a node and below.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Account {
+    id: String,
+    email: String,
+    role: String,
+    node: String,
+}
+
 /// Makes an account with a role on a node. Nobody gives more than he has.
+#[utoipa::path(
+    post,
+    path = "/api/v1/accounts",
+    tag = "people",
+    operation_id = "make_account",
+    request_body = ref("#/components/schemas/NewAccount"),
+    responses((status = 201, description = "Done", body = ref("#/components/schemas/MadeAccount"))),
+)]
 pub(super) async fn make(
     State(app): State<App>,
     access: Access,
     Body(new): Body<NewAccount>,
-) -> Result<(StatusCode, Json<Value>), ApiError> {
+) -> Result<(StatusCode, Json<Made>), ApiError> {
     let email = new.email.trim().to_lowercase();
     if !email.contains('@')
         || email.len() > 254
@@ -67,21 +96,31 @@ pub(super) async fn make(
             Ok(audit::write(tx, &access.email, "made an account", &format!("{email} {}", new.node), now)?)
         })
         .await?;
-    Ok((StatusCode::CREATED, Json(json!({ "id": id, "password": *password }))))
+    Ok((StatusCode::CREATED, Json(Made { id, password: password.to_string() })))
 }
 
 /// Accounts with a role below a node that one administers.
-pub(super) async fn list(State(app): State<App>, access: Access) -> Result<Json<Value>, ApiError> {
+#[utoipa::path(
+    get,
+    path = "/api/v1/accounts",
+    tag = "people",
+    operation_id = "list_accounts",
+    responses((status = 200, description = "Done", body = ref("#/components/schemas/ListOfAccount"))),
+)]
+pub(super) async fn list(State(app): State<App>, access: Access) -> Result<Json<List<Account>>, ApiError> {
     let sql = "SELECT a.id, a.email, g.role, g.node, n.path FROM account a JOIN granted g ON g.account = a.id
         JOIN node n ON n.id = g.node ORDER BY a.email, g.node";
     let rows: Vec<Row> = app.store.read(move |tx: &mut dyn Tx| tx.query(sql, &[])).await?;
     let mut accounts = Vec::new();
     for row in &rows {
         if access.role_at(row.text(4)?) >= Some(Role::Admin) {
-            accounts.push(json!({
-                "id": row.text(0)?, "email": row.text(1)?, "role": row.text(2)?, "node": row.text(3)?,
-            }));
+            accounts.push(Account {
+                id: row.text(0)?.to_owned(),
+                email: row.text(1)?.to_owned(),
+                role: row.text(2)?.to_owned(),
+                node: row.text(3)?.to_owned(),
+            });
         }
     }
-    Ok(Json(json!({ "accounts": accounts })))
+    Ok(Json(List::whole(accounts)))
 }

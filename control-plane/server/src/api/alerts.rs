@@ -2,17 +2,46 @@
 
 use super::App;
 use super::access::{Access, Role};
+use super::answer::List;
 use super::problem::ApiError;
 use crate::audit;
 use crate::clock;
 use crate::store::{Row, Tx, first, values};
 use axum::Json;
 use axum::extract::{Path, State};
+use axum::http::StatusCode;
 use saveos_protocol::problem::ProblemKind;
-use serde_json::{Value, json};
+use saveos_protocol::time::Timestamp;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+/// Something that somebody should know.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Alert {
+    id: String,
+    rule: String,
+    site: String,
+    device: Option<String>,
+    disk: Option<String>,
+    detail: String,
+    #[serde(rename = "raised_ms")]
+    raised: Timestamp,
+    #[serde(rename = "ended_ms")]
+    ended: Option<Timestamp>,
+    #[serde(rename = "acknowledged_ms")]
+    acknowledged: Option<Timestamp>,
+    acknowledged_by: Option<String>,
+}
 
 /// Those that one may see: the open ones, then the last that ended, the newest first.
-pub(super) async fn list(State(app): State<App>, access: Access) -> Result<Json<Value>, ApiError> {
+#[utoipa::path(
+    get,
+    path = "/api/v1/alerts",
+    tag = "people",
+    operation_id = "list_alerts",
+    responses((status = 200, description = "Done", body = ref("#/components/schemas/ListOfAlert"))),
+)]
+pub(super) async fn list(State(app): State<App>, access: Access) -> Result<Json<List<Alert>>, ApiError> {
     let sql = "SELECT a.id, a.rule, a.node, a.device, a.disk, a.detail, a.raised_ms, a.ended_ms, a.acknowledged_ms,
         a.acknowledged_by, n.path FROM alert a JOIN node n ON n.id = a.node
         ORDER BY CASE WHEN a.ended_ms IS NULL THEN 0 ELSE 1 END, a.id DESC LIMIT 1000";
@@ -20,23 +49,37 @@ pub(super) async fn list(State(app): State<App>, access: Access) -> Result<Json<
     let mut alerts = Vec::new();
     for row in &rows {
         if access.role_at(row.text(10)?) >= Some(Role::Viewer) {
-            alerts.push(json!({
-                "id": row.text(0)?, "rule": row.text(1)?, "site": row.text(2)?, "device": row.maybe_text(3)?,
-                "disk": row.maybe_text(4)?, "detail": row.text(5)?, "raised_ms": row.number(6)?,
-                "ended_ms": row.maybe_number(7)?, "acknowledged_ms": row.maybe_number(8)?,
-                "acknowledged_by": row.maybe_text(9)?,
-            }));
+            alerts.push(Alert {
+                id: row.text(0)?.to_owned(),
+                rule: row.text(1)?.to_owned(),
+                site: row.text(2)?.to_owned(),
+                device: row.maybe_text(3)?.map(str::to_owned),
+                disk: row.maybe_text(4)?.map(str::to_owned),
+                detail: row.text(5)?.to_owned(),
+                raised: row.time(6)?,
+                ended: row.maybe_time(7)?,
+                acknowledged: row.maybe_time(8)?,
+                acknowledged_by: row.maybe_text(9)?.map(str::to_owned),
+            });
         }
     }
-    Ok(Json(json!({ "alerts": alerts })))
+    Ok(Json(List::whole(alerts)))
 }
 
 /// Somebody takes care of it. The first one who says so stands.
+#[utoipa::path(
+    post,
+    path = "/api/v1/alerts/{alert}/acknowledge",
+    tag = "people",
+    operation_id = "acknowledge_alert",
+    params(("alert" = String, Path, description = "An alert")),
+    responses((status = 204, description = "Done")),
+)]
 pub(super) async fn acknowledge(
     State(app): State<App>,
     access: Access,
     Path(alert): Path<String>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<StatusCode, ApiError> {
     let now = clock::now();
     app.store
         .write(move |tx| {
@@ -49,5 +92,5 @@ pub(super) async fn acknowledge(
             Ok::<_, ApiError>(audit::write(tx, &access.email, "acknowledged an alert", &alert, now)?)
         })
         .await?;
-    Ok(Json(json!({})))
+    Ok(StatusCode::NO_CONTENT)
 }

@@ -2,59 +2,112 @@
 
 use super::App;
 use super::access::{Access, Role};
+use super::answer::{List, Page};
 use super::problem::ApiError;
 use crate::clock;
-use crate::fleet;
+use crate::fleet::{self, Appliance};
 use crate::ingest::Hearing;
 use crate::revocation;
 use crate::store::{Row, StoreError, Tx, values};
 use axum::Json;
-use axum::extract::{FromRequestParts, Path, State};
+use axum::extract::{Path, State};
 use saveos_protocol::id::DeviceId;
 use saveos_protocol::problem::ProblemKind;
+use saveos_protocol::time::Timestamp;
 use saveos_protocol::unit::MAX_INTEGER;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
 
-/// Which part of a list.
-#[derive(Deserialize, FromRequestParts)]
-#[from_request(via(axum::extract::Query), rejection(ApiError))]
-#[serde(deny_unknown_fields)]
-pub(super) struct Page {
-    #[serde(default)]
-    after: String,
-    limit: Option<u64>,
+/// Work of a box, under way or done.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Job {
+    id: String,
+    work: String,
+    disk: Option<String>,
+    state: String,
+    #[serde(rename = "begun_ms")]
+    begun: Option<Timestamp>,
+    #[serde(rename = "ended_ms")]
+    ended: Option<Timestamp>,
+    /// As the box said it.
+    #[schemars(with = "Option<saveos_protocol::fact::JobResult>")]
+    result: Option<Value>,
 }
 
-impl Page {
-    fn limit(&self) -> u64 {
-        self.limit.unwrap_or(100).clamp(1, 500)
-    }
+/// What can be restored.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct RecoveryPoint {
+    snapshot: String,
+    disk: Option<String>,
+    #[serde(rename = "taken_ms")]
+    taken: Timestamp,
+    state: String,
+    /// As the box said it.
+    #[schemars(with = "Option<saveos_protocol::fact::BackupSummary>")]
+    summary: Option<Value>,
+}
 
-    /// The list, and what to ask for next: nothing when this was its end.
-    fn answer(&self, name: &'static str, items: Vec<Value>, key: &str) -> Json<Value> {
-        let full = items.len() as u64 == self.limit();
-        let next = items.last().filter(|_| full).map(|last| last[key].clone());
-        Json(json!({ name: items, "next": next }))
-    }
+/// What a box said.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "FactHeard")]
+pub(super) struct Told {
+    /// The order of arrival; a number too large for some readers.
+    seq: String,
+    stream: String,
+    n: u64,
+    kind: String,
+    #[serde(rename = "at_ms")]
+    at: Timestamp,
+    #[serde(rename = "received_ms")]
+    received: Timestamp,
+    #[schemars(with = "Option<saveos_protocol::fact::Fact>")]
+    fact: Option<Value>,
+}
+
+/// That a box is trusted no more.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Revoked {
+    #[serde(rename = "revoked_ms")]
+    revoked: Timestamp,
 }
 
 /// Boxes that one may see.
-pub(super) async fn list(State(app): State<App>, access: Access, page: Page) -> Result<Json<Value>, ApiError> {
+#[utoipa::path(
+    get,
+    path = "/api/v1/appliances",
+    tag = "people",
+    operation_id = "list_appliances",
+    params(Page),
+    responses((status = 200, description = "Done", body = ref("#/components/schemas/ListOfAppliance"))),
+)]
+pub(super) async fn list(
+    State(app): State<App>,
+    access: Access,
+    page: Page,
+) -> Result<Json<List<Appliance>>, ApiError> {
     let hearing = app.heart.look();
     let tops: Vec<String> = access.grants.into_iter().map(|(path, _)| path).collect();
     let (after, limit) = (page.after.clone(), page.limit());
-    let boxes: Result<Vec<Value>, StoreError> =
+    let boxes: Result<Vec<Appliance>, StoreError> =
         app.store.read(move |tx| fleet::page(tx, &tops, &after, limit, (&hearing, clock::now()))).await;
-    Ok(page.answer("appliances", boxes?, "id"))
+    Ok(Json(page.answer(boxes?, |one| one.id.to_string())))
 }
 
 /// One of them.
+#[utoipa::path(
+    get,
+    path = "/api/v1/appliances/{id}",
+    tag = "people",
+    operation_id = "get_appliance",
+    params(("id" = String, Path, description = "An appliance")),
+    responses((status = 200, description = "Done", body = ref("#/components/schemas/Appliance"))),
+)]
 pub(super) async fn one(
     State(app): State<App>,
     access: Access,
     Path(device): Path<String>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<Appliance>, ApiError> {
     let device = named(&device)?;
     let hearing: Hearing = app.heart.look();
     let found = app.store.read(move |tx| fleet::one(tx, device, (&hearing, clock::now()))).await;
@@ -65,32 +118,53 @@ pub(super) async fn one(
 }
 
 /// What it did, the newest first.
+#[utoipa::path(
+    get,
+    path = "/api/v1/appliances/{id}/jobs",
+    tag = "people",
+    operation_id = "list_jobs",
+    params(("id" = String, Path, description = "An appliance"), Page),
+    responses((status = 200, description = "Done", body = ref("#/components/schemas/ListOfJob"))),
+)]
 pub(super) async fn jobs(
     State(app): State<App>,
     access: Access,
     Path(device): Path<String>,
     page: Page,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<List<Job>>, ApiError> {
     let sql = "SELECT id, work, disk, state, begun_ms, ended_ms, result FROM job
         WHERE device = $1 AND (id < $2 OR $2 = '') ORDER BY id DESC LIMIT $3";
     let rows = rows(&app, &access, &device, Role::Viewer, (sql, page.after.clone(), page.limit())).await?;
     let item = |row: &Row| {
-        Ok(json!({
-            "id": row.text(0)?, "work": row.text(1)?, "disk": row.maybe_text(2)?, "state": row.text(3)?,
-            "begun_ms": row.maybe_number(4)?, "ended_ms": row.maybe_number(5)?, "result": row.maybe_json(6)?,
-        }))
+        Ok(Job {
+            id: row.text(0)?.to_owned(),
+            work: row.text(1)?.to_owned(),
+            disk: row.maybe_text(2)?.map(str::to_owned),
+            state: row.text(3)?.to_owned(),
+            begun: row.maybe_time(4)?,
+            ended: row.maybe_time(5)?,
+            result: row.maybe_json(6)?,
+        })
     };
-    let items: Result<Vec<Value>, StoreError> = rows.iter().map(item).collect();
-    Ok(page.answer("jobs", items?, "id"))
+    let items: Result<Vec<Job>, StoreError> = rows.iter().map(item).collect();
+    Ok(Json(page.answer(items?, |job| job.id.clone())))
 }
 
 /// What can be restored, the newest first. Several may be of one moment: the snapshot's name decides between them.
+#[utoipa::path(
+    get,
+    path = "/api/v1/appliances/{id}/recovery-points",
+    tag = "people",
+    operation_id = "list_recovery_points",
+    params(("id" = String, Path, description = "An appliance"), Page),
+    responses((status = 200, description = "Done", body = ref("#/components/schemas/ListOfRecoveryPoint"))),
+)]
 pub(super) async fn recovery_points(
     State(app): State<App>,
     access: Access,
     Path(device): Path<String>,
     page: Page,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<List<RecoveryPoint>>, ApiError> {
     let (taken, snapshot) = match page.after.split_once('.') {
         Some((taken, snapshot)) => (number(taken)?, snapshot.to_owned()),
         None if page.after.is_empty() => (MAX_INTEGER, String::new()),
@@ -105,22 +179,33 @@ pub(super) async fn recovery_points(
         Ok::<_, ApiError>(tx.query(sql, &values![device, taken, snapshot, limit])?)
     });
     let item = |row: &Row| {
-        Ok(json!({
-            "cursor": format!("{}.{}", row.number(2)?, row.text(0)?), "snapshot": row.text(0)?, "disk": row.maybe_text(1)?, "taken_ms": row.number(2)?, "state": row.text(3)?,
-            "summary": row.maybe_json(4)?,
-        }))
+        Ok(RecoveryPoint {
+            snapshot: row.text(0)?.to_owned(),
+            disk: row.maybe_text(1)?.map(str::to_owned),
+            taken: row.time(2)?,
+            state: row.text(3)?.to_owned(),
+            summary: row.maybe_json(4)?,
+        })
     };
-    let items: Result<Vec<Value>, StoreError> = rows.await?.iter().map(item).collect();
-    Ok(page.answer("recovery_points", items?, "cursor"))
+    let items: Result<Vec<RecoveryPoint>, StoreError> = rows.await?.iter().map(item).collect();
+    Ok(Json(page.answer(items?, |point| format!("{}.{}", point.taken.as_millis(), point.snapshot))))
 }
 
 /// What it said, as it said it, in the order of arrival.
+#[utoipa::path(
+    get,
+    path = "/api/v1/appliances/{id}/facts",
+    tag = "people",
+    operation_id = "list_facts",
+    params(("id" = String, Path, description = "An appliance"), Page),
+    responses((status = 200, description = "Done", body = ref("#/components/schemas/ListOfFactHeard"))),
+)]
 pub(super) async fn facts(
     State(app): State<App>,
     access: Access,
     Path(device): Path<String>,
     page: Page,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<List<Told>>, ApiError> {
     let after: u64 = if page.after.is_empty() { 0 } else { number(&page.after)? };
     let device = named(&device)?;
     let limit = page.limit();
@@ -131,21 +216,34 @@ pub(super) async fn facts(
         Ok::<_, ApiError>(tx.query(sql, &values![device, after, limit])?)
     });
     let item = |row: &Row| {
-        Ok(json!({
-            "seq": row.number(0)?.to_string(), "stream": row.text(1)?, "n": row.number(2)?, "kind": row.text(3)?,
-            "at_ms": row.number(4)?, "received_ms": row.number(5)?, "fact": row.maybe_json(6)?,
-        }))
+        Ok(Told {
+            seq: row.number(0)?.to_string(),
+            stream: row.text(1)?.to_owned(),
+            n: row.number(2)?,
+            kind: row.text(3)?.to_owned(),
+            at: row.time(4)?,
+            received: row.time(5)?,
+            fact: row.maybe_json(6)?,
+        })
     };
-    let items: Result<Vec<Value>, StoreError> = rows.await?.iter().map(item).collect();
-    Ok(page.answer("facts", items?, "seq"))
+    let items: Result<Vec<Told>, StoreError> = rows.await?.iter().map(item).collect();
+    Ok(Json(page.answer(items?, |told| told.seq.clone())))
 }
 
 /// Trusts it no more: its certificates, its session and its renewals end.
+#[utoipa::path(
+    post,
+    path = "/api/v1/appliances/{id}/revoke",
+    tag = "people",
+    operation_id = "revoke_appliance",
+    params(("id" = String, Path, description = "An appliance")),
+    responses((status = 200, description = "Done", body = ref("#/components/schemas/Revoked"))),
+)]
 pub(super) async fn revoke(
     State(app): State<App>,
     access: Access,
     Path(device): Path<String>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<Revoked>, ApiError> {
     let device = named(&device)?;
     let now = clock::now();
     app.store
@@ -158,7 +256,7 @@ pub(super) async fn revoke(
         tracing::error!(error = &error as &dyn std::error::Error, %device, "a revocation is written and not enforced");
         ApiError::said(ProblemKind::Unavailable, "it is written; the broker does not know it yet and is told again")
     })?;
-    Ok(Json(json!({ "revoked_ms": now })))
+    Ok(Json(Revoked { revoked: now }))
 }
 
 async fn rows(

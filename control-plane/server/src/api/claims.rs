@@ -2,6 +2,7 @@
 
 use super::App;
 use super::access::{Access, Role};
+use super::answer::List;
 use super::problem::{ApiError, Body};
 use super::tree::path_of;
 use crate::clock;
@@ -13,10 +14,12 @@ use axum::http::StatusCode;
 use saveos_protocol::enrol::ClaimCode;
 use saveos_protocol::id::ClaimId;
 use saveos_protocol::problem::ProblemKind;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use saveos_protocol::time::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-#[derive(Deserialize)]
+/// A box to claim.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewClaim {
     code: String,
@@ -24,12 +27,44 @@ pub(super) struct NewClaim {
     name: String,
 }
 
+/// A claim that was made.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "MadeClaim")]
+pub(super) struct Made {
+    id: ClaimId,
+    code: String,
+    #[serde(rename = "until_ms")]
+    until: Timestamp,
+}
+
+/// A code that somebody typed, and the box that came with it.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Claim")]
+pub(super) struct Claimed {
+    id: String,
+    code: String,
+    name: String,
+    site: String,
+    #[serde(rename = "until_ms")]
+    until: Timestamp,
+    /// None until the box came.
+    device: Option<String>,
+}
+
 /// Claims the box that shows this code for a site.
+#[utoipa::path(
+    post,
+    path = "/api/v1/claims",
+    tag = "people",
+    operation_id = "make_claim",
+    request_body = ref("#/components/schemas/NewClaim"),
+    responses((status = 201, description = "Done", body = ref("#/components/schemas/MadeClaim"))),
+)]
 pub(super) async fn make(
     State(app): State<App>,
     access: Access,
     Body(new): Body<NewClaim>,
-) -> Result<(StatusCode, Json<Value>), ApiError> {
+) -> Result<(StatusCode, Json<Made>), ApiError> {
     let code: ClaimCode = new
         .code
         .parse()
@@ -60,22 +95,33 @@ pub(super) async fn make(
         })
         .await?;
     let until = now.after(enrolment::CLAIM_LIFE);
-    Ok((StatusCode::CREATED, Json(json!({ "id": id, "code": code.to_string(), "until_ms": until }))))
+    Ok((StatusCode::CREATED, Json(Made { id, code: code.to_string(), until })))
 }
 
 /// Claims that one may see, the newest first.
-pub(super) async fn list(State(app): State<App>, access: Access) -> Result<Json<Value>, ApiError> {
+#[utoipa::path(
+    get,
+    path = "/api/v1/claims",
+    tag = "people",
+    operation_id = "list_claims",
+    responses((status = 200, description = "Done", body = ref("#/components/schemas/ListOfClaim"))),
+)]
+pub(super) async fn list(State(app): State<App>, access: Access) -> Result<Json<List<Claimed>>, ApiError> {
     let sql = "SELECT c.id, c.code, c.name, c.node, c.until_ms, c.device, n.path FROM claim c
         JOIN node n ON n.id = c.node ORDER BY c.made_ms DESC LIMIT 1000";
     let rows: Vec<Row> = app.store.read(move |tx: &mut dyn Tx| tx.query(sql, &[])).await?;
     let mut claims = Vec::new();
     for row in &rows {
         if access.role_at(row.text(6)?) >= Some(Role::Admin) {
-            claims.push(json!({
-                "id": row.text(0)?, "code": row.text(1)?, "name": row.text(2)?, "site": row.text(3)?,
-                "until_ms": row.number(4)?, "device": row.maybe_text(5)?,
-            }));
+            claims.push(Claimed {
+                id: row.text(0)?.to_owned(),
+                code: row.text(1)?.to_owned(),
+                name: row.text(2)?.to_owned(),
+                site: row.text(3)?.to_owned(),
+                until: row.time(4)?,
+                device: row.maybe_text(5)?.map(str::to_owned),
+            });
         }
     }
-    Ok(Json(json!({ "claims": claims })))
+    Ok(Json(List::whole(claims)))
 }

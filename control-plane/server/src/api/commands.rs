@@ -4,6 +4,7 @@
 
 use super::App;
 use super::access::{Access, Role};
+use super::answer::{List, Made};
 use super::appliances::{named, visible};
 use super::problem::{ApiError, Body};
 use crate::audit;
@@ -16,22 +17,59 @@ use saveos_protocol::command::{Action, Command};
 use saveos_protocol::id::CommandId;
 use saveos_protocol::problem::ProblemKind;
 use saveos_protocol::text::IdempotencyKey;
+use saveos_protocol::time::Timestamp;
 use saveos_protocol::topic::Down;
 use saveos_protocol::{Topic, V1, encode};
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
 use std::time::Duration;
 
 /// A box that is off for longer is asked again by a person.
 const LIFE: Duration = Duration::from_secs(24 * 3600);
 
+/// A command and what became of it.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "SentCommand")]
+pub(super) struct Sent {
+    id: String,
+    #[schemars(with = "Option<Command>")]
+    command: Option<Value>,
+    #[serde(rename = "made_ms")]
+    made: Timestamp,
+    #[serde(rename = "until_ms")]
+    until: Timestamp,
+    /// What the box said last; none while it is silent.
+    #[schemars(with = "Option<saveos_protocol::command::State>")]
+    state: Option<Value>,
+    #[serde(rename = "ended_ms")]
+    ended: Option<Timestamp>,
+}
+
 /// Asks a box to do something. The same `Idempotency-Key` gives the first command again.
+#[utoipa::path(
+    post,
+    path = "/api/v1/appliances/{id}/commands",
+    tag = "people",
+    operation_id = "send_command",
+    params(
+        ("id" = String, Path, description = "An appliance"),
+        (
+            "idempotency-key" = Option<String>,
+            Header,
+            description = "The same key gives the first command again: letters, digits and _ - :",
+        ),
+    ),
+    request_body = ref("#/components/schemas/Action"),
+    responses((status = 202, description = "Done", body = ref("#/components/schemas/Made"))),
+)]
 pub(super) async fn make(
     State(app): State<App>,
     access: Access,
     Path(device): Path<String>,
     headers: HeaderMap,
     Body(action): Body<Action>,
-) -> Result<(StatusCode, Json<Value>), ApiError> {
+) -> Result<(StatusCode, Json<Made>), ApiError> {
     let device = named(&device)?;
     if action.is_destructive() {
         return Err(ApiError::new(ProblemKind::SignatureRequired));
@@ -71,15 +109,23 @@ pub(super) async fn make(
         // Full: it is sent again with the others that wait.
         let _ = app.outgoing.try_send((Topic::Down(device, Down::Command), json));
     }
-    Ok((StatusCode::ACCEPTED, Json(json!({ "id": made }))))
+    Ok((StatusCode::ACCEPTED, Json(Made { id: made.to_string() })))
 }
 
 /// Commands to this box, the newest first.
+#[utoipa::path(
+    get,
+    path = "/api/v1/appliances/{id}/commands",
+    tag = "people",
+    operation_id = "list_commands",
+    params(("id" = String, Path, description = "An appliance")),
+    responses((status = 200, description = "Done", body = ref("#/components/schemas/ListOfSentCommand"))),
+)]
 pub(super) async fn list(
     State(app): State<App>,
     access: Access,
     Path(device): Path<String>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<List<Sent>>, ApiError> {
     let device = named(&device)?;
     let rows: Result<Vec<Row>, ApiError> = app
         .store
@@ -91,11 +137,15 @@ pub(super) async fn list(
         })
         .await;
     let item = |row: &Row| {
-        Ok(json!({
-            "id": row.text(0)?, "command": row.maybe_json(1)?, "made_ms": row.number(2)?, "until_ms": row.number(3)?,
-            "state": row.maybe_json(4)?, "ended_ms": row.maybe_number(5)?,
-        }))
+        Ok(Sent {
+            id: row.text(0)?.to_owned(),
+            command: row.maybe_json(1)?,
+            made: row.time(2)?,
+            until: row.time(3)?,
+            state: row.maybe_json(4)?,
+            ended: row.maybe_time(5)?,
+        })
     };
-    let items: Result<Vec<Value>, StoreError> = rows?.iter().map(item).collect();
-    Ok(Json(json!({ "commands": items? })))
+    let items: Result<Vec<Sent>, StoreError> = rows?.iter().map(item).collect();
+    Ok(Json(List::whole(items?)))
 }

@@ -3,7 +3,7 @@
 //! Order of checks: size and form, nonce, proof, signing request; only then the store is asked.
 
 use super::App;
-use super::problem::ApiError;
+use super::problem::{ApiError, Raw};
 use crate::authority::check_request;
 use crate::clock;
 use crate::enrolment::{self, Outcome};
@@ -24,6 +24,14 @@ use std::sync::{Arc, PoisonError};
 const WAIT: Seconds = Seconds::saturating(3);
 
 /// A nonce to sign.
+#[utoipa::path(
+    post,
+    path = "/api/v1/enrol/challenge",
+    tag = "boxes",
+    operation_id = "challenge",
+    responses((status = 200, description = "Done", body = ref("#/components/schemas/Challenge"))),
+    security(()),
+)]
 pub(super) async fn challenge(State(app): State<App>) -> Result<Response, ApiError> {
     let now = clock::now();
     let (nonce, exp) = nonce(&app, now);
@@ -31,7 +39,16 @@ pub(super) async fn challenge(State(app): State<App>) -> Result<Response, ApiErr
 }
 
 /// Asks for a first certificate.
-pub(super) async fn enrol(State(app): State<App>, body: Bytes) -> Result<Response, ApiError> {
+#[utoipa::path(
+    post,
+    path = "/api/v1/enrol",
+    tag = "boxes",
+    operation_id = "enrol",
+    request_body = ref("#/components/schemas/EnrolRequest"),
+    responses((status = 200, description = "Done", body = ref("#/components/schemas/EnrolReply"))),
+    security(()),
+)]
+pub(super) async fn enrol(State(app): State<App>, Raw(body): Raw) -> Result<Response, ApiError> {
     let now = clock::now();
     let request: EnrolRequest = read(&body)?;
     let checked = take(&app, request.proof.nonce, now)
@@ -60,7 +77,16 @@ pub(super) async fn enrol(State(app): State<App>, body: Bytes) -> Result<Respons
 }
 
 /// Asks for the next certificate.
-pub(super) async fn renew(State(app): State<App>, body: Bytes) -> Result<Response, ApiError> {
+#[utoipa::path(
+    post,
+    path = "/api/v1/renew",
+    tag = "boxes",
+    operation_id = "renew",
+    request_body = ref("#/components/schemas/RenewRequest"),
+    responses((status = 200, description = "Done", body = ref("#/components/schemas/RenewReply"))),
+    security(()),
+)]
+pub(super) async fn renew(State(app): State<App>, Raw(body): Raw) -> Result<Response, ApiError> {
     let now = clock::now();
     let request: RenewRequest = read(&body)?;
     let device = request.device;

@@ -28,7 +28,22 @@ const LOOK: Duration = Duration::from_secs(10);
 /// Facts that one look at the past brings.
 const CATCH_UP: u64 = 500;
 
-/// Follows the fleet.
+/// Follows the fleet: an event's name is the kind of what happened, its data a `News`.
+#[utoipa::path(
+    get,
+    path = "/api/v1/events",
+    tag = "people",
+    operation_id = "follow_events",
+    params(("last-event-id" = Option<u64>, Header, description = "The last event that was seen")),
+    responses(
+        (
+            status = 200,
+            description = "Events",
+            body = ref("#/components/schemas/News"),
+            content_type = "text/event-stream",
+        ),
+    ),
+)]
 pub(super) async fn stream(
     State(app): State<App>,
     access: Access,

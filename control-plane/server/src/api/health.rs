@@ -7,15 +7,47 @@ use crate::store::{Tx, values};
 use axum::Json;
 use axum::extract::State;
 use saveos_protocol::problem::ProblemKind;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+/// That it can do its work.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Ready {
+    ready: bool,
+}
+
+/// What runs, and where.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ServerVersion")]
+pub(super) struct Version {
+    version: &'static str,
+    node: String,
+    name: String,
+}
 
 /// The process answers.
+#[utoipa::path(
+    get,
+    path = "/livez",
+    tag = "health",
+    operation_id = "live",
+    responses((status = 200, description = "Alive", body = String, content_type = "text/plain")),
+    security(()),
+)]
 pub(super) async fn live() -> &'static str {
     "alive\n"
 }
 
 /// It can commit and it hears.
-pub(super) async fn ready(State(app): State<App>) -> Result<Json<Value>, ApiError> {
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    tag = "health",
+    operation_id = "ready",
+    responses((status = 200, description = "Done", body = ref("#/components/schemas/Ready"))),
+    security(()),
+)]
+pub(super) async fn ready(State(app): State<App>) -> Result<Json<Ready>, ApiError> {
     let probe = "INSERT INTO counter (name, value) VALUES ('probe', $1)
         ON CONFLICT (name) DO UPDATE SET value = counter.value + 1";
     app.store.write(move |tx: &mut dyn Tx| tx.execute(probe, &values![1u64])).await?;
@@ -23,10 +55,19 @@ pub(super) async fn ready(State(app): State<App>) -> Result<Json<Value>, ApiErro
     if !hearing.connected {
         return Err(ApiError::said(ProblemKind::Unavailable, "the ingest has no session with the broker"));
     }
-    Ok(Json(json!({ "ready": true })))
+    Ok(Json(Ready { ready: true }))
 }
 
 /// What runs.
-pub(super) async fn version(State(app): State<App>) -> Json<Value> {
-    Json(json!({ "version": env!("CARGO_PKG_VERSION"), "node": app.config.node, "name": app.config.name }))
+#[utoipa::path(
+    get,
+    path = "/version",
+    tag = "health",
+    operation_id = "version",
+    responses((status = 200, description = "Done", body = ref("#/components/schemas/ServerVersion"))),
+    security(()),
+)]
+pub(super) async fn version(State(app): State<App>) -> Json<Version> {
+    let (node, name) = (app.config.node.to_string(), app.config.name.to_string());
+    Json(Version { version: env!("CARGO_PKG_VERSION"), node, name })
 }

@@ -9,12 +9,12 @@ use crate::password;
 use crate::store::{StoreError, Tx, first, values};
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use saveos_protocol::problem::ProblemKind;
 use saveos_protocol::time::Timestamp;
 use saveos_protocol::unit::Seconds;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -56,18 +56,70 @@ impl Tries {
     }
 }
 
-#[derive(Deserialize)]
+/// Who wants to sign in.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Credentials {
     email: String,
     password: String,
 }
 
+/// A session that began.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Session {
+    token: String,
+    #[serde(rename = "until_ms")]
+    until: Timestamp,
+}
+
+/// Who is signed in.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Me {
+    account: String,
+    email: String,
+    grants: Vec<Grant>,
+}
+
+/// A role on a node and all below it.
+#[derive(Serialize, JsonSchema)]
+struct Grant {
+    path: String,
+    role: Role,
+}
+
+/// The audit trail.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Trail {
+    items: Vec<Deed>,
+    /// The first row that does not follow from the one before; none when the chain is whole.
+    broken_at: Option<u64>,
+}
+
+/// What somebody did.
+#[derive(Serialize, JsonSchema)]
+struct Deed {
+    n: u64,
+    #[serde(rename = "at_ms")]
+    at: Timestamp,
+    who: String,
+    what: String,
+    target: String,
+}
+
 /// Signs in: a token for programs, and the same as a cookie for browsers.
+#[utoipa::path(
+    post,
+    path = "/api/v1/login",
+    tag = "people",
+    operation_id = "sign_in",
+    request_body = ref("#/components/schemas/Credentials"),
+    responses((status = 200, description = "Done", body = ref("#/components/schemas/Session"))),
+    security(()),
+)]
 pub(super) async fn login(
     State(app): State<App>,
     Body(given): Body<Credentials>,
-) -> Result<(HeaderMap, Json<Value>), ApiError> {
+) -> Result<(HeaderMap, Json<Session>), ApiError> {
     let now = clock::now();
     let email = given.email.trim().to_lowercase();
     if email.len() > 254 || given.password.len() > 1024 {
@@ -101,37 +153,61 @@ pub(super) async fn login(
     let mut headers = HeaderMap::new();
     headers
         .insert(header::SET_COOKIE, HeaderValue::try_from(cookie).map_err(|_| ApiError::new(ProblemKind::Internal))?);
-    Ok((headers, Json(json!({ "token": token, "until_ms": until }))))
+    Ok((headers, Json(Session { token, until })))
 }
 
 /// Ends the session.
-pub(super) async fn logout(State(app): State<App>, access: Access) -> Result<Json<Value>, ApiError> {
+#[utoipa::path(
+    post,
+    path = "/api/v1/logout",
+    tag = "people",
+    operation_id = "sign_out",
+    responses((status = 204, description = "Done")),
+)]
+pub(super) async fn logout(State(app): State<App>, access: Access) -> Result<StatusCode, ApiError> {
     let session = access.session.clone();
     app.store.write(move |tx| tx.execute("DELETE FROM session WHERE token = $1", &values![session])).await?;
-    Ok(Json(json!({})))
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Who is signed in, and where he may what.
-pub(super) async fn me(access: Access) -> Json<Value> {
-    let grants: Vec<Value> = access.grants.iter().map(|(path, role)| json!({ "path": path, "role": role })).collect();
-    Json(json!({ "account": access.account, "email": access.email, "grants": grants }))
+#[utoipa::path(
+    get,
+    path = "/api/v1/me",
+    tag = "people",
+    operation_id = "me",
+    responses((status = 200, description = "Done", body = ref("#/components/schemas/Me"))),
+)]
+pub(super) async fn me(access: Access) -> Json<Me> {
+    let grants = access.grants.into_iter().map(|(path, role)| Grant { path, role }).collect();
+    Json(Me { account: access.account, email: access.email, grants })
 }
 
 /// The last thousand rows of the audit trail, and whether the chain is whole. For who administers the top of the tree.
-pub(super) async fn audit_trail(State(app): State<App>, access: Access) -> Result<Json<Value>, ApiError> {
+#[utoipa::path(
+    get,
+    path = "/api/v1/audit",
+    tag = "people",
+    operation_id = "audit_trail",
+    responses((status = 200, description = "Done", body = ref("#/components/schemas/Trail"))),
+)]
+pub(super) async fn audit_trail(State(app): State<App>, access: Access) -> Result<Json<Trail>, ApiError> {
     access.may(&format!("/{}/", app.config.organisation), Role::Admin)?;
     let trail = app.store.read(|tx: &mut dyn Tx| {
         let rows = tx.query("SELECT n, at_ms, who, what, target FROM audit ORDER BY n DESC LIMIT 1000", &[])?;
-        let rows: Result<Vec<Value>, StoreError> = rows
+        let items: Result<Vec<Deed>, StoreError> = rows
             .iter()
             .map(|row| {
-                Ok(json!({
-                    "n": row.number(0)?, "at_ms": row.number(1)?, "who": row.text(2)?, "what": row.text(3)?,
-                    "target": row.text(4)?,
-                }))
+                Ok(Deed {
+                    n: row.number(0)?,
+                    at: row.time(1)?,
+                    who: row.text(2)?.to_owned(),
+                    what: row.text(3)?.to_owned(),
+                    target: row.text(4)?.to_owned(),
+                })
             })
             .collect();
-        Ok::<_, StoreError>(json!({ "rows": rows?, "broken_at": audit::first_break(tx)? }))
+        Ok::<_, StoreError>(Trail { items: items?, broken_at: audit::first_break(tx)? })
     });
     Ok(Json(trail.await?))
 }

@@ -3,7 +3,9 @@
 use crate::enrolment::EnrolmentError;
 use crate::store::StoreError;
 use axum::Json;
-use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, JsonRejection, QueryRejection};
+use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use saveos_protocol::problem::{MEDIA_TYPE, Problem, ProblemKind};
@@ -77,6 +79,13 @@ impl From<JsonRejection> for ApiError {
     }
 }
 
+impl From<BytesRejection> for ApiError {
+    fn from(refused: BytesRejection) -> ApiError {
+        let large = refused.status() == StatusCode::PAYLOAD_TOO_LARGE;
+        ApiError::said(if large { ProblemKind::TooLarge } else { ProblemKind::Malformed }, &refused.body_text())
+    }
+}
+
 impl From<QueryRejection> for ApiError {
     fn from(refused: QueryRejection) -> ApiError {
         ApiError::said(ProblemKind::Malformed, &refused.body_text())
@@ -94,6 +103,17 @@ pub(crate) async fn no_method() -> ApiError {
 }
 
 /// A JSON body whose rejection is a problem of ours.
-#[derive(axum::extract::FromRequest)]
+#[derive(FromRequest)]
 #[from_request(via(Json), rejection(ApiError))]
 pub(crate) struct Body<T>(pub(crate) T);
+
+/// A body as it came, for what was signed; its rejection is a problem of ours, too.
+pub(crate) struct Raw(pub(crate) Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for Raw {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Raw, ApiError> {
+        Ok(Raw(Bytes::from_request(request, state).await?))
+    }
+}

@@ -3,8 +3,9 @@
 
 use super::App;
 use super::access::{Access, Role};
+use super::answer::Made;
 use super::appliances::{named, visible};
-use super::problem::ApiError;
+use super::problem::{ApiError, Raw};
 use crate::audit;
 use crate::clock;
 use crate::store::{first, values};
@@ -21,9 +22,26 @@ use saveos_protocol::shadow::Desired;
 use saveos_protocol::sign::{self, Signable};
 use saveos_protocol::time::Timestamp;
 use saveos_protocol::topic::Down;
-use serde_json::{Value, json};
+use saveos_protocol::unit::DesiredVersion;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+/// The version of the document that is in force now.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "AcceptedDocument")]
+pub(super) struct Accepted {
+    desired: DesiredVersion,
+}
 
 /// The document that a box should have, as it is sent.
+#[utoipa::path(
+    get,
+    path = "/api/v1/appliances/{id}/desired",
+    tag = "people",
+    operation_id = "get_desired",
+    params(("id" = String, Path, description = "An appliance")),
+    responses((status = 200, description = "Done", body = ref("#/components/schemas/Desired"))),
+)]
 pub(super) async fn desired(
     State(app): State<App>,
     access: Access,
@@ -40,12 +58,21 @@ pub(super) async fn desired(
 }
 
 /// Replaces it by a signed one.
+#[utoipa::path(
+    put,
+    path = "/api/v1/appliances/{id}/desired",
+    tag = "people",
+    operation_id = "put_desired",
+    params(("id" = String, Path, description = "An appliance")),
+    request_body = ref("#/components/schemas/Desired"),
+    responses((status = 200, description = "Done", body = ref("#/components/schemas/AcceptedDocument"))),
+)]
 pub(super) async fn put_desired(
     State(app): State<App>,
     access: Access,
     Path(device): Path<String>,
-    body: Bytes,
-) -> Result<Json<Value>, ApiError> {
+    Raw(body): Raw,
+) -> Result<Json<Accepted>, ApiError> {
     let (device, now) = (named(&device)?, clock::now());
     let desired: Desired = proven(&app, device, &body, now)?;
     desired.check().map_err(|fault| ApiError::said(ProblemKind::Invalid, &fault.to_string()))?;
@@ -65,16 +92,25 @@ pub(super) async fn put_desired(
         .await?;
     // The end of the server: the ingest says it again with the next session.
     let _ = app.outgoing.send((Topic::Down(device, Down::Desired), body.to_vec())).await;
-    Ok(Json(json!({ "desired": ver })))
+    Ok(Json(Accepted { desired: ver }))
 }
 
 /// Passes a signed command on.
+#[utoipa::path(
+    post,
+    path = "/api/v1/appliances/{id}/commands/signed",
+    tag = "people",
+    operation_id = "send_signed_command",
+    params(("id" = String, Path, description = "An appliance")),
+    request_body = ref("#/components/schemas/Command"),
+    responses((status = 202, description = "Done", body = ref("#/components/schemas/Made"))),
+)]
 pub(super) async fn command(
     State(app): State<App>,
     access: Access,
     Path(device): Path<String>,
-    body: Bytes,
-) -> Result<(StatusCode, Json<Value>), ApiError> {
+    Raw(body): Raw,
+) -> Result<(StatusCode, Json<Made>), ApiError> {
     let (device, now) = (named(&device)?, clock::now());
     let command: Command = proven(&app, device, &body, now)?;
     if command.exp <= now {
@@ -92,7 +128,7 @@ pub(super) async fn command(
         })
         .await?;
     let _ = app.outgoing.send((Topic::Down(device, Down::Command), body.to_vec())).await;
-    Ok((StatusCode::ACCEPTED, Json(json!({ "id": id }))))
+    Ok((StatusCode::ACCEPTED, Json(Made { id: id.to_string() })))
 }
 
 /// The document, if the command key signed these very bytes for this box.

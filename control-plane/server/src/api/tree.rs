@@ -2,6 +2,7 @@
 
 use super::App;
 use super::access::{Access, Role};
+use super::answer::{List, Made};
 use super::problem::{ApiError, Body};
 use crate::audit;
 use crate::clock;
@@ -11,11 +12,12 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use saveos_protocol::id::{CustomerId, SiteId};
 use saveos_protocol::problem::ProblemKind;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// What can be made below what.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "NewNodeKind")]
 #[serde(rename_all = "snake_case")]
 enum Kind {
     Customer,
@@ -38,11 +40,24 @@ impl Kind {
     }
 }
 
-#[derive(Deserialize)]
+/// A node to make.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewNode {
     parent: String,
     kind: Kind,
+    #[schemars(length(min = 1, max = 100))]
+    name: String,
+}
+
+/// A node of the tree.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Node {
+    id: String,
+    /// The node above; none for the organisation.
+    parent: Option<String>,
+    /// `organisation`, `customer` or `site`.
+    kind: String,
     name: String,
 }
 
@@ -53,7 +68,14 @@ pub(super) fn path_of(tx: &mut dyn Tx, node: &str) -> Result<Option<(String, Str
 }
 
 /// All that one may see, in the order of the tree.
-pub(super) async fn list(State(app): State<App>, access: Access) -> Result<Json<Value>, ApiError> {
+#[utoipa::path(
+    get,
+    path = "/api/v1/nodes",
+    tag = "people",
+    operation_id = "list_nodes",
+    responses((status = 200, description = "Done", body = ref("#/components/schemas/ListOfNode"))),
+)]
+pub(super) async fn list(State(app): State<App>, access: Access) -> Result<Json<List<Node>>, ApiError> {
     let rows: Vec<Row> = app
         .store
         .read(|tx: &mut dyn Tx| tx.query("SELECT id, parent, path, kind, name FROM node ORDER BY path", &[]))
@@ -61,19 +83,31 @@ pub(super) async fn list(State(app): State<App>, access: Access) -> Result<Json<
     let mut nodes = Vec::new();
     for row in rows.iter() {
         if access.role_at(row.text(2)?).is_some() {
-            let parent = row.maybe_text(1)?;
-            nodes.push(json!({ "id": row.text(0)?, "parent": parent, "kind": row.text(3)?, "name": row.text(4)? }));
+            nodes.push(Node {
+                id: row.text(0)?.to_owned(),
+                parent: row.maybe_text(1)?.map(str::to_owned),
+                kind: row.text(3)?.to_owned(),
+                name: row.text(4)?.to_owned(),
+            });
         }
     }
-    Ok(Json(json!({ "nodes": nodes })))
+    Ok(Json(List::whole(nodes)))
 }
 
 /// Makes a customer below the organisation, or a site below a customer.
+#[utoipa::path(
+    post,
+    path = "/api/v1/nodes",
+    tag = "people",
+    operation_id = "make_node",
+    request_body = ref("#/components/schemas/NewNode"),
+    responses((status = 201, description = "Done", body = ref("#/components/schemas/Made"))),
+)]
 pub(super) async fn make(
     State(app): State<App>,
     access: Access,
     Body(new): Body<NewNode>,
-) -> Result<(StatusCode, Json<Value>), ApiError> {
+) -> Result<(StatusCode, Json<Made>), ApiError> {
     let name = new.name.trim().to_owned();
     if name.is_empty() || name.len() > 100 || name.chars().any(char::is_control) {
         return Err(ApiError::field("/name", "1 to 100 bytes without control characters"));
@@ -97,5 +131,5 @@ pub(super) async fn make(
             Ok(audit::write(tx, &access.email, "made a node", &made, now)?)
         })
         .await?;
-    Ok((StatusCode::CREATED, Json(json!({ "id": id }))))
+    Ok((StatusCode::CREATED, Json(Made { id })))
 }

@@ -47,7 +47,7 @@ pub(crate) struct Effects {
 }
 
 /// Something that a browser wants to know.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, schemars::JsonSchema)]
 pub(crate) struct News {
     /// Counts facts; what has none is not kept.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -61,6 +61,11 @@ impl Row {
         self.text(column)?.parse().map_err(|_| StoreError::Damaged("a text of another form"))
     }
 
+    /// A moment.
+    pub(crate) fn time(&self, column: usize) -> Result<Timestamp, StoreError> {
+        self.number(column).map(Timestamp::saturating)
+    }
+
     /// A point in time, where there is one.
     pub(crate) fn maybe_time(&self, column: usize) -> Result<Option<Timestamp>, StoreError> {
         Ok(self.maybe_number(column)?.map(Timestamp::saturating))

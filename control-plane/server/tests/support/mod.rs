@@ -124,8 +124,12 @@ impl Server {
         std::fs::read_to_string(self.data().join("authority.pem")).expect("an authority")
     }
 
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("https://localhost:{}{path}", self.https)
+    }
+
     pub(crate) fn place(&self) -> Place {
-        Place::new(&format!("https://localhost:{}", self.https), &self.authority())
+        Place::new(&self.url(""), &self.authority())
     }
 
     pub(crate) fn admin(&self) -> Person {
