@@ -118,6 +118,12 @@ ids! {
     RecoveryPointId "point-" "a recovery point id";
     /// An alert.
     AlertId "alert-" "an alert id";
+    /// A way on which alerts are told.
+    AlertRouteId "route-" "an alert route id";
+    /// What one way tells at once.
+    NoticeId "notice-" "a notice id";
+    /// Quiet that somebody asked for.
+    SilenceId "silence-" "a silence id";
     /// A person.
     UserId "user-" "a user id";
     /// An API token; not its secret.

@@ -13,7 +13,7 @@
 
 mod rules;
 
-pub(crate) use rules::{Alert, Seen, plan};
+pub(crate) use rules::{Alert, Rule, Seen, plan};
 
 use crate::clock;
 use crate::store::{StoreError, Tx, values};

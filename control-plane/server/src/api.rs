@@ -11,6 +11,7 @@
 
 mod access;
 mod accounts;
+mod alert_routes;
 mod alerts;
 mod answer;
 mod appliances;
@@ -24,6 +25,7 @@ mod login;
 mod policies;
 mod problem;
 mod signed;
+mod silences;
 mod tree;
 
 use crate::authority::Authority;
@@ -31,6 +33,7 @@ use crate::broker::Files;
 use crate::config::Config;
 use crate::ingest::{Heart, News, Outgoing};
 use crate::nonce::Nonces;
+use crate::notify::Counts;
 use crate::store::Store;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{HeaderValue, header};
@@ -68,6 +71,9 @@ pub(crate) struct App {
     pub(crate) rules: Arc<tokio::sync::Mutex<()>>,
     /// Something is revoked, or no longer, and the broker may not know it.
     pub(crate) unenforced: Arc<AtomicBool>,
+    pub(crate) notified: Arc<Counts>,
+    /// One test of an alert route at a time.
+    pub(crate) testing: Arc<tokio::sync::Mutex<()>>,
     pub(crate) stop: watch::Receiver<bool>,
 }
 
@@ -91,6 +97,11 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(accounts::list, accounts::make))
         .routes(routes!(alerts::list))
         .routes(routes!(alerts::acknowledge))
+        .routes(routes!(alert_routes::list, alert_routes::make))
+        .routes(routes!(alert_routes::remove))
+        .routes(routes!(alert_routes::test))
+        .routes(routes!(silences::list, silences::make))
+        .routes(routes!(silences::end))
         .routes(routes!(claims::list, claims::make))
         .routes(routes!(appliances::list))
         .routes(routes!(appliances::one))

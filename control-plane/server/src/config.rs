@@ -1,6 +1,8 @@
 //! What `init` decided and `run` needs: one file, checked once. Everything else is in the database.
 
 use crate::files::{self, FileError};
+use crate::notify::{Mail, MailFault};
+use ipnet::IpNet;
 use saveos_protocol::hex::CommandKey;
 use saveos_protocol::id::{NodeId, OrganisationId};
 use saveos_protocol::text::{BrokerUrl, Text, WebUrl};
@@ -23,6 +25,9 @@ pub(crate) enum ConfigError {
     /// The host makes no address.
     #[error("`{0}` is no name of a host")]
     Host(String),
+    /// The mail relay.
+    #[error(transparent)]
+    Mail(#[from] MailFault),
 }
 
 const FILE: &str = "config.json";
@@ -47,6 +52,12 @@ pub(crate) struct Config {
     pub(crate) mqtt_port: u16,
     /// Public half of the command key: boxes pin it at enrolment.
     pub(crate) command_key: CommandKey,
+    /// The relay that takes our mail; none: nobody is told by mail.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) mail: Option<Mail>,
+    /// Networks that are not public and that a webhook may lead to nevertheless.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) allowed_networks: Vec<IpNet>,
 }
 
 impl Config {
@@ -71,6 +82,7 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), ConfigError> {
+        self.mail.as_ref().map_or(Ok(()), Mail::check)?;
         let urls = self.url("https", self.https_port).parse::<WebUrl>().is_ok()
             && self.url("mqtts", self.mqtt_port).parse::<BrokerUrl>().is_ok();
         let plain = self.host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte));

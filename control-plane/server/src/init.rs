@@ -71,6 +71,8 @@ pub(crate) async fn init(init: &Init) -> Result<Shown, InitError> {
         https_port: init.https_port,
         mqtt_port: init.mqtt_port,
         command_key: command_key::make(&init.data, &passphrase)?,
+        mail: None,
+        allowed_networks: Vec::new(),
     };
     Authority::make(&init.data, &config.name)?;
     let store = Store::open(&init.data)?;

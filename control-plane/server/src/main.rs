@@ -25,6 +25,7 @@ mod ingest;
 mod init;
 mod metrics;
 mod nonce;
+mod notify;
 mod password;
 mod policy;
 mod presence;

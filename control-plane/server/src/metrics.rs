@@ -1,12 +1,15 @@
 //! What the server did, for Prometheus, on a listener of its own. No name of a box, a person or a customer is in it.
 
 use crate::ingest::{Hearing, Heart, News};
+use crate::notify::Counts;
 use axum::Router;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use tokio::sync::broadcast;
 
 /// What is asked.
@@ -14,6 +17,7 @@ use tokio::sync::broadcast;
 pub(crate) struct Metrics {
     pub(crate) heart: Heart,
     pub(crate) news: broadcast::Sender<News>,
+    pub(crate) notified: Arc<Counts>,
 }
 
 /// Serves `/metrics` until the process ends.
@@ -25,13 +29,14 @@ pub(crate) async fn serve(address: SocketAddr, metrics: Metrics) -> std::io::Res
 }
 
 async fn answer(State(metrics): State<Metrics>) -> impl IntoResponse {
-    let text = text(&metrics.heart.look(), metrics.news.receiver_count());
+    let text = text(&metrics.heart.look(), metrics.news.receiver_count(), &metrics.notified);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text)
 }
 
 /// The exposition format, version 0.0.4.
-fn text(hearing: &Hearing, browsers: usize) -> String {
+fn text(hearing: &Hearing, browsers: usize, notified: &Counts) -> String {
     let tally = hearing.tally;
+    let (told, failed) = (notified.told.load(Ordering::Relaxed), notified.failed.load(Ordering::Relaxed));
     let lines = [
         ("counter", "saveos_ingest_facts_total", "Facts that were new.", tally.facts),
         ("counter", "saveos_ingest_copies_total", "Facts that were here already.", tally.copies),
@@ -40,6 +45,8 @@ fn text(hearing: &Hearing, browsers: usize) -> String {
         ("counter", "saveos_ingest_early_total", "Facts of a stream whose birth was not seen yet.", tally.early),
         ("counter", "saveos_ingest_batches_total", "Transactions of the ingest.", hearing.batches),
         ("gauge", "saveos_ingest_connected", "Whether the ingest has its session.", u64::from(hearing.connected)),
+        ("counter", "saveos_notices_told_total", "Notices of alerts that arrived.", told),
+        ("counter", "saveos_notices_failed_total", "Tries to tell of alerts that failed.", failed),
         ("gauge", "saveos_live_event_clients", "Browsers that follow live events.", browsers as u64),
     ];
     let print = |(kind, name, help, value): (&str, &str, &str, u64)| {
@@ -56,7 +63,7 @@ mod tests {
     fn every_metric_is_explained_once() {
         let mut hearing = Hearing { connected: true, ..Hearing::default() };
         hearing.tally.facts = 7;
-        let text = text(&hearing, 2);
+        let text = text(&hearing, 2, &Counts::default());
         assert!(text.contains("# TYPE saveos_ingest_facts_total counter\nsaveos_ingest_facts_total 7\n"));
         assert!(text.ends_with("saveos_live_event_clients 2\n"));
         assert_eq!(text.lines().count() % 3, 0);

@@ -10,6 +10,7 @@ use crate::config::{Config, ConfigError};
 use crate::fleet;
 use crate::ingest::{Connection, Heart, Ingest, Outgoing};
 use crate::metrics::{self, Metrics};
+use crate::notify;
 use crate::revocation;
 use crate::stop;
 use crate::store::{Store, StoreError, Tx, values};
@@ -113,10 +114,12 @@ pub(crate) async fn run(data: &Path, metrics: Option<SocketAddr>, stop: watch::R
         files,
         rules: Arc::default(),
         unenforced: Arc::default(),
+        notified: Arc::default(),
+        testing: Arc::default(),
         stop: stop.clone(),
     };
     if let Some(address) = metrics {
-        let metrics = Metrics { heart: app.heart.clone(), news: app.news.clone() };
+        let metrics = Metrics { heart: app.heart.clone(), news: app.news.clone(), notified: Arc::clone(&app.notified) };
         tokio::spawn(async move {
             if let Err(error) = metrics::serve(address, metrics).await {
                 tracing::error!(%error, %address, "no metrics");
@@ -124,6 +127,7 @@ pub(crate) async fn run(data: &Path, metrics: Option<SocketAddr>, stop: watch::R
         });
     }
     tokio::spawn(look_for_alerts(app.clone()));
+    tokio::spawn(notify::keep_telling(app.clone()));
     tokio::spawn(renew_lists(app.clone()));
     tokio::spawn(canary::keep_asking(app.clone()));
     tokio::spawn(resend(app.store.clone(), app.outgoing.clone()));

@@ -4,6 +4,8 @@ use crate::presence::Presence;
 use crate::protection::{DEADLINE, Reason};
 use saveos_protocol::id::{DeviceId, DiskId};
 use saveos_protocol::time::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// A box as the rules see it.
@@ -20,22 +22,35 @@ pub(crate) struct Seen {
 }
 
 /// A rule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "AlertRule")]
 pub(crate) enum Rule {
+    /// All boxes of a site are offline.
     SiteDark,
+    /// A box is.
     BoxOffline,
+    /// A disk has no recovery point within the deadline, or its last backup failed.
     NotProtected,
+    /// A box does what none of ours does.
     Flagged,
 }
 
 impl Rule {
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Rule::SiteDark => "site_dark",
-            Rule::BoxOffline => "box_offline",
-            Rule::NotProtected => "not_protected",
-            Rule::Flagged => "flagged",
-        }
+    const ALL: [(Rule, &'static str); 4] = [
+        (Rule::SiteDark, "site_dark"),
+        (Rule::BoxOffline, "box_offline"),
+        (Rule::NotProtected, "not_protected"),
+        (Rule::Flagged, "flagged"),
+    ];
+
+    /// As it is stored.
+    pub(crate) fn as_str(self) -> &'static str {
+        Rule::ALL.into_iter().find(|(rule, _)| *rule == self).map_or("flagged", |(_, name)| name)
+    }
+
+    pub(crate) fn parse(text: &str) -> Option<Rule> {
+        Rule::ALL.into_iter().find(|(_, name)| *name == text).map(|(rule, _)| rule)
     }
 }
 

@@ -6,7 +6,8 @@ use super::answer::List;
 use super::problem::ApiError;
 use crate::audit;
 use crate::clock;
-use crate::store::{Row, Tx, first, values};
+use crate::notify::{Silence, silences};
+use crate::store::{Row, StoreError, Tx, first, values};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -31,6 +32,8 @@ pub(super) struct Alert {
     #[serde(rename = "acknowledged_ms")]
     acknowledged: Option<Timestamp>,
     acknowledged_by: Option<String>,
+    /// Nobody is told of it until then.
+    silenced_until_ms: Option<Timestamp>,
 }
 
 /// Those that one may see: the open ones, then the last that ended, the newest first.
@@ -45,11 +48,16 @@ pub(super) async fn list(State(app): State<App>, access: Access) -> Result<Json<
     let sql = "SELECT a.id, a.rule, a.node, a.device, a.disk, a.detail, a.raised_ms, a.ended_ms, a.acknowledged_ms,
         a.acknowledged_by, n.path FROM alert a JOIN node n ON n.id = a.node
         ORDER BY CASE WHEN a.ended_ms IS NULL THEN 0 ELSE 1 END, a.id DESC LIMIT 1000";
-    let rows: Vec<Row> = app.store.read(move |tx: &mut dyn Tx| tx.query(sql, &[])).await?;
+    let now = clock::now();
+    let read = app.store.read(move |tx: &mut dyn Tx| Ok::<_, StoreError>((tx.query(sql, &[])?, silences(tx, now)?)));
+    let (rows, silences): (Vec<Row>, Vec<Silence>) = read.await?;
     let mut alerts = Vec::new();
     for row in &rows {
         if access.role_at(row.text(10)?) >= Some(Role::Viewer) {
+            let (path, rule, device) = (row.text(10)?, row.text(1)?, row.maybe_text(3)?);
+            let covering = silences.iter().filter(|silence| silence.covers(path, rule, device));
             alerts.push(Alert {
+                silenced_until_ms: covering.map(|silence| silence.until).max(),
                 id: row.text(0)?.to_owned(),
                 rule: row.text(1)?.to_owned(),
                 site: row.text(2)?.to_owned(),

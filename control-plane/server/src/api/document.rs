@@ -2,7 +2,10 @@
 //! the protocol's own schemas are made. Committed as `openapi.json`; `SAVEOS_WRITE_OPENAPI=1 cargo test -p saveos-server document`
 //! writes it.
 
-use super::{accounts, alerts, answer, appliances, claims, commands, health, login, policies, signed, tree};
+use super::{
+    accounts, alert_routes, alerts, answer, appliances, claims, commands, health, login, policies, signed, silences,
+    tree,
+};
 use crate::fleet;
 use crate::ingest::News;
 use saveos_protocol::problem::{MEDIA_TYPE, Problem};
@@ -63,6 +66,8 @@ fn schemas() -> Map<String, Value> {
         define::<tree::NewNode>,
         define::<accounts::NewAccount>,
         define::<claims::NewClaim>,
+        define::<alert_routes::NewAlertRoute>,
+        define::<silences::NewSilence>,
         define::<command::Action>,
         define::<command::Command>,
         define::<shadow::Desired>,
@@ -84,6 +89,9 @@ fn schemas() -> Map<String, Value> {
         define::<answer::List<alerts::Alert>>,
         define::<answer::List<claims::Claimed>>,
         define::<claims::Made>,
+        define::<alert_routes::MadeAlertRoute>,
+        define::<answer::List<alert_routes::AlertRoute>>,
+        define::<answer::List<silences::Silence>>,
         define::<answer::List<fleet::Appliance>>,
         define::<answer::List<appliances::Job>>,
         define::<answer::List<appliances::RecoveryPoint>>,

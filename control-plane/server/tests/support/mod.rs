@@ -18,6 +18,8 @@ pub(crate) const ADMIN: &str = "admin@example.org";
 pub(crate) struct Server {
     folder: tempfile::TempDir,
     process: Option<Child>,
+    /// What the program finds in its environment.
+    pub(crate) environment: Vec<(&'static str, String)>,
     https: u16,
     password: String,
     pub(crate) passphrase: String,
@@ -59,6 +61,7 @@ impl Server {
             organisation: text("organisation"),
             folder,
             process: None,
+            environment: Vec::new(),
             https,
             runtime: runtime.expect("a runtime"),
         };
@@ -74,7 +77,7 @@ impl Server {
     pub(crate) fn start(&mut self) {
         let log = std::fs::File::options().create(true).append(true).open(self.folder.path().join("log"));
         let mut command = Command::new(env!("CARGO_BIN_EXE_saveos-server"));
-        command.arg("run").arg("--data").arg(self.data());
+        command.arg("run").arg("--data").arg(self.data()).envs(self.environment.iter().cloned());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log.expect("a log"));
         self.process = Some(command.spawn().expect("it starts"));
         let place = self.place();
