@@ -22,10 +22,12 @@ mod enrol;
 mod events;
 mod health;
 mod login;
+mod own;
 mod policies;
 mod problem;
 mod signed;
 mod silences;
+mod tokens;
 mod tree;
 
 use crate::authority::Authority;
@@ -92,6 +94,14 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(login::login))
         .routes(routes!(login::logout))
         .routes(routes!(login::me))
+        .routes(routes!(own::prove))
+        .routes(routes!(own::change_password))
+        .routes(routes!(own::make_factor, own::remove_factor))
+        .routes(routes!(own::confirm_factor))
+        .routes(routes!(own::sessions))
+        .routes(routes!(own::end_session))
+        .routes(routes!(tokens::list, tokens::make))
+        .routes(routes!(tokens::end))
         .routes(routes!(tree::list, tree::make))
         .routes(routes!(policies::get, policies::put))
         .routes(routes!(accounts::list, accounts::make))

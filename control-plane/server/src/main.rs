@@ -32,6 +32,7 @@ mod presence;
 mod protection;
 mod revocation;
 mod run;
+mod second_factor;
 mod sign;
 mod stop;
 mod store;

@@ -12,6 +12,8 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{Method, header};
 use saveos_protocol::problem::ProblemKind;
+use saveos_protocol::time::Timestamp;
+use std::time::Duration;
 
 /// What a person may do on a node and below. Ordered: each may what those before it may.
 #[derive(
@@ -47,11 +49,26 @@ impl Role {
 pub(crate) struct Access {
     pub(crate) account: String,
     pub(crate) email: String,
-    /// The hash of the session's token.
-    pub(crate) session: String,
+    pub(super) credential: Credential,
     /// Paths in the tree.
     pub(crate) grants: Vec<(String, Role)>,
 }
+
+/// With what somebody came: the hash of a token.
+#[derive(Clone, Debug)]
+pub(super) enum Credential {
+    /// Of a person who signed in, and when he last proved who he is.
+    Session { token: String, proven: Timestamp },
+    /// Of a program.
+    Program { token: String },
+}
+
+/// What the token of a program begins with, so that it is found where it should not be: `saveos_[0-9a-f]{64}`.
+pub(super) const PROGRAM: &str = "saveos_";
+/// How long a proof lasts for what needs a fresh one.
+const FRESH: Duration = Duration::from_secs(600);
+/// How precisely it is known when a token was used last.
+const USE: Duration = Duration::from_secs(60);
 
 /// The cookie of a browser; `__Host-` binds it to this host and to HTTPS.
 pub(super) const COOKIE: &str = "__Host-saveos";
@@ -60,8 +77,27 @@ const OUR_HEADER: &str = "x-saveos";
 impl Access {
     /// The same person a while later; `None` when the session is over, or nobody can say.
     pub(super) async fn again(&self, app: &App) -> Option<Access> {
-        let session = self.session.clone();
-        app.store.read(move |tx| load(tx, session)).await.ok().flatten()
+        let (Credential::Session { token, .. } | Credential::Program { token }) = self.credential.clone();
+        let program = matches!(self.credential, Credential::Program { .. });
+        let read = app.store.read(move |tx| if program { load_program(tx, token) } else { load(tx, token) });
+        read.await.ok().flatten()
+    }
+
+    /// The session of a person: a program has no business here.
+    pub(super) fn person(&self) -> Result<&str, ApiError> {
+        match &self.credential {
+            Credential::Session { token, .. } => Ok(token),
+            Credential::Program { .. } => Err(ApiError::said(ProblemKind::Forbidden, "only a person may do this")),
+        }
+    }
+
+    /// A person who proved in the last ten minutes who he is: whoever finds a browser open does not get further.
+    pub(super) fn fresh(&self, now: Timestamp) -> Result<(), ApiError> {
+        self.person()?;
+        match self.credential {
+            Credential::Session { proven, .. } if now.since(proven) < FRESH => Ok(()),
+            _ => Err(ApiError::new(ProblemKind::StepUpRequired)),
+        }
     }
 
     /// What he may do at a path, if anything.
@@ -99,23 +135,62 @@ impl FromRequestParts<App> for Access {
             }
             (None, None) => return Err(unknown()),
         };
-        let session = hash(&token);
-        app.store.read(move |tx| load(tx, session)).await?.ok_or_else(unknown)
+        let hashed = hash(&token);
+        if !token.starts_with(PROGRAM) {
+            return app.store.read(move |tx| load(tx, hashed)).await?.ok_or_else(unknown);
+        }
+        let (used, now) = (hashed.clone(), clock::now());
+        let access = app.store.read(move |tx| load_program(tx, hashed)).await?.ok_or_else(unknown)?;
+        let long_ago = Timestamp::saturating(now.as_millis().saturating_sub(USE.as_millis() as u64));
+        let sql = "SELECT token FROM api_token WHERE token = $1 AND COALESCE(used_ms, 0) < $2";
+        let unused = used.clone();
+        if app.store.read(move |tx| first(tx, sql, &values![unused, long_ago])).await?.is_some() {
+            let sql = "UPDATE api_token SET used_ms = $1 WHERE token = $2";
+            app.store.write(move |tx: &mut dyn Tx| tx.execute(sql, &values![now, used])).await?;
+        }
+        Ok(access)
     }
 }
 
-fn load(tx: &mut dyn Tx, session: String) -> Result<Option<Access>, StoreError> {
-    let sql =
-        "SELECT a.id, a.email FROM session s JOIN account a ON a.id = s.account WHERE s.token = $1 AND s.until_ms > $2";
-    let Some(row) = first(tx, sql, &values![session.as_str(), clock::now()])? else { return Ok(None) };
+fn load(tx: &mut dyn Tx, token: String) -> Result<Option<Access>, StoreError> {
+    let sql = "SELECT a.id, a.email, s.proven_ms FROM session s JOIN account a ON a.id = s.account
+        WHERE s.token = $1 AND s.until_ms > $2";
+    let Some(row) = first(tx, sql, &values![token.as_str(), clock::now()])? else { return Ok(None) };
     let (account, email) = (row.text(0)?.to_owned(), row.text(1)?.to_owned());
+    let grants = grants(tx, &account)?;
+    Ok(Some(Access { account, email, credential: Credential::Session { token, proven: row.time(2)? }, grants }))
+}
+
+/// What its account may now, cut to what the token may.
+fn load_program(tx: &mut dyn Tx, token: String) -> Result<Option<Access>, StoreError> {
+    let sql = "SELECT a.id, a.email, t.role, n.path, t.id FROM api_token t JOIN account a ON a.id = t.account
+        JOIN node n ON n.id = t.node WHERE t.token = $1 AND t.until_ms > $2";
+    let Some(row) = first(tx, sql, &values![token.as_str(), clock::now()])? else { return Ok(None) };
+    let account = row.text(0)?.to_owned();
+    let Some(most) = Role::parse(row.text(2)?) else { return Ok(None) };
+    let grants = cut(grants(tx, &account)?, row.text(3)?, most);
+    // In the audit trail stands which token of whom it was.
+    let email = format!("{} ({})", row.text(1)?, row.text(4)?);
+    Ok(Some(Access { account, email, credential: Credential::Program { token }, grants }))
+}
+
+/// Grants, at `top` and below, at most `most`.
+fn cut(grants: Vec<(String, Role)>, top: &str, most: Role) -> Vec<(String, Role)> {
+    let cut = |(path, role): (String, Role)| {
+        let below = if top.starts_with(&path) { top.to_owned() } else { path };
+        below.starts_with(top).then(|| (below, role.min(most)))
+    };
+    grants.into_iter().filter_map(cut).collect()
+}
+
+fn grants(tx: &mut dyn Tx, account: &str) -> Result<Vec<(String, Role)>, StoreError> {
     let sql = "SELECT n.path, g.role FROM granted g JOIN node n ON n.id = g.node WHERE g.account = $1";
     let mut grants = Vec::new();
-    for row in tx.query(sql, &values![account.as_str()])? {
+    for row in tx.query(sql, &values![account])? {
         // A role of a newer release gives nothing here.
         grants.extend(Role::parse(row.text(1)?).map(|role| (row.text(0).unwrap_or("-").to_owned(), role)));
     }
-    Ok(Some(Access { account, email, session, grants }))
+    Ok(grants)
 }
 
 fn bearer(parts: &Parts) -> Option<String> {
@@ -138,7 +213,7 @@ mod tests {
         let access = Access {
             account: String::new(),
             email: String::new(),
-            session: String::new(),
+            credential: Credential::Program { token: String::new() },
             grants: vec![("/o/c1/".to_owned(), Role::Operator), ("/o/c1/s2/".to_owned(), Role::Admin)],
         };
         assert_eq!(access.role_at("/o/c1/s1/"), Some(Role::Operator));
@@ -148,5 +223,18 @@ mod tests {
         }
         assert_eq!(access.may("/o/c2/", Role::Viewer).err().map(|error| error.0.kind), Some(ProblemKind::NotFound));
         assert_eq!(access.may("/o/c1/", Role::Admin).err().map(|error| error.0.kind), Some(ProblemKind::Forbidden));
+    }
+
+    #[test]
+    fn a_token_may_what_its_account_may_and_no_more_than_it_says() {
+        let grants = || vec![("/o/c1/".to_owned(), Role::Operator), ("/o/c1/s2/".to_owned(), Role::Admin)];
+        let owned = |expected: &[(&str, Role)]| {
+            expected.iter().map(|(path, role)| ((*path).to_owned(), *role)).collect::<Vec<_>>()
+        };
+        let all = [("/o/c1/", Role::Operator), ("/o/c1/s2/", Role::Admin)];
+        assert_eq!(cut(grants(), "/o/", Role::Admin), owned(&all));
+        assert_eq!(cut(grants(), "/o/c1/s1/", Role::Admin), owned(&[("/o/c1/s1/", Role::Operator)]));
+        assert_eq!(cut(grants(), "/o/", Role::Viewer), owned(&[("/o/c1/", Role::Viewer), ("/o/c1/s2/", Role::Viewer)]));
+        assert_eq!(cut(grants(), "/o/c2/", Role::Admin), owned(&[]));
     }
 }

@@ -59,6 +59,7 @@ pub(super) async fn make(
     access: Access,
     Body(new): Body<NewAccount>,
 ) -> Result<(StatusCode, Json<Made>), ApiError> {
+    access.fresh(clock::now())?;
     let email = new.email.trim().to_lowercase();
     if !email.contains('@')
         || email.len() > 254

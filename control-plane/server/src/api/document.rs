@@ -3,8 +3,8 @@
 //! writes it.
 
 use super::{
-    accounts, alert_routes, alerts, answer, appliances, claims, commands, health, login, policies, signed, silences,
-    tree,
+    accounts, alert_routes, alerts, answer, appliances, claims, commands, health, login, own, policies, signed,
+    silences, tokens, tree,
 };
 use crate::fleet;
 use crate::ingest::News;
@@ -33,7 +33,7 @@ pub(super) fn document(routes: &OpenApi) -> Value {
             "content": { MEDIA_TYPE: { "schema": { "$ref": "#/components/schemas/Problem" } } },
         } },
         "securitySchemes": {
-            "bearer": { "type": "http", "scheme": "bearer", "description": "The token of a session." },
+            "bearer": { "type": "http", "scheme": "bearer", "description": "The token of a session or of a program." },
             "cookie": { "type": "apiKey", "in": "cookie", "name": super::access::COOKIE, "description": "The same, for browsers." },
             "header": {
                 "type": "apiKey", "in": "header", "name": "X-SaveOS",
@@ -66,6 +66,10 @@ fn schemas() -> Map<String, Value> {
         define::<tree::NewNode>,
         define::<accounts::NewAccount>,
         define::<claims::NewClaim>,
+        define::<own::Proving>,
+        define::<own::NewPassword>,
+        define::<own::Digits>,
+        define::<tokens::NewToken>,
         define::<alert_routes::NewAlertRoute>,
         define::<silences::NewSilence>,
         define::<command::Action>,
@@ -89,6 +93,11 @@ fn schemas() -> Map<String, Value> {
         define::<answer::List<alerts::Alert>>,
         define::<answer::List<claims::Claimed>>,
         define::<claims::Made>,
+        define::<own::MadeFactor>,
+        define::<own::RecoveryCodes>,
+        define::<answer::List<own::OwnSession>>,
+        define::<tokens::MadeToken>,
+        define::<answer::List<tokens::Token>>,
         define::<alert_routes::MadeAlertRoute>,
         define::<answer::List<alert_routes::AlertRoute>>,
         define::<answer::List<silences::Silence>>,

@@ -6,11 +6,13 @@ use super::problem::{ApiError, Body};
 use crate::audit;
 use crate::clock;
 use crate::password;
+use crate::second_factor::{self, Proof};
 use crate::store::{StoreError, Tx, first, values};
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use saveos_protocol::problem::ProblemKind;
+use saveos_protocol::text::Text;
 use saveos_protocol::time::Timestamp;
 use saveos_protocol::unit::Seconds;
 use schemars::JsonSchema;
@@ -32,7 +34,7 @@ pub(crate) struct Tries(Mutex<HashMap<String, (u32, Timestamp)>>);
 
 impl Tries {
     /// Counts a try before it is made; the wait when there were too many.
-    fn begin(&self, email: &str, now: Timestamp) -> Result<(), Duration> {
+    pub(super) fn begin(&self, email: &str, now: Timestamp) -> Result<(), Duration> {
         let mut tries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if tries.len() >= COUNTED {
             tries.retain(|_, (_, until)| *until > now);
@@ -51,7 +53,7 @@ impl Tries {
         Ok(())
     }
 
-    fn forget(&self, email: &str) {
+    pub(super) fn forget(&self, email: &str) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(email);
     }
 }
@@ -62,6 +64,9 @@ impl Tries {
 pub(super) struct Credentials {
     email: String,
     password: String,
+    /// Of the second factor: six digits, or a code that was written down. Without it, an account that has one is answered
+    /// `step-up-required`.
+    code: Option<String>,
 }
 
 /// A session that began.
@@ -78,6 +83,8 @@ pub(super) struct Me {
     account: String,
     email: String,
     grants: Vec<Grant>,
+    /// Whether it has a second factor.
+    second_factor: bool,
 }
 
 /// A role on a node and all below it.
@@ -118,6 +125,7 @@ struct Deed {
 )]
 pub(super) async fn login(
     State(app): State<App>,
+    headers: HeaderMap,
     Body(given): Body<Credentials>,
 ) -> Result<(HeaderMap, Json<Session>), ApiError> {
     let now = clock::now();
@@ -131,21 +139,25 @@ pub(super) async fn login(
         app.store.read(move |tx| first(tx, "SELECT id, password FROM account WHERE email = $1", &values![wanted]));
     let row: Option<crate::store::Row> = row.await.map_err(|error: StoreError| ApiError::from(error))?;
     let stored = row.as_ref().map(|row| row.text(1).map(str::to_owned)).transpose()?.unwrap_or_default();
-    let permit = app.hashing.acquire().await.map_err(|_| ApiError::new(ProblemKind::Unavailable))?;
-    let fits = tokio::task::spawn_blocking(move || password::fits(&given.password, &stored)).await.unwrap_or(false);
-    drop(permit);
+    let fits = fits(&app, given.password, stored).await?;
     let account = match row {
         Some(row) if fits => row.text(0)?.to_owned(),
         _ => return Err(ApiError::said(ProblemKind::Unauthenticated, "no account has this name and password")),
     };
+    let (owner, code) = (account.clone(), given.code);
+    app.store.write(move |tx| proven(second_factor::prove(tx, &owner, code.as_deref(), now)?)).await?;
     app.logins.forget(&email);
     let token = password::hex(&clock::random::<32>());
     let (stored, until) = (hash(&token), now.after(SESSION));
+    let agent = headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).map(Text::cut);
+    let agent = agent.map_or_else(String::new, |agent| agent.to_string());
     app.store
         .write(move |tx| {
             tx.execute("DELETE FROM session WHERE until_ms <= $1", &values![now])?;
-            let sql = "INSERT INTO session (token, account, made_ms, until_ms) VALUES ($1, $2, $3, $4)";
-            tx.execute(sql, &values![stored, account, now, until])?;
+            let sql = "INSERT INTO session (token, id, account, agent, made_ms, until_ms, proven_ms)
+                VALUES ($1, $2, $3, $4, $5, $6, $5)";
+            let id = password::hex(&clock::random::<8>());
+            tx.execute(sql, &values![stored, id, account, agent, now, until])?;
             audit::write(tx, &email, "signed in", "-", now)
         })
         .await?;
@@ -154,6 +166,23 @@ pub(super) async fn login(
     headers
         .insert(header::SET_COOKIE, HeaderValue::try_from(cookie).map_err(|_| ApiError::new(ProblemKind::Internal))?);
     Ok((headers, Json(Session { token, until })))
+}
+
+/// Whether it is the password; two are tried at once.
+pub(super) async fn fits(app: &App, password: String, stored: String) -> Result<bool, ApiError> {
+    let permit = app.hashing.acquire().await.map_err(|_| ApiError::new(ProblemKind::Unavailable))?;
+    let fits = tokio::task::spawn_blocking(move || password::fits(&password, &stored)).await.unwrap_or(false);
+    drop(permit);
+    Ok(fits)
+}
+
+/// Passes whoever gave what was asked for.
+pub(super) fn proven(proof: Proof) -> Result<(), ApiError> {
+    match proof {
+        Proof::Given => Ok(()),
+        Proof::Missing => Err(ApiError::new(ProblemKind::StepUpRequired)),
+        Proof::Wrong => Err(ApiError::said(ProblemKind::Unauthenticated, "the code does not fit, or was used")),
+    }
 }
 
 /// Ends the session.
@@ -165,7 +194,7 @@ pub(super) async fn login(
     responses((status = 204, description = "Done")),
 )]
 pub(super) async fn logout(State(app): State<App>, access: Access) -> Result<StatusCode, ApiError> {
-    let session = access.session.clone();
+    let session = access.person()?.to_owned();
     app.store.write(move |tx| tx.execute("DELETE FROM session WHERE token = $1", &values![session])).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -178,9 +207,12 @@ pub(super) async fn logout(State(app): State<App>, access: Access) -> Result<Sta
     operation_id = "me",
     responses((status = 200, description = "Done", body = ref("#/components/schemas/Me"))),
 )]
-pub(super) async fn me(access: Access) -> Json<Me> {
+pub(super) async fn me(State(app): State<App>, access: Access) -> Result<Json<Me>, ApiError> {
+    let account = access.account.clone();
+    let sql = "SELECT id FROM account WHERE id = $1 AND factor_ms IS NOT NULL";
+    let second_factor = app.store.read(move |tx| first(tx, sql, &values![account])).await?.is_some();
     let grants = access.grants.into_iter().map(|(path, role)| Grant { path, role }).collect();
-    Json(Me { account: access.account, email: access.email, grants })
+    Ok(Json(Me { account: access.account, email: access.email, grants, second_factor }))
 }
 
 /// The last thousand rows of the audit trail, and whether the chain is whole. For who administers the top of the tree.

@@ -162,14 +162,24 @@ impl Server {
         serde_json::from_slice(&output.stdout).expect("JSON")
     }
 
+    /// Who holds this token.
+    pub(crate) fn with(&self, token: &str) -> Person {
+        Person { token: token.to_owned(), place: self.place() }
+    }
+
+    /// What a sign-in is answered.
+    pub(crate) fn try_sign_in(&self, credentials: &Value) -> (u16, Value) {
+        let headers = [("content-type", "application/json"), ("user-agent", "a test")];
+        let sent = credentials.to_string();
+        let (status, json) =
+            self.place().request("POST", "/api/v1/login", &headers, sent.as_bytes()).expect("an answer");
+        (status, serde_json::from_slice(&json).expect("JSON"))
+    }
+
     pub(crate) fn sign_in(&self, email: &str, password: &str) -> Person {
-        let place = self.place();
-        let body = json!({ "email": email, "password": password }).to_string();
-        let headers = [("content-type", "application/json")];
-        let (status, json) = place.request("POST", "/api/v1/login", &headers, body.as_bytes()).expect("an answer");
-        assert_eq!(status, 200, "{}", String::from_utf8_lossy(&json));
-        let answer: Value = serde_json::from_slice(&json).expect("JSON");
-        Person { token: answer["token"].as_str().expect("a token").to_owned(), place }
+        let (status, answer) = self.try_sign_in(&json!({ "email": email, "password": password }));
+        assert_eq!(status, 200, "{answer}");
+        self.with(answer["token"].as_str().expect("a token"))
     }
 
     /// A site below a new customer.
