@@ -1,5 +1,9 @@
 //! The fleet as people read it: boxes with their presence, disks with what protects them. Only reads.
 
+mod listing;
+
+pub(crate) use listing::{Filter, Place, Sort, page};
+
 use crate::alerts::Seen;
 use crate::ingest::Hearing;
 use crate::presence::{Presence, Signs, presence};
@@ -71,33 +75,12 @@ macro_rules! appliance_columns {
     ($rest:literal) => {
         concat!(
             "SELECT a.id, a.name, a.node, a.firmware, a.enrolled_ms, a.until_ms, a.heard_ms, a.gone_ms, a.gone_why,
-            a.heartbeat, a.desired_ver, a.applied_ver, a.recoverable_ms, a.flagged_ms, a.flag, a.revoked_ms, n.path
+            a.heartbeat, a.desired_ver, a.applied_ver, a.recoverable_ms, a.flagged_ms, a.flag, a.revoked_ms, n.path,
+            a.protected_until_ms
             FROM appliance a JOIN node n ON n.id = a.node ",
             $rest
         )
     };
-}
-
-/// A page of boxes below one of `tops`, after a name, in the order of names.
-pub(crate) fn page(
-    tx: &mut dyn Tx,
-    tops: &[String],
-    after: &str,
-    limit: u64,
-    (hearing, now): (&Hearing, Timestamp),
-) -> Result<Vec<Appliance>, StoreError> {
-    let mut rows = Vec::new();
-    // `path` begins with the top: every text from the top itself up to the one that follows all that begin with it.
-    let sql = appliance_columns!("WHERE n.path >= $1 AND n.path < $2 AND a.id > $3 ORDER BY a.id LIMIT $4");
-    for top in tops {
-        rows.extend(tx.query(sql, &values![top.as_str(), format!("{top}\u{10FFFF}"), after, limit])?);
-    }
-    let mut boxes: Vec<(String, Row)> =
-        rows.into_iter().map(|row| Ok((row.text(0)?.to_owned(), row))).collect::<Result<_, StoreError>>()?;
-    boxes.sort_by(|one, other| one.0.cmp(&other.0));
-    boxes.dedup_by(|one, other| one.0 == other.0);
-    boxes.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-    boxes.iter().map(|(_, row)| appliance(tx, row, hearing, now)).collect()
 }
 
 /// One box and where it hangs.
@@ -171,7 +154,11 @@ pub(crate) fn for_alerts(tx: &mut dyn Tx, hearing: &Hearing, now: Timestamp) -> 
     let mut fleet = Vec::new();
     for row in &rows {
         let (device, signs) = (row.parse(0)?, signs(row)?);
-        let known = disks(tx, device, signs.heard.is_some(), row.maybe_number(12)?.is_some(), now)?;
+        // Of a box that is protected there is nothing to tell of its disks: nobody has to look at them.
+        let protected = row.maybe_time(17)?.is_some_and(|until| now <= until);
+        let heard = signs.heard.is_some();
+        let known =
+            if protected { Vec::new() } else { disks(tx, device, heard, row.maybe_number(12)?.is_some(), now)? };
         let mut own = Vec::new();
         for disk in known {
             let id = disk.id.parse().map_err(|_| StoreError::Damaged("the name of a disk"))?;
@@ -197,6 +184,28 @@ fn disks(
     recoverable: bool,
     now: Timestamp,
 ) -> Result<Vec<Disk>, StoreError> {
+    let disk = |(row, state): &(Row, protection::State)| {
+        Ok(Disk {
+            id: row.text(0)?.to_owned(),
+            identity: row.maybe_json(1)?,
+            bus: row.text(2)?.to_owned(),
+            size_bytes: row.number(3)?,
+            seen: row.time(4)?,
+            gone: row.maybe_time(5)?,
+            newest: state.newest,
+            not_protected: protection::reasons(state, now),
+        })
+    };
+    states(tx, device, heard, recoverable)?.iter().map(disk).collect()
+}
+
+/// Each disk of a box, and what is known of its protection.
+fn states(
+    tx: &mut dyn Tx,
+    device: DeviceId,
+    heard: bool,
+    recoverable: bool,
+) -> Result<Vec<(Row, protection::State)>, StoreError> {
     let sql = "SELECT MAX(ended_ms) FROM job WHERE device = $1 AND work = 'verify' AND state = 'done'
         AND result LIKE '%\"verdict\":\"clean\"%'";
     let proven = first(tx, sql, &values![device])?.map(|row| row.maybe_time(0)).transpose()?.flatten();
@@ -206,21 +215,29 @@ fn disks(
         (SELECT j.state FROM job j WHERE j.device = d.device AND j.disk = d.id AND j.work = 'backup'
             AND j.ended_ms IS NOT NULL ORDER BY j.id DESC LIMIT 1)
         FROM disk d WHERE d.device = $1 ORDER BY d.id";
-    let mut disks = Vec::new();
-    for row in tx.query(sql, &values![device])? {
-        let newest = row.maybe_time(6)?;
-        let failed = row.maybe_text(7)? == Some("failed");
+    let state = |row: Row| {
+        let (newest, failed) = (row.maybe_time(6)?, row.maybe_text(7)? == Some("failed"));
         let state = protection::State { heard, disk: true, newest, failed, recoverable, proven };
-        disks.push(Disk {
-            id: row.text(0)?.to_owned(),
-            identity: row.maybe_json(1)?,
-            bus: row.text(2)?.to_owned(),
-            size_bytes: row.number(3)?,
-            seen: row.time(4)?,
-            gone: row.maybe_time(5)?,
-            newest,
-            not_protected: protection::reasons(&state, now),
-        });
-    }
-    Ok(disks)
+        Ok((row, state))
+    };
+    tx.query(sql, &values![device])?.into_iter().map(state).collect()
+}
+
+/// Writes down until when a box is protected, after something happened that may change it.
+pub(crate) fn judge(tx: &mut dyn Tx, device: DeviceId) -> Result<(), StoreError> {
+    let sql = "SELECT heard_ms, recoverable_ms FROM appliance WHERE id = $1";
+    let Some(row) = first(tx, sql, &values![device])? else { return Ok(()) };
+    let (heard, recoverable) = (row.maybe_number(0)?.is_some(), row.maybe_number(1)?.is_some());
+    let states = states(tx, device, heard, recoverable)?;
+    let ends: Option<Vec<Timestamp>> = states.iter().map(|(_, state)| protection::until(state)).collect();
+    let until = ends.unwrap_or_default().into_iter().min().unwrap_or(Timestamp::saturating(0));
+    tx.execute("UPDATE appliance SET protected_until_ms = $1 WHERE id = $2", &values![until, device])?;
+    Ok(())
+}
+
+/// Judges boxes that nobody has judged, some at a time; how many there were.
+pub(crate) fn judge_more(tx: &mut dyn Tx) -> Result<usize, StoreError> {
+    let rows = tx.query("SELECT id FROM appliance WHERE protected_until_ms IS NULL LIMIT 500", &[])?;
+    rows.iter().try_for_each(|row| judge(tx, row.parse(0)?))?;
+    Ok(rows.len())
 }

@@ -12,7 +12,9 @@ const ONLINE: Duration = Duration::from_secs(120);
 const LATE: Duration = Duration::from_secs(15 * 60);
 
 /// The state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema, utoipa::ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Presence {
     /// Heard a moment ago.
@@ -23,6 +25,18 @@ pub(crate) enum Presence {
     Offline,
     /// Enrolled and never heard.
     Never,
+}
+
+impl Presence {
+    /// As it is asked for.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Presence::Online => "online",
+            Presence::Late => "late",
+            Presence::Offline => "offline",
+            Presence::Never => "never",
+        }
+    }
 }
 
 /// What is known of a box.

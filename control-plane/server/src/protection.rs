@@ -81,6 +81,12 @@ pub(crate) fn reasons(state: &State, now: Timestamp) -> Vec<Reason> {
     rules.into_iter().filter(|(holds, _)| *holds).map(|(_, reason)| reason).collect()
 }
 
+/// Until when it is protected if nothing more happens; `None` when it is not, whatever the time.
+pub(crate) fn until(state: &State) -> Option<Timestamp> {
+    let newest = state.newest.filter(|_| state.heard && state.disk && state.recoverable && !state.failed)?;
+    Some(newest.after(DEADLINE).min(state.proven.unwrap_or(newest).after(PROOF)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,6 +110,23 @@ mod tests {
         ];
         for (state, expected) in cases {
             assert_eq!(reasons(&state, hour(2010)), expected, "{state:?}");
+        }
+    }
+
+    #[test]
+    fn the_end_of_protection_is_where_the_first_reason_begins() {
+        let hour = |hours: u64| Timestamp::saturating(hours * 3_600_000);
+        let times = [None, Some(hour(1)), Some(hour(700)), Some(hour(1000))];
+        for bits in 0..16 {
+            let [heard, disk, failed, recoverable] = [1, 2, 4, 8].map(|bit| bits & bit != 0);
+            for (newest, proven) in times.iter().flat_map(|newest| times.iter().map(move |proven| (*newest, *proven))) {
+                let state = State { heard, disk, newest, failed, recoverable, proven };
+                let end = until(&state);
+                for now in (0..2000).map(hour).chain(end).chain(end.map(|end| end.after(Duration::from_millis(1)))) {
+                    let protected = reasons(&state, now).is_empty();
+                    assert_eq!(protected, end.is_some_and(|end| now <= end), "{state:?} at {now}");
+                }
+            }
         }
     }
 }

@@ -80,6 +80,8 @@ pub(crate) async fn run(data: &Path, metrics: Option<SocketAddr>, stop: watch::R
     let store = Store::open(data)?;
     broker::program()?;
     let files = Files::new(data, &config);
+    // After an update that judges what the release before did not.
+    while store.write(fleet::judge_more).await? > 0 {}
     let now = clock::now();
     let revoked = store.read(move |tx| revocation::all(tx, now)).await?;
     files.write(&config.host, &authority, &revoked, now)?;

@@ -185,6 +185,25 @@ fn foreign_events_are_not_shown() {
     }
     let list = viewer.get("/api/v1/appliances");
     assert_eq!(list["items"].as_array().map(Vec::len), Some(1));
+    // Filters find what is there, and nothing of others.
+    let found = |query: &str| viewer.ask("GET", &format!("/api/v1/appliances?{query}"), &Value::Null);
+    let count = |query: &str| found(query).1["items"].as_array().map(Vec::len);
+    let own = site.as_str().expect("a site");
+    for (query, expected) in [
+        (format!("node={own}&presence=online&protected=false&sort=-heard"), 1),
+        ("presence=never".to_owned(), 0),
+        ("protected=true".to_owned(), 0),
+        ("name=no%20such%20box".to_owned(), 0),
+    ] {
+        assert_eq!(count(&query), Some(expected), "{query}");
+    }
+    let foreign = admin.get(&format!("/api/v1/appliances/{}", other.identity().device))["site"].clone();
+    assert_eq!(found(&format!("node={}", foreign.as_str().expect("a site"))).0, 404);
+    for nonsense in
+        ["presence=asleep", "sort=colour", "protected=perhaps", "limit=501", "colour=red", "sort=heard&after=x"]
+    {
+        assert_eq!(found(nonsense).0, 400, "{nonsense}");
+    }
     // Who has signed out sees nothing more.
     assert_eq!(viewer.ask("POST", "/api/v1/logout", &Value::Null).0, 204);
     let ended = std::time::Instant::now();

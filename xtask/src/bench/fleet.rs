@@ -19,7 +19,8 @@ pub(crate) fn run() -> anyhow::Result<()> {
         println!("\n{boxes} boxes, {rate} facts a second for {seconds} s");
         round(boxes, rate, seconds, watch)?;
     }
-    Ok(())
+    println!("\nthe device list of 100,000 boxes");
+    shell::run("cargo", &["bench", "--locked", "-p", "saveos-server", "--bench", "pages_of_a_large_fleet"])
 }
 
 fn round(boxes: &str, rate: &str, seconds: &str, watch: bool) -> anyhow::Result<()> {

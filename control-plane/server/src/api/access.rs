@@ -105,6 +105,11 @@ impl Access {
         self.grants.iter().filter(|(top, _)| path.starts_with(top.as_str())).map(|(_, role)| *role).max()
     }
 
+    /// The paths at `top` and below that he may see.
+    pub(crate) fn tops_below(&self, top: &str) -> Vec<String> {
+        cut(self.grants.clone(), top, Role::Admin).into_iter().map(|(path, _)| path).collect()
+    }
+
     /// Whether he may see it and do that: what he may not see is not there.
     pub(crate) fn may(&self, path: &str, needed: Role) -> Result<(), ApiError> {
         match self.role_at(path) {

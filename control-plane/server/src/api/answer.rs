@@ -30,7 +30,13 @@ pub(super) struct Page {
 /// What is asked for is given or refused: a shorter list than the one asked for would look like the end.
 #[derive(Deserialize)]
 #[serde(try_from = "u64")]
-struct Limit(u64);
+pub(super) struct Limit(u64);
+
+impl Limit {
+    pub(super) const fn get(&self) -> u64 {
+        self.0
+    }
+}
 
 impl Default for Limit {
     fn default() -> Limit {

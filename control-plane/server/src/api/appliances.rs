@@ -2,22 +2,25 @@
 
 use super::App;
 use super::access::{Access, Role};
-use super::answer::{List, Page};
+use super::answer::{Limit, List, Page};
 use super::problem::ApiError;
+use super::tree::path_of;
 use crate::clock;
-use crate::fleet::{self, Appliance};
+use crate::fleet::{self, Appliance, Filter, Place, Sort};
 use crate::ingest::Hearing;
+use crate::presence::Presence;
 use crate::revocation;
 use crate::store::{Row, StoreError, Tx, values};
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{FromRequestParts, Path, State};
 use saveos_protocol::id::DeviceId;
 use saveos_protocol::problem::ProblemKind;
 use saveos_protocol::time::Timestamp;
 use saveos_protocol::unit::MAX_INTEGER;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::IntoParams;
 
 /// Work of a box, under way or done.
 #[derive(Serialize, JsonSchema)]
@@ -72,26 +75,84 @@ pub(super) struct Revoked {
     revoked: Timestamp,
 }
 
+/// Which boxes, in which order.
+#[derive(Deserialize, FromRequestParts, IntoParams)]
+#[from_request(via(axum::extract::Query), rejection(ApiError))]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Wanted {
+    /// `next` of the page before, with the same `sort`; none for the first page.
+    #[serde(default)]
+    #[param(required = false)]
+    after: String,
+    /// Items at most.
+    #[serde(default)]
+    #[param(value_type = Option<u64>, minimum = 1, maximum = 500, default = 100)]
+    limit: Limit,
+    /// The order; `-` is down. `protected`: what is not protected first.
+    #[serde(default)]
+    #[param(inline, required = false)]
+    sort: Sort,
+    /// Of this node and below.
+    node: Option<String>,
+    #[param(inline)]
+    presence: Option<Presence>,
+    protected: Option<bool>,
+    /// A person should look at it.
+    flagged: Option<bool>,
+    /// Part of the name.
+    #[serde(default)]
+    #[param(required = false)]
+    name: String,
+    #[serde(default)]
+    #[param(required = false)]
+    firmware: String,
+}
+
 /// Boxes that one may see.
 #[utoipa::path(
     get,
     path = "/api/v1/appliances",
     tag = "people",
     operation_id = "list_appliances",
-    params(Page),
+    params(Wanted),
     responses((status = 200, description = "Done", body = ref("#/components/schemas/ListOfAppliance"))),
 )]
 pub(super) async fn list(
     State(app): State<App>,
     access: Access,
-    page: Page,
+    wanted: Wanted,
 ) -> Result<Json<List<Appliance>>, ApiError> {
     let hearing = app.heart.look();
-    let tops: Vec<String> = access.grants.into_iter().map(|(path, _)| path).collect();
-    let (after, limit) = (page.after.clone(), page.limit());
-    let boxes: Result<Vec<Appliance>, StoreError> =
-        app.store.read(move |tx| fleet::page(tx, &tops, &after, limit, (&hearing, clock::now()))).await;
-    Ok(Json(page.answer(boxes?, |one| one.id.to_string())))
+    let place = match wanted.after.as_str() {
+        "" => None,
+        after => Some(Place::parse(after, wanted.sort).ok_or_else(not_a_place)?),
+    };
+    let read = app.store.read(move |tx| {
+        let top = match &wanted.node {
+            Some(node) => path_of(tx, node)?.ok_or_else(|| ApiError::new(ProblemKind::NotFound))?.0,
+            None => "/".to_owned(),
+        };
+        let filter = Filter {
+            tops: access.tops_below(&top),
+            name: wanted.name,
+            firmware: wanted.firmware,
+            presence: wanted.presence,
+            protected: wanted.protected.into(),
+            flagged: wanted.flagged.into(),
+        };
+        if wanted.node.is_some() && filter.tops.is_empty() {
+            return Err(ApiError::new(ProblemKind::NotFound));
+        }
+        let order = (wanted.sort, place.as_ref(), wanted.limit.get());
+        Ok(fleet::page(tx, &filter, order, (&hearing, clock::now()))?)
+    });
+    let (items, next) = read.await?;
+    Ok(Json(List { items, next: next.map(|place| place.as_text()) }))
+}
+
+fn not_a_place() -> ApiError {
+    ApiError::said(ProblemKind::Malformed, "`after` is no cursor of this list")
 }
 
 /// One of them.

@@ -10,6 +10,7 @@
 //! Nothing that a box sends is an error here: what cannot be believed flags the box, and the others go on.
 
 use super::project;
+use crate::fleet;
 use crate::store::{StoreError, Tx, first, take_numbers, values};
 use saveos_protocol::ack::Ack;
 use saveos_protocol::birth::{Birth, Departure, Presence};
@@ -23,7 +24,7 @@ use saveos_protocol::time::Timestamp;
 use saveos_protocol::topic::{Down, Up};
 use saveos_protocol::unit::{DesiredVersion, FactNumber};
 use saveos_protocol::{Message, Topic, V1, decode, encode};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A message of a box, as the broker brought it.
 #[derive(Clone, Debug)]
@@ -99,6 +100,10 @@ struct Batch<'t> {
     boxes: BTreeMap<DeviceId, Option<Known>>,
     streams: BTreeMap<(DeviceId, StreamId), Option<Stream>>,
     effects: Effects,
+    /// Boxes that said something now.
+    heard: BTreeSet<DeviceId>,
+    /// Boxes whose protection may have changed.
+    changed: BTreeSet<DeviceId>,
 }
 
 /// Applies a batch in the order in which it came.
@@ -106,7 +111,8 @@ pub(crate) fn apply(tx: &mut dyn Tx, heard: &[Heard], now: Timestamp) -> Result<
     let facts = heard.iter().filter(|heard| matches!(heard.up, Up::Event(_) | Up::NewerEvent(_))).count() as u64;
     let next_seq = if facts > 0 { take_numbers(tx, "seq", facts)? } else { 0 };
     let (boxes, streams) = (BTreeMap::new(), BTreeMap::new());
-    let mut batch = Batch { tx, now, next_seq, boxes, streams, effects: Effects::default() };
+    let (effects, heard_from, changed) = (Effects::default(), BTreeSet::new(), BTreeSet::new());
+    let mut batch = Batch { tx, now, next_seq, boxes, streams, effects, heard: heard_from, changed };
     for message in heard {
         batch.take(message)?;
     }
@@ -121,7 +127,7 @@ impl Batch<'_> {
             return Ok(());
         }
         if !heard.retained {
-            self.tx.execute("UPDATE appliance SET heard_ms = $1 WHERE id = $2", &values![self.now, device])?;
+            self.heard.insert(device);
         }
         match &heard.up {
             Up::State => match self.read::<Presence>(device, &heard.payload)? {
@@ -315,7 +321,9 @@ impl Batch<'_> {
         let is_new = self.tx.execute(sql, &row)? > 0;
         if is_new {
             self.effects.tally.facts += 1;
-            project::fact(self.tx, device, fact, self.now)?;
+            if project::fact(self.tx, device, fact, self.now)? {
+                self.changed.insert(device);
+            }
             let path = self.must_know(device)?.path.clone();
             // A kind of a newer release has no JSON here: a browser learns its name and reads the fact itself.
             let body = serde_json::to_value(&fact.body).unwrap_or_default();
@@ -401,6 +409,12 @@ impl Batch<'_> {
     }
 
     fn finish(mut self) -> Result<Effects, StoreError> {
+        for device in &self.heard {
+            self.tx.execute("UPDATE appliance SET heard_ms = $1 WHERE id = $2", &values![self.now, *device])?;
+        }
+        for device in &self.changed {
+            fleet::judge(self.tx, *device)?;
+        }
         for ((device, id), stream) in &self.streams {
             let Some(stream) = stream.as_ref().filter(|stream| stream.touched) else { continue };
             if stream.watermark > stream.stored {

@@ -9,8 +9,8 @@ use saveos_protocol::fact::{BackupSummary, Body, End, Fact, JobEnded, JobResult,
 use saveos_protocol::id::{DeviceId, DiskId};
 use saveos_protocol::time::Timestamp;
 
-/// Projects a fact.
-pub(super) fn fact(tx: &mut dyn Tx, device: DeviceId, fact: &Fact, now: Timestamp) -> Result<(), StoreError> {
+/// Projects a fact; whether it may change until when the box is protected.
+pub(super) fn fact(tx: &mut dyn Tx, device: DeviceId, fact: &Fact, now: Timestamp) -> Result<bool, StoreError> {
     let at = fact.ts;
     match &fact.body {
         Body::DiskSeen(seen) => {
@@ -58,7 +58,7 @@ pub(super) fn fact(tx: &mut dyn Tx, device: DeviceId, fact: &Fact, now: Timestam
         Body::ClockJump(_) => flag(tx, device, "its clock jumped", now)?,
         Body::StreamBorn(_) | Body::Smart(_) | Body::StoreCapacity(_) | Body::Unknown => {}
     }
-    Ok(())
+    Ok(matches!(fact.body, Body::DiskSeen(_) | Body::JobEnded(_) | Body::SnapshotFound(_) | Body::Key(_)))
 }
 
 /// Marks a box for a person to look at. The last reason stands; all of them are in the facts and the log.

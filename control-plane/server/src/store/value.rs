@@ -10,7 +10,7 @@ use saveos_protocol::unit::{Bytes, Count, DesiredVersion, FactNumber};
 use std::str::FromStr;
 
 /// A value.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Value {
     Null,
     Integer(i64),
@@ -22,13 +22,14 @@ pub(crate) enum Value {
 pub(crate) struct Row(pub(super) Vec<Value>);
 
 impl Row {
-    fn value(&self, column: usize) -> Result<&Value, StoreError> {
+    /// Whatever it is.
+    pub(crate) fn any(&self, column: usize) -> Result<&Value, StoreError> {
         self.0.get(column).ok_or(StoreError::Damaged("a row is too short"))
     }
 
     /// A number, where there is one.
     pub(crate) fn maybe_number(&self, column: usize) -> Result<Option<u64>, StoreError> {
-        match self.value(column)? {
+        match self.any(column)? {
             Value::Null => Ok(None),
             Value::Integer(number) => {
                 u64::try_from(*number).map(Some).map_err(|_| StoreError::Damaged("a negative number"))
@@ -44,7 +45,7 @@ impl Row {
 
     /// A text, where there is one.
     pub(crate) fn maybe_text(&self, column: usize) -> Result<Option<&str>, StoreError> {
-        match self.value(column)? {
+        match self.any(column)? {
             Value::Null => Ok(None),
             Value::Text(text) => Ok(Some(text)),
             Value::Integer(_) => Err(StoreError::Damaged("a number, not a text")),
