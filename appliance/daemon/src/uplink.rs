@@ -18,6 +18,7 @@ use saveos_protocol::fact::StreamBirth;
 use saveos_protocol::heartbeat::Progress;
 use saveos_protocol::hex::DeviceKey;
 use saveos_protocol::id::DeviceId;
+use saveos_protocol::reconnect::{GOOD, LONGEST_WAIT, wait_after};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -77,12 +78,8 @@ pub(crate) struct Line {
     pub(crate) rules: Arc<InForce>,
 }
 
-/// Full jitter up to this, doubled from one second: a fleet that lost its broker must not come back in one moment.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// How often a box without credentials looks for some.
 const LOOK: Duration = Duration::from_secs(2);
-/// A session that lasted so long began well: the next one is tried soon.
-const GOOD: Duration = Duration::from_secs(30);
 
 /// Keeps the line up until `stop`.
 pub(crate) fn start(line: Line, stop: Arc<AtomicBool>) -> std::io::Result<JoinHandle<()>> {
@@ -121,28 +118,9 @@ async fn keep_up(line: &Line, stop: &AtomicBool) {
     }
 }
 
-/// A random part of 1, 2, 4 … seconds.
-fn wait_after(tries: u32, [draw]: [u8; 1]) -> Duration {
-    let most = Duration::from_secs(1).saturating_mul(1 << tries.min(6)).min(LONGEST_WAIT);
-    most.mul_f64((f64::from(draw) + 1.0) / 256.0)
-}
-
 async fn pause(wait: Duration, stop: &AtomicBool) {
     let until = tokio::time::Instant::now() + wait;
     while tokio::time::Instant::now() < until && !stop.load(Ordering::Relaxed) {
         tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn waits_grow_to_a_minute_and_spread_over_all_of_it() {
-        assert!(wait_after(0, [0]) < Duration::from_millis(10));
-        assert_eq!(wait_after(0, [255]), Duration::from_secs(1));
-        assert_eq!(wait_after(4, [127]), Duration::from_secs(8));
-        assert_eq!(wait_after(u32::MAX, [255]), LONGEST_WAIT);
     }
 }

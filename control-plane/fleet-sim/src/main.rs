@@ -9,7 +9,7 @@ use saveos_protocol::fact::{Body, StoreCapacity, StoreLevel};
 use saveos_protocol::unit::Bytes;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
@@ -40,6 +40,9 @@ struct Arguments {
     /// Follow the live events, and measure how long a fact takes from its box to a browser.
     #[arg(long)]
     watch: bool,
+    /// In the end, kill the broker whose process id is in this file, and measure until all boxes are back.
+    #[arg(long, value_name = "FILE")]
+    kill: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -69,7 +72,7 @@ fn load(arguments: &Arguments) -> anyhow::Result<Value> {
     let boxes: Vec<Arc<Appliance>> = enrolled
         .into_iter()
         .map(|(identity, enrolment)| {
-            let appliance = Appliance::new(identity, Duration::from_secs(60));
+            let appliance = Appliance::patient(identity, Duration::from_secs(60));
             runtime.spawn(Arc::clone(&appliance).run(enrolment));
             appliance
         })
@@ -99,13 +102,35 @@ fn load(arguments: &Arguments) -> anyhow::Result<Value> {
     let telling = begun.elapsed();
     until(|| waiting(&boxes) == 0)?;
     let draining = begun.elapsed() - telling;
+    let back = arguments.kill.as_deref().map(|file| come_back(&boxes, file)).transpose()?;
     Ok(json!({
         "boxes": boxes.len(), "enrolled_s": enrolling.as_secs_f64(), "connected_s": connecting.as_secs_f64(),
-        "facts": told, "told_s": telling.as_secs_f64(), "drained_s": draining.as_secs_f64(),
+        "back_s": back, "facts": told, "told_s": telling.as_secs_f64(), "drained_s": draining.as_secs_f64(),
         "facts_per_s": told as f64 / (telling + draining).as_secs_f64(), "most_waiting": most_waiting,
         "to_browser_ms": watching.map(|seen| latencies(&seen, &moments)).transpose()?,
         "ledger": boxes.iter().map(|one| one.ledger().len()).sum::<usize>(),
     }))
+}
+
+/// Kills the broker with all connected. Seconds until 99 % and all of them are back, each with a fact that is acknowledged.
+fn come_back(boxes: &[Arc<Appliance>], file: &Path) -> anyhow::Result<Value> {
+    let id = std::fs::read_to_string(file).context("there is no broker to kill")?;
+    let killed = std::process::Command::new("kill").args(["-9", id.trim()]).status()?;
+    if !killed.success() {
+        bail!("the broker could not be killed");
+    }
+    let begun = Instant::now();
+    // Nobody takes these before there is another broker.
+    for one in boxes {
+        let (size_bytes, free_bytes) = (Bytes::ZERO, Bytes::ZERO);
+        let body = StoreCapacity { disk: None, level: StoreLevel::Roomy, size_bytes, free_bytes };
+        one.tell(Body::StoreCapacity(body));
+    }
+    let back = |one: &&Arc<Appliance>| one.is_online() && one.level().waiting == 0;
+    until(|| boxes.iter().filter(back).count() * 100 >= boxes.len() * 99)?;
+    let most = begun.elapsed();
+    until(|| boxes.iter().all(|one| back(&one)))?;
+    Ok(json!({ "of_99_percent": most.as_secs_f64(), "of_all": begun.elapsed().as_secs_f64() }))
 }
 
 /// Numbers of facts as a browser sees them, and when.

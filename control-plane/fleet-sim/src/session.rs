@@ -11,6 +11,7 @@ use saveos_protocol::enrol::Enrolment;
 use saveos_protocol::fact::{Body, FactNumber};
 use saveos_protocol::heartbeat::Heartbeat;
 use saveos_protocol::hex::BootId;
+use saveos_protocol::reconnect;
 use saveos_protocol::topic::{Down, Filter, Up};
 use saveos_protocol::unit::{Count, DesiredVersion, Millis};
 use saveos_protocol::{Topic, V1, decode, encode};
@@ -44,14 +45,34 @@ pub struct Appliance {
     online: watch::Sender<bool>,
     stop: watch::Sender<bool>,
     heartbeat: Duration,
+    /// It waits before it comes back as a real box does; in tests it is back at once.
+    patient: bool,
 }
 
 impl Appliance {
     /// A new box with a new stream.
     pub fn new(identity: Identity, heartbeat: Duration) -> Arc<Appliance> {
+        Appliance::made(identity, heartbeat, false)
+    }
+
+    /// One that waits before it comes back, as those do that are shipped.
+    pub fn patient(identity: Identity, heartbeat: Duration) -> Arc<Appliance> {
+        Appliance::made(identity, heartbeat, true)
+    }
+
+    fn made(identity: Identity, heartbeat: Duration, patient: bool) -> Arc<Appliance> {
         let outbox = Mutex::new(Outbox::new(&identity));
         let (online, stop) = (watch::channel(false).0, watch::channel(false).0);
-        Arc::new(Appliance { identity, outbox, told: Mutex::default(), news: Notify::new(), online, stop, heartbeat })
+        Arc::new(Appliance {
+            identity,
+            outbox,
+            told: Mutex::default(),
+            news: Notify::new(),
+            online,
+            stop,
+            heartbeat,
+            patient,
+        })
     }
 
     /// Who it is.
@@ -104,7 +125,9 @@ impl Appliance {
     pub async fn run(self: Arc<Self>, enrolment: Enrolment) {
         let mut stop = self.stop.subscribe();
         self.stop.send_replace(false);
+        let mut tries = 0_u32;
         loop {
+            let begun = Instant::now();
             tokio::select! {
                 () = self.session(&enrolment) => {}
                 _ = stop.wait_for(|stop| *stop) => {
@@ -113,7 +136,10 @@ impl Appliance {
                 }
             }
             self.online.send_replace(false);
-            tokio::time::sleep(Duration::from_millis(100 + u64::from(random::<1>()[0]))).await;
+            tries = if begun.elapsed() >= reconnect::GOOD { 0 } else { tries.saturating_add(1) };
+            let soon = Duration::from_millis(100 + u64::from(random::<1>()[0]));
+            let wait = if self.patient { reconnect::wait_after(tries, random()) } else { soon };
+            tokio::time::sleep(wait).await;
         }
     }
 

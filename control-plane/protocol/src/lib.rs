@@ -27,6 +27,7 @@ pub mod id;
 pub mod limits;
 pub mod message;
 pub mod problem;
+pub mod reconnect;
 pub mod schema;
 pub mod shadow;
 pub mod sign;

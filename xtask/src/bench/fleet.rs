@@ -8,22 +8,36 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// Boxes, facts a second, seconds, and whether a browser watches.
-const ROUNDS: [(&str, &str, &str, bool); 2] = [("500", "500", "20", true), ("5000", "5000", "60", false)];
+/// What happens beside the load.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Beside {
+    Nothing,
+    /// A browser follows.
+    Browser,
+    /// In the end the broker is killed, and all come back.
+    Death,
+}
+
+/// Boxes, facts a second, seconds.
+const ROUNDS: [(&str, &str, &str, Beside); 3] = [
+    ("500", "500", "20", Beside::Browser),
+    ("5000", "5000", "60", Beside::Nothing),
+    ("5000", "100", "5", Beside::Death),
+];
 
 /// The task.
 pub(crate) fn run() -> anyhow::Result<()> {
     setup::for_demo()?;
     shell::run("cargo", &["build", "--release", "--locked", "-p", "saveos-server", "-p", "saveos-fleet-sim"])?;
-    for (boxes, rate, seconds, watch) in ROUNDS {
+    for (boxes, rate, seconds, beside) in ROUNDS {
         println!("\n{boxes} boxes, {rate} facts a second for {seconds} s");
-        round(boxes, rate, seconds, watch)?;
+        round(boxes, rate, seconds, beside)?;
     }
     println!("\nthe device list of 100,000 boxes");
     shell::run("cargo", &["bench", "--locked", "-p", "saveos-server", "--bench", "pages_of_a_large_fleet"])
 }
 
-fn round(boxes: &str, rate: &str, seconds: &str, watch: bool) -> anyhow::Result<()> {
+fn round(boxes: &str, rate: &str, seconds: &str, beside: Beside) -> anyhow::Result<()> {
     let (folder, bin) = (shell::root().join("target/bench-fleet"), shell::root().join("target/release"));
     if folder.exists() {
         std::fs::remove_dir_all(&folder)?;
@@ -63,8 +77,14 @@ fn round(boxes: &str, rate: &str, seconds: &str, watch: bool) -> anyhow::Result<
     let mut command = Command::new(&sim);
     command.args(["--server", &format!("https://localhost:{https}"), "--email", admin, "--boxes", boxes]);
     command.args(["--rate", rate, "--seconds", seconds]).arg("--authority").arg(data.join("authority.pem"));
-    if watch {
-        command.arg("--watch");
+    match beside {
+        Beside::Nothing => {}
+        Beside::Browser => {
+            command.arg("--watch");
+        }
+        Beside::Death => {
+            command.arg("--kill").arg(data.join("broker/pid"));
+        }
     }
     command.env("SAVEOS_PASSWORD", shown["password"].as_str().context("a password")?);
     let output = command.stderr(Stdio::inherit()).output()?;
@@ -74,6 +94,9 @@ fn round(boxes: &str, rate: &str, seconds: &str, watch: bool) -> anyhow::Result<
     let report: Value = serde_json::from_slice(&output.stdout)?;
     println!("{report:#}");
     let facts = report["ledger"].as_f64().context("a number")?;
+    if beside == Beside::Death {
+        return Ok(());
+    }
     for (name, id) in [("server", running.0.id().to_string()), ("broker", broker)] {
         let (cpu, peak) = used(&id)?;
         println!(

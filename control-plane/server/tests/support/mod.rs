@@ -86,6 +86,11 @@ impl Server {
         });
     }
 
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.as_ref().expect("it runs").id()
+    }
+
     /// `kill -9` of the server alone; its broker stays behind.
     pub(crate) fn kill(&mut self) {
         let mut process = self.process.take().expect("it runs");
