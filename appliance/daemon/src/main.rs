@@ -19,6 +19,7 @@ mod outbox;
 mod plan;
 mod policy;
 mod queue;
+mod room;
 mod run;
 mod show;
 mod status;

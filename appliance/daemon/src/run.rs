@@ -3,6 +3,7 @@
 
 mod answers;
 mod keys;
+mod room;
 
 use crate::clock::{self, Moment};
 use crate::db::{self, DbError};
@@ -128,6 +129,9 @@ struct Daemon {
     looks: u32,
     /// For the uplink: how far the running job is.
     progress: Arc<Mutex<Option<Progress>>>,
+    /// For the uplink: how full the store is.
+    room: Arc<Mutex<Option<Percent>>>,
+    next_room: Instant,
 }
 
 struct AtWork {
@@ -193,6 +197,8 @@ impl Daemon {
             uplink: None,
             looks: 0,
             progress: Arc::default(),
+            room: Arc::default(),
+            next_room: Instant::now(),
         };
         daemon.make_words(&now)?;
         daemon.tell_of_forgotten(&now)?;
@@ -204,6 +210,7 @@ impl Daemon {
             public: daemon.identity.public,
             heartbeat: places.heartbeat,
             progress: Arc::clone(&daemon.progress),
+            room: Arc::clone(&daemon.room),
             rules,
         };
         let uplink = uplink::start(line, Arc::clone(stop));
@@ -245,6 +252,7 @@ impl Daemon {
         let now = clock::now();
         self.look_at_disks(&now)?;
         self.end_job(&now)?;
+        self.look_at_room(&now)?;
         if self.looks < FIRST_LOOKS {
             self.answer();
             return Ok(());
@@ -332,6 +340,8 @@ impl Daemon {
             Stop::Ended(result) => queue::end(&mut self.db, &at_work.job, *result, now)?,
             Stop::Interrupted => drop(queue::wait_again(&self.db)?),
         }
+        // It may have filled or freed much.
+        self.next_room = Instant::now();
         Ok(())
     }
 

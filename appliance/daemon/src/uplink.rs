@@ -19,6 +19,7 @@ use saveos_protocol::heartbeat::Progress;
 use saveos_protocol::hex::DeviceKey;
 use saveos_protocol::id::DeviceId;
 use saveos_protocol::reconnect::{GOOD, LONGEST_WAIT, wait_after};
+use saveos_protocol::unit::Percent;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -74,6 +75,8 @@ pub(crate) struct Line {
     pub(crate) heartbeat: Option<Duration>,
     /// What the daemon does at the moment.
     pub(crate) progress: Arc<Mutex<Option<Progress>>>,
+    /// How full the store is.
+    pub(crate) room: Arc<Mutex<Option<Percent>>>,
     /// Where a desired document goes.
     pub(crate) rules: Arc<InForce>,
 }

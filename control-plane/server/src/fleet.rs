@@ -4,7 +4,7 @@ mod listing;
 
 pub(crate) use listing::{Filter, Place, Sort, page};
 
-use crate::alerts::Seen;
+use crate::alerts::{Filling, SOON, Seen};
 use crate::ingest::Hearing;
 use crate::presence::{Presence, Signs, presence};
 use crate::protection::{self, Reason};
@@ -14,6 +14,7 @@ use saveos_protocol::time::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// A box: whether it is there, and what it protects.
 #[derive(Serialize, JsonSchema)]
@@ -50,6 +51,23 @@ pub(crate) struct Appliance {
     /// Of the box itself; a disk has its own.
     not_protected: Vec<Reason>,
     disks: Vec<Disk>,
+    stores: Vec<Room>,
+}
+
+/// Room in a store.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Room {
+    /// The store disk; none: the box's own.
+    disk: Option<String>,
+    #[serde(rename = "at_ms")]
+    at: Timestamp,
+    /// `roomy`, `low` or `full`.
+    level: String,
+    size_bytes: u64,
+    free_bytes: u64,
+    /// When it will be full if it goes on as in the last month.
+    #[serde(rename = "full_ms")]
+    full: Option<Timestamp>,
 }
 
 /// A disk, its newest recovery point, and why it is not protected.
@@ -132,6 +150,7 @@ fn appliance(tx: &mut dyn Tx, row: &Row, hearing: &Hearing, now: Timestamp) -> R
         protected: is_protected,
         not_protected: own,
         disks,
+        stores: rooms(tx, device)?,
     })
 }
 
@@ -151,9 +170,9 @@ fn deaf(hearing: &Hearing, now: Timestamp) -> Option<(Timestamp, Timestamp)> {
 /// All boxes that are trusted, as the rules of alerts see them.
 pub(crate) fn for_alerts(tx: &mut dyn Tx, hearing: &Hearing, now: Timestamp) -> Result<Vec<Seen>, StoreError> {
     let rows = tx.query(appliance_columns!("WHERE a.revoked_ms IS NULL ORDER BY a.id"), &[])?;
-    let mut fleet = Vec::new();
+    let (mut fleet, mut filling) = (Vec::new(), filling(tx, now)?);
     for row in &rows {
-        let (device, signs) = (row.parse(0)?, signs(row)?);
+        let (device, signs): (DeviceId, Signs) = (row.parse(0)?, signs(row)?);
         // Of a box that is protected there is nothing to tell of its disks: nobody has to look at them.
         let protected = row.maybe_time(17)?.is_some_and(|until| now <= until);
         let heard = signs.heard.is_some();
@@ -171,6 +190,7 @@ pub(crate) fn for_alerts(tx: &mut dyn Tx, hearing: &Hearing, now: Timestamp) -> 
             enrolled: Timestamp::saturating(row.number(4)?),
             flag: row.maybe_text(14)?.map(str::to_owned),
             disks: own,
+            stores: filling.remove(row.text(0)?).unwrap_or_default(),
         });
     }
     Ok(fleet)
@@ -221,6 +241,33 @@ fn states(
         Ok((row, state))
     };
     tx.query(sql, &values![device])?.into_iter().map(state).collect()
+}
+
+fn rooms(tx: &mut dyn Tx, device: DeviceId) -> Result<Vec<Room>, StoreError> {
+    let sql =
+        "SELECT disk, at_ms, level, size_bytes, free_bytes, full_ms FROM store_room WHERE device = $1 ORDER BY disk";
+    let room = |row: &Row| {
+        Ok(Room {
+            disk: Some(row.text(0)?).filter(|disk| !disk.is_empty()).map(str::to_owned),
+            at: row.time(1)?,
+            level: row.text(2)?.to_owned(),
+            size_bytes: row.number(3)?,
+            free_bytes: row.number(4)?,
+            full: row.maybe_time(5)?,
+        })
+    };
+    tx.query(sql, &values![device])?.iter().map(room).collect()
+}
+
+/// Stores that a person should look at, of all boxes: low, full, or soon.
+fn filling(tx: &mut dyn Tx, now: Timestamp) -> Result<BTreeMap<String, Vec<Filling>>, StoreError> {
+    let sql = "SELECT device, disk, level, full_ms FROM store_room WHERE level <> 'roomy' OR full_ms < $1";
+    let mut found: BTreeMap<String, Vec<Filling>> = BTreeMap::new();
+    for row in tx.query(sql, &values![now.after(SOON)])? {
+        let filling = Filling { disk: row.parse(1).ok(), level: row.text(2)?.to_owned(), full: row.maybe_time(3)? };
+        found.entry(row.text(0)?.to_owned()).or_default().push(filling);
+    }
+    Ok(found)
 }
 
 /// Writes down until when a box is protected, after something happened that may change it.

@@ -14,6 +14,7 @@ mod authority;
 mod backup;
 mod broker;
 mod canary;
+mod capacity;
 mod clock;
 mod command_key;
 mod config;

@@ -5,7 +5,7 @@ mod support;
 use saveos_fleet_sim::Appliance;
 use saveos_protocol::fact::{
     BackupSummary, Body, Bus, DiskIdentity, DiskSeen, End, JobEnded, JobResult, JobStarted, KeyState, SnapshotState,
-    Trigger, Work,
+    StoreCapacity, StoreLevel, Trigger, Work,
 };
 use saveos_protocol::hex::{RepositoryId, SnapshotId, WriterId};
 use saveos_protocol::id::{DiskId, JobId};
@@ -331,4 +331,44 @@ fn a_dark_site_is_one_alert_that_a_restart_neither_tells_again_nor_forgets() {
     db.execute("UPDATE appliance SET heard_ms = heard_ms + 16 * 60 * 1000", []).expect("room");
     server.until("it is over", || (!alerts()[0]["ended_ms"].is_null()).then_some(()));
     assert_eq!(alerts().len(), 1);
+}
+
+#[test]
+fn a_store_that_will_be_full_is_told_of_in_time() {
+    let Some(server) = Server::new() else { return };
+    let admin = server.admin();
+    let one = server.fleet(1).remove(0);
+    let path = format!("/api/v1/appliances/{}", one.identity().device);
+    // A week in which each day took 10 of 1,000 GB, told of today at the latest.
+    let db = rusqlite::Connection::open(server.data().join("saveos.sqlite")).expect("a database");
+    db.busy_timeout(Duration::from_secs(10)).expect("it is set");
+    let (now, day) = (one_now(), 86_400_000);
+    for ago in 1..7_u64 {
+        let sql = "INSERT INTO room_sample (device, disk, hour, at_ms, used_bytes) VALUES (?1, '', ?2, ?3, ?4)";
+        let at = now - ago * day;
+        let used = (940 - ago * 10) * 1_000_000_000;
+        db.execute(sql, rusqlite::params![one.identity().device.to_string(), at / 3_600_000, at, used]).expect("room");
+    }
+    let bytes = |gb: u64| Bytes::saturating(gb * 1_000_000_000);
+    let capacity = |level, free| {
+        Body::StoreCapacity(StoreCapacity { disk: None, level, size_bytes: bytes(1000), free_bytes: bytes(free) })
+    };
+    one.tell(capacity(StoreLevel::Roomy, 60));
+    let store =
+        server.until("it is seen", || admin.get(&path)["stores"].as_array().and_then(|stores| stores.first().cloned()));
+    let days = (store["full_ms"].as_u64().expect("a forecast") - now) / day;
+    assert!((5..=6).contains(&days), "60 GB at 10 a day: {store}");
+    let alerts = || admin.get("/api/v1/alerts")["items"].as_array().expect("alerts").clone();
+    let alert = server.until("it is told", || alerts().first().cloned());
+    assert_eq!(alert["rule"], "store_filling");
+    assert!(alert["detail"].as_str().expect("a text").starts_with("the store will be full in "), "{alert}");
+    // The level alone is enough.
+    one.tell(capacity(StoreLevel::Full, 1));
+    server.until("it is seen", || (admin.get(&path)["stores"][0]["level"] == "full").then_some(()));
+    assert_eq!(alerts().len(), 1, "one store, one alert");
+}
+
+fn one_now() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+    since.as_millis() as u64
 }

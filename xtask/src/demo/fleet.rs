@@ -208,9 +208,10 @@ impl Story {
             let plugged = appliance["disks"].as_array().into_iter().flatten().find(|disk| disk["gone_ms"].is_null());
             Ok(plugged.filter(|disk| !disk["newest_ms"].is_null()).map(|disk| disk["id"].clone()))
         })?;
-        let protected = until("it is protected, and proven", || {
+        let protected = until("it is protected, and proven, and its store has room", || {
             let appliance = api.ask(&format!("/api/v1/appliances/{device}"), None)?;
-            Ok((appliance["protected"] == true).then_some(appliance))
+            let roomy = appliance["stores"][0]["free_bytes"].is_u64();
+            Ok((appliance["protected"] == true && roomy).then_some(appliance))
         })?;
         let reasons: Vec<&Value> =
             protected["disks"].as_array().into_iter().flatten().map(|disk| &disk["not_protected"]).collect();
@@ -262,6 +263,9 @@ impl Story {
             println!("  {}  {}  protected: {}", appliance["name"], appliance["presence"], appliance["protected"]);
             let device = word(&appliance["id"])?;
             let points = api.ask(&format!("/api/v1/appliances/{device}/recovery-points"), None)?;
+            for store in appliance["stores"].as_array().into_iter().flatten() {
+                println!("    store: {} of {} bytes free", store["free_bytes"], store["size_bytes"]);
+            }
             for point in points["items"].as_array().into_iter().flatten() {
                 let summary = &point["summary"];
                 println!("    {}  {}  {} bytes new", point["taken_ms"], point["state"], summary["bytes_new"]);

@@ -284,7 +284,7 @@ impl<'l> Session<'l> {
             uptime: now.uptime,
             queued: Count::saturating(outbox::level(&self.db)?.waiting),
             desired: rules.version,
-            store_used: None,
+            store_used: *self.line.room.lock().unwrap_or_else(PoisonError::into_inner),
             board: None,
             job,
         };

@@ -61,7 +61,7 @@ crate::word::words! { open
     }
 }
 
-/// A store crossed a line, up or down.
+/// Room in a store: it crossed a line, moved by a hundredth, or a day has passed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StoreCapacity {
     /// The store disk; none: the box's own data partition.

@@ -7,6 +7,7 @@ use saveos_protocol::time::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// A box as the rules see it.
 #[derive(Clone, Debug)]
@@ -19,6 +20,35 @@ pub(crate) struct Seen {
     pub(crate) flag: Option<String>,
     /// Each disk, since when it is known, and why it is not protected.
     pub(crate) disks: Vec<(DiskId, Timestamp, Vec<Reason>)>,
+    /// Those that are low, full, or will be soon.
+    pub(crate) stores: Vec<Filling>,
+}
+
+/// A store that runs out of room.
+#[derive(Clone, Debug)]
+pub(crate) struct Filling {
+    /// None: the box's own.
+    pub(crate) disk: Option<DiskId>,
+    pub(crate) level: String,
+    /// When it will be full.
+    pub(crate) full: Option<Timestamp>,
+}
+
+/// Time to order a larger disk.
+pub(crate) const SOON: Duration = Duration::from_secs(14 * 86_400);
+
+impl Filling {
+    fn detail(&self, now: Timestamp) -> String {
+        match (self.level.as_str(), self.full) {
+            ("full", _) => "the store is full: backups fail".to_owned(),
+            (level, Some(full)) => {
+                let days = full.since(now).as_secs() / 86_400;
+                let low = if level == "low" { "the store is low, and" } else { "the store" };
+                format!("{low} will be full in {days} days if it goes on like this")
+            }
+            (_, None) => "the store is low".to_owned(),
+        }
+    }
 }
 
 /// A rule.
@@ -32,15 +62,18 @@ pub(crate) enum Rule {
     BoxOffline,
     /// A disk has no recovery point within the deadline, or its last backup failed.
     NotProtected,
+    /// A store is low, full, or will be within two weeks.
+    StoreFilling,
     /// A box does what none of ours does.
     Flagged,
 }
 
 impl Rule {
-    const ALL: [(Rule, &'static str); 4] = [
+    const ALL: [(Rule, &'static str); 5] = [
         (Rule::SiteDark, "site_dark"),
         (Rule::BoxOffline, "box_offline"),
         (Rule::NotProtected, "not_protected"),
+        (Rule::StoreFilling, "store_filling"),
         (Rule::Flagged, "flagged"),
     ];
 
@@ -99,6 +132,8 @@ pub(crate) fn plan(fleet: &[Seen], now: Timestamp) -> Vec<Alert> {
                 let detail = unprotected(*known, reasons, now)?;
                 Some(alert(Rule::NotProtected, Some(*disk), detail))
             }));
+            let filling = |store: &Filling| alert(Rule::StoreFilling, store.disk, store.detail(now));
+            alerts.extend(seen.stores.iter().map(filling));
         }
         alerts.extend(seen.flag.clone().map(|flag| alert(Rule::Flagged, None, flag)));
     }
@@ -130,7 +165,6 @@ fn unprotected(known: Timestamp, reasons: &[Reason], now: Timestamp) -> Option<S
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     const HOUR: Duration = Duration::from_secs(3600);
 
@@ -140,7 +174,15 @@ mod tests {
 
     fn seen(number: u8, site: &str, presence: Presence) -> Seen {
         let device = DeviceId::from_parts(at(1), [number; 10]);
-        Seen { device, site: site.to_owned(), presence, enrolled: at(100), flag: None, disks: Vec::new() }
+        Seen {
+            device,
+            site: site.to_owned(),
+            presence,
+            enrolled: at(100),
+            flag: None,
+            disks: Vec::new(),
+            stores: Vec::new(),
+        }
     }
 
     fn told(fleet: &[Seen], now: Timestamp) -> Vec<(Rule, Option<DeviceId>)> {
@@ -158,6 +200,25 @@ mod tests {
         let told = told(&fleet, at(200));
         assert_eq!(told.len(), 14, "thirteen boxes, and the disk of the one that is there");
         assert_eq!(told.iter().filter(|(rule, _)| *rule == Rule::BoxOffline).count(), 13);
+    }
+
+    #[test]
+    fn a_store_that_runs_out_of_room_is_told_of_while_its_box_is_there() {
+        let mut here = [seen(1, "s", Presence::Online)];
+        let store =
+            |level: &str, full: Option<u64>| Filling { disk: None, level: level.to_owned(), full: full.map(at) };
+        for (level, full, detail) in [
+            ("full", None, "the store is full: backups fail"),
+            ("low", None, "the store is low"),
+            ("roomy", Some(200 + 73), "the store will be full in 3 days if it goes on like this"),
+            ("low", Some(100), "the store is low, and will be full in 0 days if it goes on like this"),
+        ] {
+            here[0].stores = vec![store(level, full)];
+            let alerts = plan(&here, at(200));
+            assert_eq!((alerts.len(), alerts[0].rule, alerts[0].detail.as_str()), (1, Rule::StoreFilling, detail));
+        }
+        here[0].presence = Presence::Offline;
+        assert_eq!(told(&here, at(200)), [(Rule::BoxOffline, Some(here[0].device))]);
     }
 
     #[test]

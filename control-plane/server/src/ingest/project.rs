@@ -3,9 +3,10 @@
 //! Facts may come in another order than they happened (what was missing comes later), so each row keeps the end of a thing
 //! whatever comes after it.
 
-use crate::store::{StoreError, Tx, values};
+use crate::capacity::{self, Sample};
+use crate::store::{Row, StoreError, Tx, values};
 use saveos_protocol::command::State;
-use saveos_protocol::fact::{BackupSummary, Body, End, Fact, JobEnded, JobResult, KeyState, Trigger};
+use saveos_protocol::fact::{BackupSummary, Body, End, Fact, JobEnded, JobResult, KeyState, StoreCapacity, Trigger};
 use saveos_protocol::id::{DeviceId, DiskId};
 use saveos_protocol::time::Timestamp;
 
@@ -56,7 +57,8 @@ pub(super) fn fact(tx: &mut dyn Tx, device: DeviceId, fact: &Fact, now: Timestam
         Body::Tamper(_) => flag(tx, device, "it reports tampering", now)?,
         Body::SameIdTwice(_) => flag(tx, device, "another box uses its name", now)?,
         Body::ClockJump(_) => flag(tx, device, "its clock jumped", now)?,
-        Body::StreamBorn(_) | Body::Smart(_) | Body::StoreCapacity(_) | Body::Unknown => {}
+        Body::StoreCapacity(capacity) => room(tx, device, capacity, at)?,
+        Body::StreamBorn(_) | Body::Smart(_) | Body::Unknown => {}
     }
     Ok(matches!(fact.body, Body::DiskSeen(_) | Body::JobEnded(_) | Body::SnapshotFound(_) | Body::Key(_)))
 }
@@ -111,6 +113,35 @@ fn recovery_point(
         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (device, snapshot) DO NOTHING";
     let state = summary.state.to_string();
     tx.execute(sql, &values![device, summary.snapshot, disk, taken, state, json(summary)?])?;
+    Ok(())
+}
+
+/// How a store is now; once an hour also where that leads.
+fn room(tx: &mut dyn Tx, device: DeviceId, capacity: &StoreCapacity, at: Timestamp) -> Result<(), StoreError> {
+    let disk = capacity.disk.map_or_else(String::new, |disk| disk.to_string());
+    let (size, free) = (capacity.size_bytes.get(), capacity.free_bytes.get());
+    // Facts may come late: an older one says nothing of now.
+    let sql =
+        "INSERT INTO store_room (device, disk, at_ms, level, size_bytes, free_bytes) VALUES ($1, $2, $3, $4, $5, $6)
+        ON CONFLICT (device, disk) DO UPDATE SET at_ms = excluded.at_ms, level = excluded.level,
+        size_bytes = excluded.size_bytes, free_bytes = excluded.free_bytes WHERE excluded.at_ms >= store_room.at_ms";
+    tx.execute(sql, &values![device, disk.as_str(), at, capacity.level.to_string(), size, free])?;
+    let sql = "INSERT INTO room_sample (device, disk, hour, at_ms, used_bytes) VALUES ($1, $2, $3, $4, $5)
+        ON CONFLICT (device, disk, hour) DO NOTHING";
+    let hour = at.as_millis() / 3_600_000;
+    if tx.execute(sql, &values![device, disk.as_str(), hour, at, size.saturating_sub(free)])? == 0 {
+        return Ok(());
+    }
+    let window = capacity::WINDOW.as_millis() as u64;
+    let begin = Timestamp::saturating(at.as_millis().saturating_sub(window));
+    let sql = "DELETE FROM room_sample WHERE device = $1 AND disk = $2 AND hour < $3";
+    tx.execute(sql, &values![device, disk.as_str(), begin.as_millis() / 3_600_000])?;
+    let sql = "SELECT at_ms, used_bytes FROM room_sample WHERE device = $1 AND disk = $2 ORDER BY hour";
+    let rows = tx.query(sql, &values![device, disk.as_str()])?;
+    let sample = |row: &Row| Ok::<_, StoreError>(Sample { at: row.time(0)?, used: row.number(1)? });
+    let samples = rows.iter().map(sample).collect::<Result<Vec<Sample>, _>>()?;
+    let sql = "UPDATE store_room SET full_ms = $1 WHERE device = $2 AND disk = $3";
+    tx.execute(sql, &values![capacity::full_at(&samples, free), device, disk])?;
     Ok(())
 }
 
