@@ -31,6 +31,11 @@ impl Timestamp {
         Timestamp::saturating(self.0.saturating_add(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)))
     }
 
+    /// So long before; the beginning of time has nothing before it.
+    pub fn before(self, time: Duration) -> Timestamp {
+        Timestamp::saturating(self.0.saturating_sub(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)))
+    }
+
     /// How long since `earlier`; nothing when that is in the future.
     pub fn since(self, earlier: Timestamp) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
@@ -173,6 +178,8 @@ mod tests {
         assert_eq!(late.since(early), Duration::from_secs(3));
         assert_eq!(early.since(late), Duration::ZERO);
         assert_eq!(early.after(Duration::MAX), Timestamp::saturating(u64::MAX));
+        assert_eq!(early.after(Duration::from_secs(5)).before(Duration::from_secs(5)), early);
+        assert_eq!(early.before(Duration::MAX), Timestamp::saturating(0));
     }
 
     #[test]

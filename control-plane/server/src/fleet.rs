@@ -261,7 +261,7 @@ fn rooms(tx: &mut dyn Tx, device: DeviceId) -> Result<Vec<Room>, StoreError> {
 
 /// Stores that a person should look at, of all boxes: low, full, or soon.
 fn filling(tx: &mut dyn Tx, now: Timestamp) -> Result<BTreeMap<String, Vec<Filling>>, StoreError> {
-    let sql = "SELECT device, disk, level, full_ms FROM store_room WHERE level <> 'roomy' OR full_ms < $1";
+    let sql = "SELECT device, disk, level, full_ms FROM store_room WHERE level IN ('low', 'full') OR full_ms < $1";
     let mut found: BTreeMap<String, Vec<Filling>> = BTreeMap::new();
     for row in tx.query(sql, &values![now.after(SOON)])? {
         let filling = Filling { disk: row.parse(1).ok(), level: row.text(2)?.to_owned(), full: row.maybe_time(3)? };

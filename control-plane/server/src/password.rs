@@ -11,11 +11,16 @@ const LANES: u32 = 1;
 
 /// A password that nobody has to think of: 20 characters of 5 bits.
 pub(crate) fn make() -> Zeroizing<String> {
+    Zeroizing::new(letters::<20>())
+}
+
+/// Characters of 5 bits that people do not mistake for each other, in groups of five.
+pub(crate) fn letters<const N: usize>() -> String {
     const SYMBOLS: &[u8; 32] = b"abcdefghjkmnpqrstuvwxyz123456789";
-    let letters = clock::random::<20>();
+    let letters = clock::random::<N>();
     let groups =
         letters.chunks(5).map(|group| group.iter().map(|byte| char::from(SYMBOLS[usize::from(byte & 31)])).collect());
-    Zeroizing::new(groups.collect::<Vec<String>>().join("-"))
+    groups.collect::<Vec<String>>().join("-")
 }
 
 /// 32 bytes out of a password.

@@ -4,7 +4,7 @@
 //! has seen something that is over.
 
 use crate::clock;
-use crate::password::hex;
+use crate::password::{hex, letters};
 use crate::store::{StoreError, Tx, first, values};
 use aws_lc_rs::digest::{SHA256, digest};
 use saveos_protocol::time::Timestamp;
@@ -39,13 +39,7 @@ pub(crate) fn step(url: &str, digits: &str, now: Timestamp) -> Option<u64> {
 
 /// Codes to write down: 50 bits each.
 pub(crate) fn make_codes() -> Vec<String> {
-    const SYMBOLS: &[u8; 32] = b"abcdefghjkmnpqrstuvwxyz123456789";
-    let code = || {
-        let letters = clock::random::<10>().map(|byte| char::from(SYMBOLS[usize::from(byte & 31)]));
-        let (one, other) = letters.split_at(5);
-        format!("{}-{}", one.iter().collect::<String>(), other.iter().collect::<String>())
-    };
-    (0..CODES).map(|_| code()).collect()
+    (0..CODES).map(|_| letters::<10>()).collect()
 }
 
 /// What is stored of a code.

@@ -204,6 +204,7 @@ fn foreign_events_are_not_shown() {
     {
         assert_eq!(found(nonsense).0, 400, "{nonsense}");
     }
+    assert_eq!(found(&format!("name={}", "x".repeat(55_000))).0, 422, "longer than any name");
     // Who has signed out sees nothing more.
     assert_eq!(viewer.ask("POST", "/api/v1/logout", &Value::Null).0, 204);
     let ended = std::time::Instant::now();

@@ -104,6 +104,7 @@ fn what_is_dangerous_needs_a_proof_of_now() {
     let prove = |body: &Value| person.ask("POST", "/api/v1/me/prove", body).0;
     assert_eq!(prove(&json!({ "password": password })), 403);
     assert_eq!(prove(&json!({ "password": "another", "code": codes[0] })), 403);
+    assert_eq!(prove(&json!({ "password": password, "code": "000000" })), 403, "the session goes on");
     assert_eq!(prove(&json!({ "password": password, "code": codes[0] })), 204);
     for ((method, path, body), expected) in dangerous.iter().zip([201, 201, 409, 204]) {
         assert_eq!(person.ask(method, path, body).0, expected, "{method} {path}");

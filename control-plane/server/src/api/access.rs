@@ -146,7 +146,7 @@ impl FromRequestParts<App> for Access {
         }
         let (used, now) = (hashed.clone(), clock::now());
         let access = app.store.read(move |tx| load_program(tx, hashed)).await?.ok_or_else(unknown)?;
-        let long_ago = Timestamp::saturating(now.as_millis().saturating_sub(USE.as_millis() as u64));
+        let long_ago = now.before(USE);
         let sql = "SELECT token FROM api_token WHERE token = $1 AND COALESCE(used_ms, 0) < $2";
         let unused = used.clone();
         if app.store.read(move |tx| first(tx, sql, &values![unused, long_ago])).await?.is_some() {

@@ -124,6 +124,9 @@ pub(super) async fn list(
     wanted: Wanted,
 ) -> Result<Json<List<Appliance>>, ApiError> {
     let hearing = app.heart.look();
+    if wanted.name.len() > 100 {
+        return Err(ApiError::field("/name", "no name is longer than 100 bytes"));
+    }
     let place = match wanted.after.as_str() {
         "" => None,
         after => Some(Place::parse(after, wanted.sort).ok_or_else(not_a_place)?),

@@ -3,7 +3,7 @@
 use super::App;
 use super::access::{Access, Role};
 use super::answer::List;
-use super::problem::{ApiError, Body};
+use super::problem::{ApiError, Body, name};
 use super::tree::path_of;
 use crate::clock;
 use crate::enrolment::{self, Claim, NotClaimed};
@@ -69,10 +69,7 @@ pub(super) async fn make(
         .code
         .parse()
         .map_err(|why: saveos_protocol::enrol::NotAClaimCode| ApiError::field("/code", &why.to_string()))?;
-    let name = new.name.trim().to_owned();
-    if name.is_empty() || name.len() > 100 || name.chars().any(char::is_control) {
-        return Err(ApiError::field("/name", "1 to 100 bytes without control characters"));
-    }
+    let name = name("/name", &new.name)?;
     let now = clock::now();
     let id = ClaimId::from_parts(now, clock::random());
     app.store

@@ -9,7 +9,7 @@ use super::problem::{ApiError, Body};
 use crate::audit;
 use crate::clock;
 use crate::password;
-use crate::second_factor;
+use crate::second_factor::{self, Proof};
 use crate::store::{Row, StoreError, Tx, first, values};
 use axum::Json;
 use axum::extract::{Path, State};
@@ -87,7 +87,12 @@ async fn proves(app: &App, access: &Access, password: String, code: Option<Strin
         return Err(ApiError::said(ProblemKind::Forbidden, "it is not the password of this account"));
     }
     let account = access.account.clone();
-    app.store.write(move |tx| proven(second_factor::prove(tx, &account, code.as_deref(), now)?)).await?;
+    let proof = app.store.write(move |tx| second_factor::prove(tx, &account, code.as_deref(), now)).await?;
+    if proof == Proof::Wrong {
+        // Not 401: the session goes on.
+        return Err(ApiError::said(ProblemKind::Forbidden, "the code does not fit, or was used"));
+    }
+    proven(proof)?;
     app.logins.forget(&access.email);
     Ok(())
 }

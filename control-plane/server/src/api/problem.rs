@@ -92,6 +92,15 @@ impl From<QueryRejection> for ApiError {
     }
 }
 
+/// A name for people, as somebody typed it.
+pub(crate) fn name(pointer: &str, typed: &str) -> Result<String, ApiError> {
+    let name = typed.trim();
+    if name.is_empty() || name.len() > 100 || name.chars().any(char::is_control) {
+        return Err(ApiError::field(pointer, "1 to 100 bytes without control characters"));
+    }
+    Ok(name.to_owned())
+}
+
 /// No such path.
 pub(crate) async fn no_route() -> ApiError {
     ApiError::new(ProblemKind::NotFound)

@@ -4,7 +4,7 @@
 use super::App;
 use super::access::{Access, PROGRAM, Role, hash};
 use super::answer::List;
-use super::problem::{ApiError, Body};
+use super::problem::{ApiError, Body, name};
 use super::tree::path_of;
 use crate::audit;
 use crate::clock;
@@ -101,10 +101,7 @@ pub(super) async fn make(
 ) -> Result<(StatusCode, Json<MadeToken>), ApiError> {
     let now = clock::now();
     access.fresh(now)?;
-    let name = new.name.trim().to_owned();
-    if name.is_empty() || name.len() > 100 || name.chars().any(char::is_control) {
-        return Err(ApiError::field("/name", "1 to 100 bytes without control characters"));
-    }
+    let name = name("/name", &new.name)?;
     if new.until_ms <= now || new.until_ms > now.after(LONGEST) {
         return Err(ApiError::field("/until_ms", "in the next year"));
     }

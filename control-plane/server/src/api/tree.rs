@@ -3,7 +3,7 @@
 use super::App;
 use super::access::{Access, Role};
 use super::answer::{List, Made};
-use super::problem::{ApiError, Body};
+use super::problem::{ApiError, Body, name};
 use crate::audit;
 use crate::clock;
 use crate::store::{Row, StoreError, Tx, first, values};
@@ -108,10 +108,7 @@ pub(super) async fn make(
     access: Access,
     Body(new): Body<NewNode>,
 ) -> Result<(StatusCode, Json<Made>), ApiError> {
-    let name = new.name.trim().to_owned();
-    if name.is_empty() || name.len() > 100 || name.chars().any(char::is_control) {
-        return Err(ApiError::field("/name", "1 to 100 bytes without control characters"));
-    }
+    let name = name("/name", &new.name)?;
     let now = clock::now();
     let id = match new.kind {
         Kind::Customer => CustomerId::from_parts(now, clock::random()).to_string(),

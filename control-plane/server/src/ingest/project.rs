@@ -4,7 +4,7 @@
 //! whatever comes after it.
 
 use crate::capacity::{self, Sample};
-use crate::store::{Row, StoreError, Tx, values};
+use crate::store::{Row, StoreError, Tx, first, values};
 use saveos_protocol::command::State;
 use saveos_protocol::fact::{BackupSummary, Body, End, Fact, JobEnded, JobResult, KeyState, StoreCapacity, Trigger};
 use saveos_protocol::id::{DeviceId, DiskId};
@@ -57,7 +57,8 @@ pub(super) fn fact(tx: &mut dyn Tx, device: DeviceId, fact: &Fact, now: Timestam
         Body::Tamper(_) => flag(tx, device, "it reports tampering", now)?,
         Body::SameIdTwice(_) => flag(tx, device, "another box uses its name", now)?,
         Body::ClockJump(_) => flag(tx, device, "its clock jumped", now)?,
-        Body::StoreCapacity(capacity) => room(tx, device, capacity, at)?,
+        // A clock that runs ahead must not hide what is said later.
+        Body::StoreCapacity(capacity) => room(tx, device, capacity, at.min(now))?,
         Body::StreamBorn(_) | Body::Smart(_) | Body::Unknown => {}
     }
     Ok(matches!(fact.body, Body::DiskSeen(_) | Body::JobEnded(_) | Body::SnapshotFound(_) | Body::Key(_)))
@@ -132,16 +133,17 @@ fn room(tx: &mut dyn Tx, device: DeviceId, capacity: &StoreCapacity, at: Timesta
     if tx.execute(sql, &values![device, disk.as_str(), hour, at, size.saturating_sub(free)])? == 0 {
         return Ok(());
     }
-    let window = capacity::WINDOW.as_millis() as u64;
-    let begin = Timestamp::saturating(at.as_millis().saturating_sub(window));
     let sql = "DELETE FROM room_sample WHERE device = $1 AND disk = $2 AND hour < $3";
-    tx.execute(sql, &values![device, disk.as_str(), begin.as_millis() / 3_600_000])?;
+    tx.execute(sql, &values![device, disk.as_str(), at.before(capacity::WINDOW).as_millis() / 3_600_000])?;
     let sql = "SELECT at_ms, used_bytes FROM room_sample WHERE device = $1 AND disk = $2 ORDER BY hour";
     let rows = tx.query(sql, &values![device, disk.as_str()])?;
     let sample = |row: &Row| Ok::<_, StoreError>(Sample { at: row.time(0)?, used: row.number(1)? });
     let samples = rows.iter().map(sample).collect::<Result<Vec<Sample>, _>>()?;
+    // What is free now, which a late fact does not know.
+    let sql = "SELECT free_bytes FROM store_room WHERE device = $1 AND disk = $2";
+    let row = first(tx, sql, &values![device, disk.as_str()])?.ok_or(StoreError::Damaged("a store without a row"))?;
     let sql = "UPDATE store_room SET full_ms = $1 WHERE device = $2 AND disk = $3";
-    tx.execute(sql, &values![capacity::full_at(&samples, free), device, disk])?;
+    tx.execute(sql, &values![capacity::full_at(&samples, row.number(0)?), device, disk])?;
     Ok(())
 }
 

@@ -81,7 +81,9 @@ impl Mail {
         };
         let mut relay = SmtpTransport::builder_dangerous(&self.host).port(self.port).tls(tls).timeout(Some(PATIENCE));
         if let Some(login) = &self.login {
-            let password = files::read(&login.password_file).map_err(|error| Failure::of(&error))?.unwrap_or_default();
+            let password = files::read(&login.password_file).map_err(|error| Failure::of(&error))?;
+            let missing = || Failure { refused: false, ..Failure::refused("the relay's password file is not there") };
+            let password = password.ok_or_else(missing)?;
             relay = relay.credentials(Credentials::new(login.user.clone(), password.trim_end().to_owned()));
         }
         relay.build().send(&mail).map(drop).map_err(fault)

@@ -51,7 +51,7 @@ pub(super) fn known(tx: &mut dyn Tx, now: Timestamp) -> Result<State, StoreError
         FROM alert a JOIN node n ON n.id = a.node WHERE a.ended_ms IS NULL ORDER BY a.id";
     let ended = "SELECT a.id, a.rule, a.node, n.path, a.device, a.raised_ms, a.ended_ms, a.acknowledged_ms
         FROM alert a JOIN node n ON n.id = a.node WHERE a.ended_ms > $1 ORDER BY a.id";
-    let since = before(now, NEWS);
+    let since = now.before(NEWS);
     let rows = [tx.query(open, &[])?, tx.query(ended, &values![since])?].concat();
     state.alerts = rows.iter().map(alert).collect::<Result<_, _>>()?;
     let sql = "SELECT o.alert, o.route, o.event, o.at_ms FROM notice_of o JOIN alert a ON a.id = o.alert
@@ -65,10 +65,6 @@ pub(super) fn known(tx: &mut dyn Tx, now: Timestamp) -> Result<State, StoreError
         }
     }
     Ok(state)
-}
-
-fn before(now: Timestamp, time: Duration) -> Timestamp {
-    Timestamp::saturating(now.as_millis().saturating_sub(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)))
 }
 
 fn alert(row: &Row) -> Result<Known, StoreError> {
@@ -86,7 +82,7 @@ fn alert(row: &Row) -> Result<Known, StoreError> {
 
 /// Makes notices, and forgets those of long ago.
 pub(super) fn make(tx: &mut dyn Tx, plans: &[Plan], now: Timestamp) -> Result<(), StoreError> {
-    let old = before(now, KEPT);
+    let old = now.before(KEPT);
     tx.execute("DELETE FROM notice_of WHERE notice IN (SELECT id FROM notice WHERE ended_ms < $1)", &values![old])?;
     tx.execute("DELETE FROM notice WHERE ended_ms < $1", &values![old])?;
     let from = first(tx, "SELECT name FROM node WHERE parent IS NULL", &[])?;

@@ -4,8 +4,9 @@ use super::*;
 use crate::store::Store;
 use saveos_fleet_sim::Identity;
 use saveos_protocol::birth::{Leaving, SessionNumber};
-use saveos_protocol::fact::{FactNumber, Kind};
+use saveos_protocol::fact::{FactNumber, Kind, StoreCapacity, StoreLevel};
 use saveos_protocol::hex::BootId;
+use saveos_protocol::unit::Bytes;
 
 struct Given {
     _folder: tempfile::TempDir,
@@ -134,4 +135,33 @@ fn facts_before_their_stream_and_after_a_hole_wait_and_copies_count_once() {
     let closed = given.hear(vec![fact(2, key()), fact(4, key()), born]);
     assert_eq!((watermark(&closed), closed.tally.facts, closed.tally.copies), ((4, None), 1, 2));
     assert_eq!(closed.news.len(), 1, "a copy is no news");
+}
+
+#[test]
+fn a_clock_that_runs_ahead_hides_no_room_and_a_late_fact_changes_none() {
+    let given = given();
+    let (device, stream) = (given.identity.device, given.identity.stream(None).stream);
+    let told = |ts: u64, free: u32, now: u64| {
+        let capacity = StoreCapacity {
+            disk: None,
+            level: StoreLevel::Roomy,
+            size_bytes: Bytes::from(100),
+            free_bytes: Bytes::from(free),
+        };
+        let (n, ts, body) = (FactNumber::from(1), Timestamp::saturating(ts), Body::StoreCapacity(capacity));
+        let fact = Fact { v: V1, n, stream, ts, boot: BootId([1; 16]), uptime: Default::default(), body };
+        let write = given.store.write(move |tx| {
+            project::fact(tx, device, &fact, Timestamp::saturating(now))?;
+            let row = first(tx, "SELECT free_bytes, full_ms FROM store_room", &[])?.expect("a row");
+            Ok::<_, StoreError>((row.number(0)?, row.maybe_number(1)?))
+        });
+        given.runtime.block_on(write).expect("room")
+    };
+    const DAY: u64 = 86_400_000;
+    assert_eq!(told(900 * DAY, 90, DAY), (90, None), "it says that it is years later");
+    assert_eq!(told(2 * DAY, 80, 2 * DAY).0, 80, "its clock was set");
+    told(4 * DAY, 60, 4 * DAY);
+    let (free, full) = told(5 * DAY, 50, 5 * DAY);
+    assert_eq!((free, full), (50, Some(10 * DAY)), "10 bytes a day");
+    assert_eq!(told(3 * DAY, 70, 6 * DAY), (50, Some(10 * DAY)), "what comes late says nothing of now");
 }
