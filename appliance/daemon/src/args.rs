@@ -28,9 +28,18 @@ pub(crate) struct Run {
     /// Folder for the box's key, its database and its socket.
     #[arg(long, value_name = "DIR", default_value = "/data/saveos")]
     data: PathBuf,
-    /// Folder of disk images (or links to disks) that stands in for the box's sockets.
+    /// Folder of disk images (or links to disks) that stands in for the box's sockets [default: the disks of this machine].
     #[arg(long, value_name = "DIR")]
-    disks_dir: PathBuf,
+    disks_dir: Option<PathBuf>,
+    /// The command that asks a disk for its health.
+    #[arg(long, value_name = "COMMAND", default_value = "smartctl")]
+    smartctl: String,
+    /// A light of /sys/class/leds to find the box by; without one, `identify` is refused.
+    #[arg(long, value_name = "DIR")]
+    light: Option<PathBuf>,
+    /// A file that asks the system for a restart, as saveos-reboot.path watches it; without one, `reboot` is refused.
+    #[arg(long, value_name = "PATH")]
+    reboot_file: Option<PathBuf>,
     /// The repository; made at the first start [default: DATA/repository].
     #[arg(long, value_name = "DIR")]
     repository: Option<PathBuf>,
@@ -61,6 +70,9 @@ impl Run {
         Places {
             data: self.data.clone(),
             disks: self.disks_dir.clone(),
+            smartctl: self.smartctl.clone(),
+            light: self.light.clone(),
+            reboot: self.reboot_file.clone(),
             repository: self.repository.clone().unwrap_or_else(|| self.data.join("repository")),
             socket,
             policy: self.policy.clone(),

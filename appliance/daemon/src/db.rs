@@ -51,6 +51,9 @@ const MIGRATIONS: &[&str] = &[
     "
     ALTER TABLE job ADD COLUMN work_order TEXT;
 ",
+    "
+    ALTER TABLE disk ADD COLUMN bus TEXT NOT NULL DEFAULT 'image';
+",
 ];
 
 /// Opens it, or begins a new one where it is damaged.
@@ -120,6 +123,12 @@ pub(crate) fn note(db: &Connection, name: &str) -> Result<Option<String>, DbErro
 pub(crate) fn set_note(db: &Connection, name: &str, value: &str) -> Result<(), DbError> {
     let sql = "INSERT INTO note (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = excluded.value";
     db.execute(sql, [name, value])?;
+    Ok(())
+}
+
+/// Remembers it no more.
+pub(crate) fn forget_note(db: &Connection, name: &str) -> Result<(), DbError> {
+    db.execute("DELETE FROM note WHERE name = ?1", [name])?;
     Ok(())
 }
 

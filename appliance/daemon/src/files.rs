@@ -43,3 +43,13 @@ pub(crate) fn write_secret(folder: &Path, name: &str, text: &str) -> Result<(), 
     };
     written().map_err(|source| FileError { doing: "write", path: path.clone(), source })
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// Any file, for tests that need one.
+    pub(crate) fn put(path: &Path, bytes: &[u8]) {
+        File::create(path).and_then(|mut file| file.write_all(bytes)).expect("room");
+    }
+}

@@ -3,11 +3,13 @@
 
 use crate::policy::Policy;
 use jiff::Zoned;
+use saveos_protocol::command;
 use saveos_protocol::fact::{Trigger, Work};
 use saveos_protocol::id::DiskId;
 use saveos_protocol::shadow::Role;
 use saveos_protocol::shadow::{BackupPolicy, OnPlug, Schedule};
 use saveos_protocol::time::{Timestamp, Weekday};
+use saveos_protocol::unit::{Days, Percent};
 use std::time::Duration;
 
 /// A disk that is plugged in.
@@ -27,7 +29,11 @@ pub(crate) struct State {
     pub(crate) disks: Vec<Disk>,
     /// When a backup last ended well.
     pub(crate) last_backup: Option<Timestamp>,
+    /// Samples and full reads.
     pub(crate) verify: Tried,
+    /// Full reads alone.
+    pub(crate) full: Tried,
+    pub(crate) restore_test: Tried,
     pub(crate) prune: Tried,
 }
 
@@ -58,7 +64,14 @@ const AGAIN: Duration = Duration::from_secs(3600);
 pub(crate) struct Action {
     pub(crate) work: Work,
     pub(crate) disk: Option<DiskId>,
+    /// What exactly, where the kind of work is not all.
+    pub(crate) order: Option<command::Action>,
     pub(crate) trigger: Trigger,
+}
+
+/// Reads back all that is stored.
+pub(crate) fn full_verify() -> command::Action {
+    command::Action::Verify { store: None, percent: Percent::of(1, 1) }
 }
 
 /// Why a disk waits.
@@ -90,16 +103,23 @@ pub(crate) fn plan(state: &State, policy: &Policy, now: Timestamp) -> Plan {
     let mut plan = Plan::default();
     for disk in state.disks.iter().filter(|disk| !disk.busy) {
         match due(disk, policy, now) {
-            Ok(trigger) => plan.actions.push(Action { work: Work::Backup, disk: Some(disk.id), trigger }),
+            Ok(trigger) => plan.actions.push(Action { work: Work::Backup, disk: Some(disk.id), order: None, trigger }),
             Err(held) => plan.held.push((disk.id, held)),
         }
     }
-    let waited = |last: Option<Timestamp>| last.map_or(Duration::MAX, |last| now.since(last));
-    let whole = |work, disk| Action { work, disk, trigger: Trigger::Schedule };
-    if let (Some(every), Some(_), false) = (policy.verify.sample_every, state.last_backup, !state.verify.is_free(now))
-        && waited(state.verify.done) >= every.duration()
-    {
+    let whole = |work, order| Action { work, disk: None, order, trigger: Trigger::Schedule };
+    let is_due = |tried: &Tried, every: Option<Days>| {
+        let waited = tried.done.map_or(Duration::MAX, |last| now.since(last));
+        state.last_backup.is_some() && tried.is_free(now) && every.is_some_and(|every| waited >= every.duration())
+    };
+    // A full read is also a sample; two reads of the same at once prove nothing more.
+    if !state.verify.open && is_due(&state.full, policy.verify.full_every) {
+        plan.actions.push(whole(Work::Verify, Some(full_verify())));
+    } else if is_due(&state.verify, policy.verify.sample_every) {
         plan.actions.push(whole(Work::Verify, None));
+    }
+    if is_due(&state.restore_test, policy.verify.restore_test_every) {
+        plan.actions.push(whole(Work::RestoreTest, None));
     }
     let keeps = !policy.retention.is_empty() || policy.disks.iter().any(|disk| disk.retention.is_some());
     // After a backup there may be something to let go, and never before one.
@@ -200,7 +220,10 @@ mod tests {
     #[test]
     fn a_disk_is_backed_up_once_when_it_is_plugged_in() {
         let first = plan(&plugged(None), &policy(), at(1));
-        assert_eq!(first.actions, [Action { work: Work::Backup, disk: Some(disk(1)), trigger: Trigger::Plug }]);
+        assert_eq!(
+            first.actions,
+            [Action { work: Work::Backup, disk: Some(disk(1)), order: None, trigger: Trigger::Plug }]
+        );
         let later = plan(&plugged(Some(1)), &policy(), at(2));
         assert_eq!((later.actions.len(), later.held), (0, vec![(disk(1), Held::NothingDue)]));
     }
@@ -252,6 +275,34 @@ mod tests {
         assert_eq!(works(&state, at(2 + 7 * 24)), [Work::Verify]);
         state.verify.open = true;
         assert_eq!(works(&state, at(2 + 7 * 24)), []);
+    }
+
+    #[test]
+    fn recovery_is_proven_in_full_and_as_a_person_would_do_it() {
+        let mut wanted = policy();
+        wanted.verify.sample_every = Some(Days::from(7));
+        wanted.verify.full_every = Some(Days::from(28));
+        wanted.verify.restore_test_every = Some(Days::from(14));
+        let mut state = State { last_backup: Some(at(1)), ..State::default() };
+        let works = |state: &State, now| {
+            let actions = plan(state, &wanted, now).actions;
+            actions.into_iter().map(|action| (action.work, action.order.is_some())).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            works(&state, at(2)),
+            [(Work::Verify, true), (Work::RestoreTest, false)],
+            "a full read is a sample, too"
+        );
+        let done = Tried { done: Some(at(2)), asked: Some(at(2)), open: false };
+        (state.verify, state.full, state.restore_test) = (done, done, done);
+        assert_eq!(works(&state, at(3)), []);
+        assert_eq!(works(&state, at(2 + 7 * 24)), [(Work::Verify, false)]);
+        state.verify.done = Some(at(2 + 21 * 24));
+        assert_eq!(works(&state, at(2 + 27 * 24)), [(Work::RestoreTest, false)]);
+        state.restore_test.open = true;
+        assert_eq!(works(&state, at(2 + 28 * 24)), [(Work::Verify, true)]);
+        state.verify.open = true;
+        assert_eq!(works(&state, at(2 + 28 * 24)), []);
     }
 
     #[test]

@@ -207,6 +207,16 @@ pub(crate) fn of_work(db: &Connection, work: Work) -> Result<Tried, DbError> {
     Ok(Tried { done: done.map(Timestamp::saturating), asked: asked.map(Timestamp::saturating), open: open > 0 })
 }
 
+/// How work stands that does exactly this.
+pub(crate) fn of_order(db: &Connection, order: &Action) -> Result<Tried, DbError> {
+    let order = serde_json::to_string(order).map_err(|_| DbError::Damaged("an order"))?;
+    let sql = "SELECT max(ended_ms) FILTER (WHERE state = 'done'), max(queued_ms),
+               count(*) FILTER (WHERE state IN ('waiting', 'running')) FROM job WHERE work_order = ?1";
+    let (done, asked, open): (Option<u64>, Option<u64>, u64) =
+        db.query_row(sql, [order], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    Ok(Tried { done: done.map(Timestamp::saturating), asked: asked.map(Timestamp::saturating), open: open > 0 })
+}
+
 /// Whether a fact told of this snapshot.
 pub(crate) fn is_told(db: &Connection, snapshot: &str) -> Result<bool, DbError> {
     Ok(db.query_row("SELECT count(*) FROM told WHERE snapshot = ?1", [snapshot], |row| row.get::<_, u64>(0))? > 0)

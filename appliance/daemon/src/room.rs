@@ -51,7 +51,7 @@ impl Room {
     }
 
     /// Which line, coming from the level before.
-    fn level(self, before: Option<StoreLevel>) -> StoreLevel {
+    pub(crate) fn level(self, before: Option<StoreLevel>) -> StoreLevel {
         let more = |level| u64::from(before == Some(level));
         if self.is_below(FULL_PERCENT + more(StoreLevel::Full)) {
             StoreLevel::Full

@@ -2,13 +2,16 @@
 //! it lives. Everything that must outlive it is in the database before the next step.
 
 mod answers;
+mod health;
 mod keys;
+mod plugging;
+mod report;
 mod room;
 
 use crate::clock::{self, Moment};
 use crate::db::{self, DbError};
 use crate::desired::{self, DesiredError};
-use crate::disks::{self, Folder, Known};
+use crate::disks::{self, Found, Watch};
 use crate::enrol::{self, Server};
 use crate::identity::{Identity, IdentityError};
 use crate::notify;
@@ -20,19 +23,19 @@ use crate::status;
 use crate::trust::Trust;
 use crate::uplink::{self, Line};
 use crate::vault::{Vault, VaultError, Words};
+use crate::wishes::Wishes;
 use crate::work::{self, Bench, Meter, Stop};
 use rusqlite::{Connection, params};
 use saveos_engine::lease::LeaseKind;
 use saveos_engine::repository::RepositoryError;
-use saveos_protocol::fact::{
-    Body, Bus, DiskGone, DiskSeen, End, Failure, FailureReason, JobResult, SnapshotFound, Work,
-};
+use saveos_protocol::fact::{Body, End, Failure, FailureReason, JobResult, SnapshotFound, Work};
 use saveos_protocol::heartbeat::Progress;
 use saveos_protocol::hex::EscrowKey;
-use saveos_protocol::id::DiskId;
+use saveos_protocol::id::{DiskId, StreamId};
+use saveos_protocol::shadow::Reported;
 use saveos_protocol::text::Text;
 use saveos_protocol::time::Timestamp;
-use saveos_protocol::unit::{Bytes, DesiredVersion, Percent, Seconds};
+use saveos_protocol::unit::{DesiredVersion, Percent, Seconds};
 use std::collections::BTreeMap;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
@@ -80,7 +83,13 @@ pub(crate) enum RunError {
 #[derive(Clone, Debug)]
 pub(crate) struct Places {
     pub(crate) data: PathBuf,
-    pub(crate) disks: PathBuf,
+    /// A folder of images; none: the sockets of this machine.
+    pub(crate) disks: Option<PathBuf>,
+    pub(crate) smartctl: String,
+    /// A light to find the box by.
+    pub(crate) light: Option<PathBuf>,
+    /// What to make for a restart of the box.
+    pub(crate) reboot: Option<PathBuf>,
     pub(crate) repository: PathBuf,
     pub(crate) socket: PathBuf,
     pub(crate) policy: Option<PathBuf>,
@@ -116,7 +125,13 @@ struct Daemon {
     data: PathBuf,
     identity: Arc<Identity>,
     bench: Arc<Bench>,
-    folder: Folder,
+    stream: StreamId,
+    watch: Watch,
+    /// Disks that say the same of themselves as one that is plugged in.
+    twins: Vec<Found>,
+    smartctl: String,
+    health: health::Health,
+    wishes: Arc<Wishes>,
     listener: UnixListener,
     socket: PathBuf,
     stop: Arc<AtomicBool>,
@@ -132,6 +147,9 @@ struct Daemon {
     /// For the uplink: how full the store is.
     room: Arc<Mutex<Option<Percent>>>,
     next_room: Instant,
+    /// For the uplink: what the box is.
+    reported: Arc<Mutex<Option<Reported>>>,
+    next_report: Instant,
 }
 
 struct AtWork {
@@ -186,7 +204,12 @@ impl Daemon {
             data: places.data.clone(),
             identity,
             bench,
-            folder: Folder::new(&places.disks),
+            stream: birth.stream,
+            watch: Watch::new(places.disks.as_deref(), &[&places.data, &places.repository]),
+            twins: Vec::new(),
+            smartctl: places.smartctl.clone(),
+            health: health::Health::default(),
+            wishes: Arc::new(Wishes::new(places.light.clone(), places.reboot.clone())),
             listener,
             socket: places.socket.clone(),
             stop: Arc::clone(stop),
@@ -199,6 +222,8 @@ impl Daemon {
             progress: Arc::default(),
             room: Arc::default(),
             next_room: Instant::now(),
+            reported: Arc::default(),
+            next_report: Instant::now(),
         };
         daemon.make_words(&now)?;
         daemon.tell_of_forgotten(&now)?;
@@ -211,6 +236,8 @@ impl Daemon {
             heartbeat: places.heartbeat,
             progress: Arc::clone(&daemon.progress),
             room: Arc::clone(&daemon.room),
+            reported: Arc::clone(&daemon.reported),
+            wishes: Arc::clone(&daemon.wishes),
             rules,
         };
         let uplink = uplink::start(line, Arc::clone(stop));
@@ -253,15 +280,22 @@ impl Daemon {
         self.look_at_disks(&now)?;
         self.end_job(&now)?;
         self.look_at_room(&now)?;
+        self.look_at_health(&now)?;
+        self.wishes.calm_down(false);
         if self.looks < FIRST_LOOKS {
             self.answer();
             return Ok(());
         }
         self.end_asked_in_vain(&now)?;
         self.seal_to_escrow(&now)?;
+        self.report(&now)?;
         let plan = self.plan(now.ts)?;
         for action in &plan.actions {
-            queue::add(&self.db, action.work, action.disk, &action.trigger, now.ts)?;
+            let what = (action.work, action.disk);
+            match &action.order {
+                Some(order) => queue::order(&self.db, what, order, &action.trigger, now.ts)?,
+                None => queue::add(&self.db, action.work, action.disk, &action.trigger, now.ts)?,
+            };
         }
         self.held = plan.held.into_iter().collect();
         if self.running.is_none()
@@ -271,37 +305,6 @@ impl Daemon {
         }
         *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = self.running.as_ref().map(AtWork::progress);
         self.answer();
-        Ok(())
-    }
-
-    fn look_at_disks(&mut self, now: &Moment) -> Result<(), RunError> {
-        let change = self.folder.look();
-        self.looks = self.looks.saturating_add(1);
-        for path in &change.went {
-            let Some(disk) = disks::leave(&self.db, path)? else { continue };
-            let during = self.running.as_ref().filter(|at_work| at_work.job.disk == Some(disk));
-            let during = during.map(|at_work| at_work.job.id);
-            outbox::append_alone(&mut self.db, now, Body::DiskGone(DiskGone { disk, during }))?;
-        }
-        for found in &change.came {
-            let disk = disks::register(&self.db, found, now.ts)?;
-            if disk.stayed {
-                continue;
-            }
-            let seen = DiskSeen {
-                disk: disk.id,
-                identity: found.identity.clone(),
-                bus: Bus::Image,
-                size_bytes: Bytes::saturating(found.size),
-                new: disk.known == Known::New,
-            };
-            outbox::append_alone(&mut self.db, now, Body::DiskSeen(seen))?;
-        }
-        if self.looks == FIRST_LOOKS {
-            for disk in disks::leave_absent(&self.db)? {
-                outbox::append_alone(&mut self.db, now, Body::DiskGone(DiskGone { disk, during: None }))?;
-            }
-        }
         Ok(())
     }
 
@@ -315,6 +318,8 @@ impl Daemon {
         }
         state.last_backup = queue::of_work(&self.db, Work::Backup)?.done;
         state.verify = queue::of_work(&self.db, Work::Verify)?;
+        state.full = queue::of_order(&self.db, &plan::full_verify())?;
+        state.restore_test = queue::of_work(&self.db, Work::RestoreTest)?;
         state.prune = queue::of_work(&self.db, Work::Prune)?;
         Ok(plan::plan(&state, &self.bench.rules.get().policy, now))
     }
@@ -367,6 +372,7 @@ impl Daemon {
 
     /// A clean end: the job stops at the next piece and waits for the next start.
     fn finish(mut self) -> Result<(), RunError> {
+        self.wishes.calm_down(true);
         if let Some(at_work) = self.running.take() {
             match at_work.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)) {
                 Stop::Ended(result) => queue::end(&mut self.db, &at_work.job, *result, &clock::now())?,

@@ -14,11 +14,13 @@ use crate::identity::random;
 use crate::outbox::OutboxError;
 use crate::policy::InForce;
 use crate::trust::{Trust, TrustError};
+use crate::wishes::Wishes;
 use saveos_protocol::fact::StreamBirth;
 use saveos_protocol::heartbeat::Progress;
 use saveos_protocol::hex::DeviceKey;
 use saveos_protocol::id::DeviceId;
 use saveos_protocol::reconnect::{GOOD, LONGEST_WAIT, wait_after};
+use saveos_protocol::shadow::Reported;
 use saveos_protocol::unit::Percent;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -77,6 +79,10 @@ pub(crate) struct Line {
     pub(crate) progress: Arc<Mutex<Option<Progress>>>,
     /// How full the store is.
     pub(crate) room: Arc<Mutex<Option<Percent>>>,
+    /// What the box is; none before the first look.
+    pub(crate) reported: Arc<Mutex<Option<Reported>>>,
+    /// What commands want that is no job.
+    pub(crate) wishes: Arc<Wishes>,
     /// Where a desired document goes.
     pub(crate) rules: Arc<InForce>,
 }

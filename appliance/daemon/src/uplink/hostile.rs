@@ -4,6 +4,7 @@
 use super::orders;
 use crate::desired::tests::{Given, given};
 use crate::floor::tests::snapshot;
+use crate::wishes::Wishes;
 use crate::{floor, queue};
 use aws_lc_rs::signature::Ed25519KeyPair;
 use saveos_engine::snapshot::{Snapshot, SnapshotId, State as Taken};
@@ -58,7 +59,10 @@ fn order(given: &mut Given, action: Action, number: u32, key: Option<&Ed25519Key
     }
     let json = saveos_protocol::encode(&command).expect("it fits");
     let (device, command_key) = (given.enrolment.device, given.enrolment.command_key);
-    let report = orders::take(&mut given.db, device, &command_key, &json).expect("room").expect("an answer").1;
+    let report = orders::take(&mut given.db, (device, &command_key), &Wishes::default(), &json)
+        .expect("room")
+        .expect("an answer")
+        .1;
     report.state
 }
 

@@ -5,6 +5,7 @@
 use super::LineError;
 use crate::clock::{self, Moment};
 use crate::db::{self, DbError};
+use crate::wishes::Wishes;
 use crate::{disks, outbox, queue};
 use rusqlite::{Connection, params};
 use saveos_protocol::V1;
@@ -20,8 +21,8 @@ use saveos_protocol::time::Timestamp;
 /// Takes a command; `None` for bytes that name none.
 pub(super) fn take(
     db: &mut Connection,
-    device: DeviceId,
-    key: &CommandKey,
+    (device, key): (DeviceId, &CommandKey),
+    wishes: &Wishes,
     payload: &[u8],
 ) -> Result<Option<(CommandId, Report)>, LineError> {
     let now = clock::now();
@@ -52,8 +53,23 @@ pub(super) fn take(
     };
     // QoS 1 repeats, and a resend must find its answer.
     let name = format!("command {idem}");
-    if let Some(job) = db::note(db, &name)? {
-        return Ok(report(State::Accepted { job: job.parse().ok() }));
+    if let Some(answer) = db::note(db, &name)? {
+        return Ok(report(match answer.strip_suffix(AT_ONCE) {
+            Some(_) => State::Succeeded { note: None },
+            None => State::Accepted { job: answer.parse().ok() },
+        }));
+    }
+    if is_at_once(&command.action) {
+        // Remembered before it is done: a box that restarts must not do so for ever.
+        let step = db.transaction().map_err(DbError::from)?;
+        forget_old_answers(&step, now.ts)?;
+        db::set_note(&step, &name, &(JobId::from_parts(now.ts, [0; 10]).to_string() + AT_ONCE))?;
+        step.commit().map_err(DbError::from)?;
+        if let Err(reason) = do_at_once(&command.action, wishes) {
+            db::forget_note(db, &name)?;
+            return Ok(rejected(reason));
+        }
+        return Ok(report(State::Succeeded { note: None }));
     }
     let (work, disk) = match work_of(&command.action, &disks::all(db)?) {
         Ok(work) => work,
@@ -65,6 +81,35 @@ pub(super) fn take(
     db::set_note(&step, &name, &job.to_string())?;
     step.commit().map_err(DbError::from)?;
     Ok(report(State::Accepted { job: Some(job) }))
+}
+
+/// Marks the answer to what became no job; the name before it tells its age like that of a job.
+const AT_ONCE: &str = " done";
+
+const fn is_at_once(action: &Action) -> bool {
+    matches!(action, Action::Rescan {} | Action::Rebirth {} | Action::Identify { .. } | Action::Reboot {})
+}
+
+/// Does what is no job.
+fn do_at_once(action: &Action, wishes: &Wishes) -> Result<(), Rejection> {
+    let able = |done: std::io::Result<bool>| match done {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Rejection::NotAble),
+        Err(error) => {
+            tracing::error!(%error, command = action.name(), "the box cannot do it");
+            Err(Rejection::NotAble)
+        }
+    };
+    match action {
+        Action::Rescan {} => {
+            wishes.rescan();
+            Ok(())
+        }
+        Action::Rebirth {} => wishes.rebirth().then_some(()).ok_or(Rejection::TooOften),
+        Action::Identify { period } => able(wishes.identify(period.duration())),
+        Action::Reboot {} => able(wishes.reboot()),
+        _ => Err(Rejection::NotAble),
+    }
 }
 
 /// What a command makes us do, and with which disk.
@@ -123,6 +168,33 @@ fn forget_old_answers(db: &Connection, now: Timestamp) -> Result<(), DbError> {
 mod tests {
     use super::*;
     use std::time::Duration;
+
+    #[test]
+    fn what_is_no_job_is_done_once_and_what_the_box_cannot_do_is_said() {
+        let mut given = crate::desired::tests::given();
+        let reboot = given.folder.path().join("reboot");
+        let mut ask = |wishes: &Wishes, name: &str, action: Action| {
+            let id = CommandId::from_parts(given.now.ts, [name.as_bytes()[0]; 10]);
+            let exp = given.now.ts.after(Duration::from_secs(600));
+            let command = Command { v: V1, id, action, exp, idem: name.parse().expect("a key"), sig: None };
+            let json = saveos_protocol::encode(&command).expect("it fits");
+            let whose = (given.enrolment.device, &given.enrolment.command_key);
+            take(&mut given.db, whose, wishes, &json).expect("room").expect("an answer").1.state
+        };
+        let done = State::Succeeded { note: None };
+        let unable = State::Rejected { reason: Rejection::NotAble, note: None };
+        assert_eq!(ask(&Wishes::default(), "a", Action::Reboot {}), unable);
+        let wishes = Wishes::new(None, Some(reboot.clone()));
+        assert_eq!(ask(&wishes, "a", Action::Reboot {}), done, "what was refused may be asked again");
+        std::fs::remove_file(&reboot).expect("it was asked for");
+        assert_eq!(ask(&wishes, "a", Action::Reboot {}), done);
+        assert!(!reboot.exists(), "the copy of a command does not restart the box again");
+        assert_eq!(ask(&wishes, "b", Action::Rescan {}), done);
+        assert!(wishes.wants_rescan() && !wishes.wants_rescan());
+        assert_eq!(ask(&wishes, "c", Action::Rebirth {}), done);
+        assert_eq!(ask(&wishes, "d", Action::Rebirth {}), State::Rejected { reason: Rejection::TooOften, note: None });
+        assert_eq!(ask(&wishes, "e", Action::Identify { period: 5u32.into() }), unable);
+    }
 
     #[test]
     fn answers_are_remembered_for_a_week_and_other_notes_for_ever() {

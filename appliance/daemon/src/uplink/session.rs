@@ -19,9 +19,10 @@ use rumqttc::{
 };
 use rusqlite::Connection;
 use saveos_protocol::ack::Ack;
-use saveos_protocol::birth::{Birth, Capability, Leaving, Presence, SessionNumber};
+use saveos_protocol::birth::{Birth, Leaving, Presence, SessionNumber};
 use saveos_protocol::fact::{FactNumber, Kind};
 use saveos_protocol::heartbeat::Heartbeat;
+use saveos_protocol::shadow::Version;
 use saveos_protocol::topic::{Down, Filter, Up};
 use saveos_protocol::unit::Count;
 use saveos_protocol::{Topic, V1, decode, encode};
@@ -82,6 +83,8 @@ struct Session<'l> {
     next_beat: Instant,
     /// Whether the last beat told of a job.
     watched: bool,
+    /// The document that the broker has from this session.
+    reported: Option<Version>,
 }
 
 impl<'l> Session<'l> {
@@ -97,7 +100,7 @@ impl<'l> Session<'l> {
             last_fact: FactNumber::saturating(outbox::level(&db)?.last),
             boot: now.boot,
             firmware: env!("CARGO_PKG_VERSION").parse().map_err(|_| LineError::Ended)?,
-            capabilities: Vec::<Capability>::new(),
+            capabilities: line.wishes.capabilities(),
             ts: now.ts,
         };
         let at = Instant::now();
@@ -112,6 +115,7 @@ impl<'l> Session<'l> {
             beat: None,
             next_beat: at,
             watched: false,
+            reported: None,
         })
     }
 
@@ -178,7 +182,11 @@ impl<'l> Session<'l> {
                         return self.leave(client, connected).await;
                     }
                     if connected {
+                        if self.line.wishes.wants_rebirth() {
+                            self.be_born(client)?;
+                        }
                         self.send_waiting(client)?;
+                        self.report(client)?;
                         self.beat(client).await?;
                     }
                 }
@@ -190,11 +198,31 @@ impl<'l> Session<'l> {
     fn greet(&mut self, client: &AsyncClient) -> Result<(), LineError> {
         let filter = Filter::Device(self.line.device).to_string();
         client.try_subscribe(filter, QoS::AtLeastOnce).map_err(|_| LineError::Ended)?;
+        self.be_born(client)?;
+        (self.sent, self.acked) = (0, Instant::now());
+        tracing::info!(session = self.birth.session.get(), "the uplink is up");
+        Ok(())
+    }
+
+    /// Says who is there; what the box is follows.
+    fn be_born(&mut self, client: &AsyncClient) -> Result<(), LineError> {
         let state = encode(&Presence::Here(self.birth.clone()))?;
         let options = PublishOptions::at_least_once().retained();
         client.try_publish(self.topic(Up::State), state, options).map_err(|_| LineError::Ended)?;
-        (self.sent, self.acked) = (0, Instant::now());
-        tracing::info!(session = self.birth.session.get(), "the uplink is up");
+        self.reported = None;
+        Ok(())
+    }
+
+    /// The reported document, when it is another one than the broker has.
+    fn report(&mut self, client: &AsyncClient) -> Result<(), LineError> {
+        let document = self.line.reported.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(document) = document.filter(|document| self.reported != Some(document.ver)) else { return Ok(()) };
+        let ver = document.ver;
+        let options = PublishOptions::at_least_once().retained();
+        let json = encode(&document.fold()?)?;
+        if client.try_publish(self.topic(Up::Reported), json, options).is_ok() {
+            self.reported = Some(ver);
+        }
         Ok(())
     }
 
@@ -223,7 +251,7 @@ impl<'l> Session<'l> {
             },
             Ok(Topic::Down(device, Down::Command)) if device == self.line.device => {
                 if let Some((command, report)) =
-                    orders::take(&mut self.db, device, &self.trust.enrolment.command_key, payload)?
+                    orders::take(&mut self.db, (device, &self.trust.enrolment.command_key), &self.line.wishes, payload)?
                 {
                     let topic = self.topic(Up::Result(command));
                     // A report that is lost is asked for again: the command comes once more, and its answer is remembered.

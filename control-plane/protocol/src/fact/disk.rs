@@ -18,6 +18,8 @@ crate::word::words! { open
         Nvme = "nvme",
         /// An SD card or eMMC.
         Mmc = "mmc",
+        /// A disk of a virtual machine.
+        Virtio = "virtio",
         /// An image file, in tests and demos.
         Image = "image",
     }
