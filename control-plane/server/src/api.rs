@@ -118,6 +118,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(appliances::jobs))
         .routes(routes!(appliances::recovery_points))
         .routes(routes!(appliances::facts))
+        .routes(routes!(appliances::reported))
         .routes(routes!(commands::list, commands::make))
         .routes(routes!(signed::command))
         .routes(routes!(signed::desired, signed::put_desired))

@@ -9,7 +9,8 @@ use crate::ingest::Hearing;
 use crate::presence::{Presence, Signs, presence};
 use crate::protection::{self, Reason};
 use crate::store::{Row, StoreError, Tx, first, values};
-use saveos_protocol::id::DeviceId;
+use saveos_protocol::fact::Smart;
+use saveos_protocol::id::{DeviceId, DiskId};
 use saveos_protocol::time::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -86,6 +87,12 @@ pub(crate) struct Disk {
     #[serde(rename = "newest_ms")]
     newest: Option<Timestamp>,
     not_protected: Vec<Reason>,
+    /// What it says of its health, as the box judged it; none: it was not asked yet.
+    #[schemars(with = "Option<saveos_protocol::fact::Smart>")]
+    health: Option<Value>,
+    /// How it is divided; none: not known.
+    #[schemars(with = "Option<saveos_protocol::excerpt::Excerpt<saveos_protocol::fact::Partition>>")]
+    partitions: Option<Value>,
 }
 
 /// Columns of a box, in the order in which `appliance` reads them.
@@ -170,7 +177,7 @@ fn deaf(hearing: &Hearing, now: Timestamp) -> Option<(Timestamp, Timestamp)> {
 /// All boxes that are trusted, as the rules of alerts see them.
 pub(crate) fn for_alerts(tx: &mut dyn Tx, hearing: &Hearing, now: Timestamp) -> Result<Vec<Seen>, StoreError> {
     let rows = tx.query(appliance_columns!("WHERE a.revoked_ms IS NULL ORDER BY a.id"), &[])?;
-    let (mut fleet, mut filling) = (Vec::new(), filling(tx, now)?);
+    let (mut fleet, mut filling, mut failing) = (Vec::new(), filling(tx, now)?, failing(tx)?);
     for row in &rows {
         let (device, signs): (DeviceId, Signs) = (row.parse(0)?, signs(row)?);
         // Of a box that is protected there is nothing to tell of its disks: nobody has to look at them.
@@ -191,6 +198,7 @@ pub(crate) fn for_alerts(tx: &mut dyn Tx, hearing: &Hearing, now: Timestamp) -> 
             flag: row.maybe_text(14)?.map(str::to_owned),
             disks: own,
             stores: filling.remove(row.text(0)?).unwrap_or_default(),
+            failing: failing.remove(row.text(0)?).unwrap_or_default(),
         });
     }
     Ok(fleet)
@@ -214,6 +222,8 @@ fn disks(
             gone: row.maybe_time(5)?,
             newest: state.newest,
             not_protected: protection::reasons(state, now),
+            health: row.maybe_json(8)?,
+            partitions: row.maybe_json(9)?,
         })
     };
     states(tx, device, heard, recoverable)?.iter().map(disk).collect()
@@ -226,15 +236,16 @@ fn states(
     heard: bool,
     recoverable: bool,
 ) -> Result<Vec<(Row, protection::State)>, StoreError> {
-    let sql = "SELECT MAX(ended_ms) FROM job WHERE device = $1 AND work = 'verify' AND state = 'done'
+    let sql =
+        "SELECT MAX(ended_ms) FROM job WHERE device = $1 AND work IN ('verify', 'restore_test') AND state = 'done'
         AND result LIKE '%\"verdict\":\"clean\"%'";
     let proven = first(tx, sql, &values![device])?.map(|row| row.maybe_time(0)).transpose()?.flatten();
     let sql = "SELECT d.id, d.identity, d.bus, d.size_bytes, d.seen_ms, d.gone_ms,
         (SELECT MAX(p.taken_ms) FROM recovery_point p WHERE p.device = d.device AND p.disk = d.id
             AND p.forgotten_ms IS NULL AND p.state IN ('complete', 'partial')),
         (SELECT j.state FROM job j WHERE j.device = d.device AND j.disk = d.id AND j.work = 'backup'
-            AND j.ended_ms IS NOT NULL ORDER BY j.id DESC LIMIT 1)
-        FROM disk d WHERE d.device = $1 ORDER BY d.id";
+            AND j.ended_ms IS NOT NULL ORDER BY j.id DESC LIMIT 1), h.smart, d.partitions
+        FROM disk d LEFT JOIN disk_health h ON h.device = d.device AND h.disk = d.id WHERE d.device = $1 ORDER BY d.id";
     let state = |row: Row| {
         let (newest, failed) = (row.maybe_time(6)?, row.maybe_text(7)? == Some("failed"));
         let state = protection::State { heard, disk: true, newest, failed, recoverable, proven };
@@ -266,6 +277,20 @@ fn filling(tx: &mut dyn Tx, now: Timestamp) -> Result<BTreeMap<String, Vec<Filli
     for row in tx.query(sql, &values![now.after(SOON)])? {
         let filling = Filling { disk: row.parse(1).ok(), level: row.text(2)?.to_owned(), full: row.maybe_time(3)? };
         found.entry(row.text(0)?.to_owned()).or_default().push(filling);
+    }
+    Ok(found)
+}
+
+/// Disks that are plugged in and fail, of all boxes, with their reasons.
+fn failing(tx: &mut dyn Tx) -> Result<BTreeMap<String, Vec<(DiskId, String)>>, StoreError> {
+    let sql = "SELECT h.device, h.disk, h.smart FROM disk_health h JOIN disk d ON d.device = h.device AND d.id = h.disk
+        WHERE h.verdict = 'failing' AND d.gone_ms IS NULL";
+    let mut found: BTreeMap<String, Vec<(DiskId, String)>> = BTreeMap::new();
+    for row in tx.query(sql, &[])? {
+        let smart: Option<Smart> = serde_json::from_str(row.text(2)?).ok();
+        let reasons: Vec<String> =
+            smart.iter().flat_map(|smart| &smart.reasons.shown).map(ToString::to_string).collect();
+        found.entry(row.text(0)?.to_owned()).or_default().push((row.parse(1)?, reasons.join(", ")));
     }
     Ok(found)
 }

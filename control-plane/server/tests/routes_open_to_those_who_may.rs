@@ -66,6 +66,7 @@ const ROUTES: &[(&str, &str, Needs)] = &[
     ("GET", "/api/v1/appliances/{id}/jobs", Needs::Viewer),
     ("GET", "/api/v1/appliances/{id}/recovery-points", Needs::Viewer),
     ("GET", "/api/v1/appliances/{id}/facts", Needs::Viewer),
+    ("GET", "/api/v1/appliances/{id}/reported", Needs::Viewer),
     ("GET", "/api/v1/appliances/{id}/commands", Needs::Viewer),
     ("POST", "/api/v1/appliances/{id}/commands", Needs::Operator),
     ("GET", "/api/v1/appliances/{id}/desired", Needs::Viewer),

@@ -218,6 +218,11 @@ impl Story {
         if reasons.iter().any(|reasons| **reasons != json!([])) {
             bail!("it counts as protected and is not: {protected}");
         }
+        until("the box says what it is, with the disk in it", || {
+            let said = api.ask(&format!("/api/v1/appliances/{device}/reported"), None)?;
+            let disks = said["reported"]["disks"]["shown"].as_array().cloned().unwrap_or_default();
+            Ok(disks.into_iter().find(|row| row["disk"] == disk && row["present"] == true))
+        })?;
         if !seen {
             println!("    (the backup was over before anybody could watch it)");
         }

@@ -22,6 +22,8 @@ pub(crate) struct Seen {
     pub(crate) disks: Vec<(DiskId, Timestamp, Vec<Reason>)>,
     /// Those that are low, full, or will be soon.
     pub(crate) stores: Vec<Filling>,
+    /// Disks that say that they fail, and why.
+    pub(crate) failing: Vec<(DiskId, String)>,
 }
 
 /// A store that runs out of room.
@@ -60,6 +62,8 @@ pub(crate) enum Rule {
     SiteDark,
     /// A box is.
     BoxOffline,
+    /// A disk that is plugged in says that it fails.
+    DiskFailing,
     /// A disk has no recovery point within the deadline, or its last backup failed.
     NotProtected,
     /// A store is low, full, or will be within two weeks.
@@ -69,9 +73,10 @@ pub(crate) enum Rule {
 }
 
 impl Rule {
-    const ALL: [(Rule, &'static str); 5] = [
+    const ALL: [(Rule, &'static str); 6] = [
         (Rule::SiteDark, "site_dark"),
         (Rule::BoxOffline, "box_offline"),
+        (Rule::DiskFailing, "disk_failing"),
         (Rule::NotProtected, "not_protected"),
         (Rule::StoreFilling, "store_filling"),
         (Rule::Flagged, "flagged"),
@@ -135,6 +140,9 @@ pub(crate) fn plan(fleet: &[Seen], now: Timestamp) -> Vec<Alert> {
             let filling = |store: &Filling| alert(Rule::StoreFilling, store.disk, store.detail(now));
             alerts.extend(seen.stores.iter().map(filling));
         }
+        // Also of a box that is offline: the disk goes on dying.
+        let failing = |(disk, why): &(DiskId, String)| alert(Rule::DiskFailing, Some(*disk), why.clone());
+        alerts.extend(seen.failing.iter().map(failing));
         alerts.extend(seen.flag.clone().map(|flag| alert(Rule::Flagged, None, flag)));
     }
     alerts.sort();
@@ -182,6 +190,7 @@ mod tests {
             flag: None,
             disks: Vec::new(),
             stores: Vec::new(),
+            failing: Vec::new(),
         }
     }
 
@@ -219,6 +228,16 @@ mod tests {
         }
         here[0].presence = Presence::Offline;
         assert_eq!(told(&here, at(200)), [(Rule::BoxOffline, Some(here[0].device))]);
+    }
+
+    #[test]
+    fn a_disk_that_dies_is_told_of_whether_its_box_is_there_or_not() {
+        let mut here = [seen(1, "s", Presence::Online)];
+        here[0].failing.push((DiskId::from_parts(at(1), [1; 10]), "the disk itself says that it fails".to_owned()));
+        assert_eq!(told(&here, at(200)), [(Rule::DiskFailing, Some(here[0].device))]);
+        here[0].presence = Presence::Offline;
+        let rules: Vec<Rule> = told(&here, at(200)).into_iter().map(|(rule, _)| rule).collect();
+        assert_eq!(rules, [Rule::BoxOffline, Rule::DiskFailing]);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::fleet::{self, Appliance, Filter, Place, Sort};
 use crate::ingest::Hearing;
 use crate::presence::Presence;
 use crate::revocation;
-use crate::store::{Row, StoreError, Tx, values};
+use crate::store::{Row, StoreError, Tx, first, values};
 use axum::Json;
 use axum::extract::{FromRequestParts, Path, State};
 use saveos_protocol::id::DeviceId;
@@ -66,6 +66,17 @@ pub(super) struct Told {
     received: Timestamp,
     #[schemars(with = "Option<saveos_protocol::fact::Fact>")]
     fact: Option<Value>,
+}
+
+/// What a box says it is.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ReportedByBox")]
+pub(super) struct SaidOfItself {
+    /// None: it has not said anything yet.
+    #[serde(rename = "received_ms")]
+    received: Option<Timestamp>,
+    #[schemars(with = "Option<saveos_protocol::shadow::Reported>")]
+    reported: Option<Value>,
 }
 
 /// That a box is trusted no more.
@@ -292,6 +303,29 @@ pub(super) async fn facts(
     };
     let items: Result<Vec<Told>, StoreError> = rows.await?.iter().map(item).collect();
     Ok(Json(page.answer(items?, |told| told.seq.clone())))
+}
+
+/// What it is, as it said last: firmware, hardware, disks, stores, keys, and which desired document is in force.
+#[utoipa::path(
+    get,
+    path = "/api/v1/appliances/{id}/reported",
+    tag = "people",
+    operation_id = "get_reported",
+    params(("id" = String, Path, description = "An appliance")),
+    responses((status = 200, description = "Done", body = ref("#/components/schemas/ReportedByBox"))),
+)]
+pub(super) async fn reported(
+    State(app): State<App>,
+    access: Access,
+    Path(device): Path<String>,
+) -> Result<Json<SaidOfItself>, ApiError> {
+    let device = named(&device)?;
+    let row = app.store.read(move |tx| {
+        visible(tx, &access, device, Role::Viewer)?;
+        Ok::<_, ApiError>(first(tx, "SELECT received_ms, json FROM reported WHERE device = $1", &values![device])?)
+    });
+    let Some(row) = row.await? else { return Ok(Json(SaidOfItself { received: None, reported: None })) };
+    Ok(Json(SaidOfItself { received: Some(row.time(0)?), reported: row.maybe_json(1)? }))
 }
 
 /// Trusts it no more: its certificates, its session and its renewals end.

@@ -106,6 +106,7 @@ fn schemas() -> Map<String, Value> {
         define::<answer::List<appliances::RecoveryPoint>>,
         define::<answer::List<appliances::Told>>,
         define::<answer::List<commands::Sent>>,
+        define::<appliances::SaidOfItself>,
         define::<appliances::Revoked>,
         define::<signed::Accepted>,
         define::<enrol::Challenge>,

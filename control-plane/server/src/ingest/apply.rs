@@ -19,7 +19,7 @@ use saveos_protocol::fact::{Body, Fact, StreamBirth};
 use saveos_protocol::heartbeat::Heartbeat;
 use saveos_protocol::hex::DeviceKey;
 use saveos_protocol::id::{DeviceId, StreamId};
-use saveos_protocol::shadow::Desired;
+use saveos_protocol::shadow::{Desired, Reported};
 use saveos_protocol::time::Timestamp;
 use saveos_protocol::topic::{Down, Up};
 use saveos_protocol::unit::{DesiredVersion, FactNumber};
@@ -155,8 +155,10 @@ impl Batch<'_> {
                 Some(_) => self.refuse(device, "a report under the name of another command"),
                 None => Ok(()),
             },
-            // Nothing here needs the whole document yet: what it holds came as facts.
-            Up::Reported => Ok(()),
+            Up::Reported => match self.read::<Reported>(device, &heard.payload)? {
+                Some(reported) => self.reported(device, &reported, &heard.payload),
+                None => Ok(()),
+            },
         }
     }
 
@@ -381,6 +383,23 @@ impl Batch<'_> {
             self.streams.insert((device, id), stream.transpose()?);
         }
         Ok(self.streams.get_mut(&(device, id)).and_then(Option::as_mut))
+    }
+
+    /// The newest document of the box's stream. One of another stream waits for the birth that decides between them, which comes
+    /// before it whenever a box connects.
+    fn reported(&mut self, device: DeviceId, reported: &Reported, payload: &[u8]) -> Result<(), StoreError> {
+        let stream = reported.ver.stream;
+        if self.known(device)?.and_then(|known| known.stream) != Some(stream) {
+            self.effects.tally.early += 1;
+            return Ok(());
+        }
+        let sql = "INSERT INTO reported (device, stream, n, received_ms, json) VALUES ($1, $2, $3, $4, $5)
+            ON CONFLICT (device) DO UPDATE SET stream = excluded.stream, n = excluded.n,
+            received_ms = excluded.received_ms, json = excluded.json
+            WHERE reported.stream <> excluded.stream OR reported.n < excluded.n";
+        let text = String::from_utf8_lossy(payload);
+        self.tx.execute(sql, &values![device, stream, reported.ver.n, self.now, &*text])?;
+        Ok(())
     }
 
     fn report(&mut self, device: DeviceId, report: &Report) -> Result<(), StoreError> {

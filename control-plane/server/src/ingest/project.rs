@@ -23,8 +23,9 @@ pub(super) fn fact(tx: &mut dyn Tx, device: DeviceId, fact: &Fact, now: Timestam
             tx.execute(sql, &values![device, seen.disk, identity, bus, seen.size_bytes, at])?;
         }
         Body::DiskIdentified(identified) => {
-            let sql = "UPDATE disk SET identity = $1 WHERE device = $2 AND id = $3";
-            tx.execute(sql, &values![json(&identified.identity)?, device, identified.disk])?;
+            let sql = "UPDATE disk SET identity = $1, partitions = $2 WHERE device = $3 AND id = $4";
+            let (identity, partitions) = (json(&identified.identity)?, json(&identified.partitions)?);
+            tx.execute(sql, &values![identity, partitions, device, identified.disk])?;
         }
         Body::DiskGone(gone) => {
             let sql = "UPDATE disk SET gone_ms = $1 WHERE device = $2 AND id = $3";
@@ -59,7 +60,13 @@ pub(super) fn fact(tx: &mut dyn Tx, device: DeviceId, fact: &Fact, now: Timestam
         Body::ClockJump(_) => flag(tx, device, "its clock jumped", now)?,
         // A clock that runs ahead must not hide what is said later.
         Body::StoreCapacity(capacity) => room(tx, device, capacity, at.min(now))?,
-        Body::StreamBorn(_) | Body::Smart(_) | Body::Unknown => {}
+        Body::Smart(smart) => {
+            let sql = "INSERT INTO disk_health (device, disk, at_ms, verdict, smart) VALUES ($1, $2, $3, $4, $5)
+                ON CONFLICT (device, disk) DO UPDATE SET at_ms = excluded.at_ms, verdict = excluded.verdict,
+                smart = excluded.smart WHERE excluded.at_ms >= disk_health.at_ms";
+            tx.execute(sql, &values![device, smart.disk, at.min(now), smart.verdict.to_string(), json(smart)?])?;
+        }
+        Body::StreamBorn(_) | Body::Unknown => {}
     }
     Ok(matches!(fact.body, Body::DiskSeen(_) | Body::JobEnded(_) | Body::SnapshotFound(_) | Body::Key(_)))
 }

@@ -6,6 +6,7 @@ use saveos_fleet_sim::Identity;
 use saveos_protocol::birth::{Leaving, SessionNumber};
 use saveos_protocol::fact::{FactNumber, Kind, StoreCapacity, StoreLevel};
 use saveos_protocol::hex::BootId;
+use saveos_protocol::shadow::{Applied, Firmware, Hardware, Slot, Version};
 use saveos_protocol::unit::Bytes;
 
 struct Given {
@@ -164,4 +165,44 @@ fn a_clock_that_runs_ahead_hides_no_room_and_a_late_fact_changes_none() {
     let (free, full) = told(5 * DAY, 50, 5 * DAY);
     assert_eq!((free, full), (50, Some(10 * DAY)), "10 bytes a day");
     assert_eq!(told(3 * DAY, 70, 6 * DAY), (50, Some(10 * DAY)), "what comes late says nothing of now");
+}
+
+#[test]
+fn the_newest_document_of_the_box_s_stream_holds() {
+    let given = given();
+    let (old, device) = (given.identity.stream(None), given.identity.device);
+    let new = given.identity.stream(Some(old.stream));
+    let document = |stream: &StreamBirth, n: u32, model: &str| {
+        let reported = Reported {
+            v: V1,
+            ver: Version { stream: stream.stream, n: FactNumber::from(n) },
+            ts: Timestamp::default(),
+            boot: BootId([1; 16]),
+            uptime: Default::default(),
+            firmware: Firmware { release: "1".parse().expect("a release"), slot: Slot::None },
+            hardware: Hardware { model: model.parse().expect("a mark"), serial: None, memory_bytes: Bytes::from(1) },
+            disks: Default::default(),
+            stores: Default::default(),
+            key: saveos_protocol::fact::KeyState::WordsShown,
+            desired: Applied { ver: DesiredVersion::ZERO, refused: None },
+            errors: Default::default(),
+        };
+        (Up::Reported, encode(&reported).expect("it fits"))
+    };
+    let model = || {
+        let sql = "SELECT json FROM reported WHERE device = $1";
+        let row = given.store.read(move |tx| first(tx, sql, &values![device]));
+        let row = given.runtime.block_on(row).expect("readable");
+        row.map(|row| {
+            decode::<Reported>(row.text(0).expect("a text").as_bytes()).expect("ours").hardware.model.to_string()
+        })
+    };
+    assert_eq!(given.hear(vec![document(&old, 1, "stranger")]).tally.early, 1, "nobody has signed that stream");
+    given.say(&Presence::Here(given.birth(&old, 1)));
+    given.hear(vec![document(&old, 2, "two"), document(&old, 1, "one")]);
+    assert_eq!(model().as_deref(), Some("two"));
+    given.say(&Presence::Here(given.birth(&new, 1)));
+    given.hear(vec![document(&old, 9, "nine"), document(&new, 1, "anew")]);
+    assert_eq!(model().as_deref(), Some("anew"), "numbers begin again with a stream");
+    assert_eq!(given.hear(vec![(Up::Reported, b"{}".to_vec())]).tally.refused, 1);
 }
