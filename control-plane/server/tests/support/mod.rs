@@ -12,6 +12,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub(crate) mod line;
+
 pub(crate) const ADMIN: &str = "admin@example.org";
 
 /// A control plane. Its folder outlives its process.
@@ -21,6 +23,9 @@ pub(crate) struct Server {
     /// What the program finds in its environment.
     pub(crate) environment: Vec<(&'static str, String)>,
     https: u16,
+    pub(crate) mqtt: u16,
+    /// Its data lie on a file system of so many mebibytes that only it sees, and that ends with it.
+    small: Option<u32>,
     password: String,
     pub(crate) passphrase: String,
     pub(crate) organisation: String,
@@ -37,6 +42,15 @@ pub(crate) struct Person {
 impl Server {
     /// `None` where no Mosquitto is installed.
     pub(crate) fn new() -> Option<Server> {
+        Server::on(None)
+    }
+
+    /// Its data lie on a file system of so many mebibytes, which ends with its process.
+    pub(crate) fn on_a_small_disk(mebibytes: u32) -> Option<Server> {
+        Server::on(Some(mebibytes))
+    }
+
+    fn on(small: Option<u32>) -> Option<Server> {
         let found = ["/usr/sbin/mosquitto", "/usr/bin/mosquitto"].into_iter().any(|path| Path::new(path).exists());
         if !found {
             println!("SKIPPED: no mosquitto");
@@ -63,6 +77,8 @@ impl Server {
             process: None,
             environment: Vec::new(),
             https,
+            mqtt,
+            small,
             runtime: runtime.expect("a runtime"),
         };
         server.start();
@@ -70,14 +86,34 @@ impl Server {
     }
 
     pub(crate) fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
+        let data = self.folder.path().join("data");
+        match (self.small, &self.process) {
+            (Some(_), Some(process)) => {
+                let inside = data.strip_prefix("/").expect("an absolute path");
+                Path::new("/proc").join(process.id().to_string()).join("root").join(inside)
+            }
+            _ => data,
+        }
+    }
+
+    /// The program on its data, where necessary in a mount namespace of its own.
+    fn program(&self) -> Command {
+        let program = env!("CARGO_BIN_EXE_saveos-server");
+        let Some(mebibytes) = self.small else { return Command::new(program) };
+        // The copy of the data is made before they are covered.
+        let script = "set -e; cp -a \"$1\" \"$1.copy\"; mount -t tmpfs -o size=$2m,mode=0700 tmpfs \"$1\"
+            cp -a \"$1.copy/.\" \"$1\"; shift 2; exec \"$@\"";
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"]);
+        command.arg(self.folder.path().join("data")).arg(mebibytes.to_string()).arg(program);
+        command
     }
 
     /// Starts it and waits until it can do its work.
     pub(crate) fn start(&mut self) {
         let log = std::fs::File::options().create(true).append(true).open(self.folder.path().join("log"));
-        let mut command = Command::new(env!("CARGO_BIN_EXE_saveos-server"));
-        command.arg("run").arg("--data").arg(self.data()).envs(self.environment.iter().cloned());
+        let mut command = self.program();
+        command.arg("run").arg("--data").arg(self.folder.path().join("data")).envs(self.environment.iter().cloned());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log.expect("a log"));
         self.process = Some(command.spawn().expect("it starts"));
         let place = self.place();
@@ -216,10 +252,18 @@ impl Server {
 
     /// Boxes that run.
     pub(crate) fn fleet(&self, count: usize) -> Vec<Arc<Appliance>> {
+        self.fleet_behind(count, None)
+    }
+
+    /// Boxes that reach the broker at another port of this machine.
+    pub(crate) fn fleet_behind(&self, count: usize, port: Option<u16>) -> Vec<Arc<Appliance>> {
         let person = self.admin();
         let site = self.site(&person, "a site");
         let boxes = (0..count).map(|_| {
-            let (identity, enrolment) = self.enrolled(&person, &site);
+            let (identity, mut enrolment) = self.enrolled(&person, &site);
+            if let Some(port) = port {
+                enrolment.uplink.brokers = vec![format!("mqtts://localhost:{port}").parse().expect("a URL")];
+            }
             let appliance = Appliance::new(identity, Duration::from_secs(1));
             self.runtime.spawn(Arc::clone(&appliance).run(enrolment));
             appliance
@@ -229,7 +273,7 @@ impl Server {
 
     /// What the database holds of facts, in order.
     pub(crate) fn facts(&self) -> Vec<Entry> {
-        let db = rusqlite::Connection::open(self.data().join("saveos.sqlite")).expect("a database");
+        let db = rusqlite::Connection::open(self.database()).expect("a database");
         let mut query = db.prepare("SELECT stream, n, json, kind FROM fact ORDER BY stream, n").expect("a table");
         let rows = query.query_map([], |row| {
             let (stream, kind): (String, String) = (row.get(0)?, row.get(3)?);
@@ -242,6 +286,19 @@ impl Server {
             })
         });
         rows.expect("rows").collect::<Result<_, _>>().expect("rows")
+    }
+
+    /// Where SQLite finds the database: not through /proc, whose links it resolves as this side sees them, but as a copy.
+    fn database(&self) -> PathBuf {
+        if self.small.is_none() {
+            return self.data().join("saveos.sqlite");
+        }
+        let copy = self.folder.path().join("seen.sqlite");
+        for part in ["", "-wal"] {
+            let to = format!("{}{part}", copy.display());
+            std::fs::copy(self.data().join(format!("saveos.sqlite{part}")), to).expect("it can be copied");
+        }
+        copy
     }
 
     /// Nothing lost, nothing twice: row by row what the boxes told.
