@@ -29,7 +29,8 @@ fn for_people(answer: &Value) -> String {
         "jobs" => rows(&answer["jobs"], "no jobs yet", |job| {
             let ended = match (&job["outcome"], text(&job["state"]).as_str()) {
                 (Value::Null, "asking") => {
-                    let target = text(&job["order"]["args"]["extent"]["target"]);
+                    let extent = &job["order"]["args"]["extent"];
+                    let target = text(if extent["stick"].is_null() { &extent["target"] } else { &extent["stick"] });
                     format!("  overwrites {target}; if that is wanted: saveosd approve {} {target}", text(&job["id"]))
                 }
                 (Value::Null, _) => String::new(),

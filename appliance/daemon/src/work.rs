@@ -3,6 +3,7 @@
 
 mod restore;
 mod restore_test;
+mod stick;
 
 use crate::clock::{self, Moment};
 use crate::disks;

@@ -3,12 +3,18 @@
 
 mod support;
 
+use saveos_engine::files;
+use saveos_engine::fs::NodeKind;
 use saveos_engine::key::{Secret, escrow};
+use saveos_engine::layout::identify::Filesystem;
+use saveos_engine::layout::partition;
 use saveos_engine::lease::LeaseKind;
+use saveos_engine::read::Window;
 use saveos_engine::repository::{OpenOptions, Repository};
 use saveos_engine::restore::target::{FileTarget, Overwrite};
 use saveos_engine::restore::{self, Part};
 use saveos_engine::seal::Suite;
+use saveos_engine::source::{DiskSource, Source};
 use saveos_protocol::command::{Action, Command, Extent, Rejection, Report, State};
 use saveos_protocol::enrol::Enrolment;
 use saveos_protocol::fact::{
@@ -22,6 +28,8 @@ use saveos_protocol::time::Timestamp;
 use saveos_protocol::topic::{Down, Up};
 use saveos_protocol::unit::{Count, DesiredVersion};
 use saveos_protocol::{Topic, V1, decode, sign};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use support::control_plane::{ControlPlane, Ingest, command_key};
 use support::{Appliance, EAGER, disk, put};
@@ -270,6 +278,92 @@ fn a_dead_box_s_disk_comes_back_with_the_escrow_key() {
     let how = restore::Options { part, only_metadata: false, workers: 2 };
     restore::run(&repository, &snapshot, &target, &how, &|_| true).expect("it restores");
     assert!(std::fs::read(&restored).expect("it is there") == bytes, "every byte came back");
+}
+
+/// The files of a stick, as a reader that did not write it sees them.
+fn files_on(image: &std::path::Path) -> BTreeMap<String, Vec<u8>> {
+    let disk = Arc::new(DiskSource::open(image).expect("a disk"));
+    let table = partition::read(&*disk, disk.sector_size());
+    let [own] = &table.partitions[..] else { panic!("{table:?}") };
+    let part = image.with_extension("part");
+    let bytes = std::fs::read(image).expect("an image");
+    put(&part, &bytes[own.start as usize..][..own.len as usize]);
+    let judged = std::process::Command::new("fsck.fat").arg("-n").arg(&part).output().expect("fsck.fat is installed");
+    assert!(judged.status.success(), "{}", String::from_utf8_lossy(&judged.stdout));
+    let tree = files::browse(Arc::new(Window::new(disk, own.start, own.len)), Filesystem::Fat).expect("FAT");
+    let (mut found, mut todo) = (BTreeMap::new(), vec![(String::new(), tree.root().expect("a root"))]);
+    while let Some((at, node)) = todo.pop() {
+        for entry in files::entries(&*tree, &node).entries {
+            let path = format!("{at}/{}", String::from_utf8_lossy(&entry.name));
+            match entry.node.kind {
+                NodeKind::Directory => todo.push((path, entry.node)),
+                _ => {
+                    let mut bytes = Vec::new();
+                    files::copy::stream(&*tree, &entry.node, &path, &mut bytes).expect("it can be read");
+                    found.insert(path, bytes);
+                }
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn files_come_back_on_a_stick_that_everything_reads() {
+    let Some(mut given) = Given::new() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let content = folder.path().join("content");
+    let notes = disk(11, 2);
+    for (path, bytes) in [
+        ("office/letters/Müller & Söhne.txt", &b"dear all"[..]),
+        ("office/letters/MÜLLER & söhne.TXT", b"another one"),
+        ("office/what: why?.md", b"because"),
+        ("office/empty", b""),
+        ("notes.bin", &notes),
+        ("private/diary", b"nobody asked for it"),
+    ] {
+        let path = content.join(path);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("room");
+        put(&path, bytes);
+    }
+    std::os::unix::fs::symlink("empty", content.join("office/link")).expect("room");
+    let image = folder.path().join("image");
+    let mut command = std::process::Command::new("mke2fs");
+    command.args(["-q", "-F", "-t", "ext4", "-d"]).args([&content, &image]).arg("16M");
+    assert!(command.status().expect("mke2fs is installed").success());
+    let snapshot = given.back_up("till.img", &std::fs::read(&image).expect("an image"));
+    // The stick held something else, with a table at its end.
+    given.back_up("stick.img", &disk(12, 64));
+
+    let files = |paths: &[&str], stick: &str| Extent::Files {
+        partition: Count::ZERO,
+        paths: paths.iter().map(|path| path.parse().expect("a path")).collect(),
+        stick: mark(stick),
+    };
+    let end = given.restore(snapshot, files(&["office", "/notes.bin"], "stick.img"), "stick.img");
+    let End::Done(summary) = end else { panic!("{end:?}") };
+    let notes_told: Vec<String> = summary.notes.shown.iter().map(ToString::to_string).collect();
+    let expected = ["1 links and devices were left out", "2 names were changed to such as FAT32 holds"];
+    assert_eq!((notes_told, summary.bytes_written.get()), (expected.map(String::from).to_vec(), (2 << 20) + 26));
+    let found = files_on(&given.appliance.folder.path().join("disks/stick.img"));
+    let mut letters: Vec<&Vec<u8>> =
+        found.iter().filter(|(path, _)| path.to_uppercase().contains("SÖHNE")).map(|(_, bytes)| bytes).collect();
+    letters.sort();
+    assert_eq!(letters, [b"another one".as_slice(), b"dear all"]);
+    assert_eq!(found.get("/office/what_ why_.md").map(Vec::as_slice), Some(&b"because"[..]));
+    assert_eq!((found.get("/notes.bin") == Some(&notes), found.get("/office/empty")), (true, Some(&Vec::new())));
+    assert_eq!(found.len(), 5, "{:?}", found.keys());
+
+    let end = given.restore(snapshot, files(&["nowhere"], "stick.img"), "stick.img");
+    assert!(matches!(&end, End::Failed(failure) if failure.reason == FailureReason::SnapshotMissing), "{end:?}");
+    given.back_up("tiny.img", &vec![0xCC; 3 << 20]);
+    let end = given.restore(snapshot, files(&["notes.bin"], "tiny.img"), "tiny.img");
+    assert!(matches!(&end, End::Failed(failure) if failure.reason == FailureReason::TargetUnfit), "{end:?}");
+    assert_eq!(
+        files_on(&given.appliance.folder.path().join("disks/stick.img")).len(),
+        5,
+        "a job that fails early writes nothing"
+    );
 }
 
 fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {

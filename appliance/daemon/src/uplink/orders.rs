@@ -121,6 +121,7 @@ fn work_of(action: &Action, known: &[disks::Row]) -> Result<(Work, Option<DiskId
         Action::Restore { extent: Extent::Disk { target } | Extent::Partition { target, .. }, .. } => {
             Ok((Work::Restore, Some(named(target, known)?)))
         }
+        Action::Restore { extent: Extent::Files { stick, .. }, .. } => Ok((Work::Restore, Some(named(stick, known)?))),
         Action::RestoreTest { .. } => Ok((Work::RestoreTest, None)),
         // The snapshots are checked against the floor when the job runs: until then there may be others.
         Action::Prune { store: None } | Action::Forget { .. } => Ok((Work::Prune, None)),

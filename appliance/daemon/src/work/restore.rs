@@ -1,5 +1,5 @@
 //! Restores a disk or a partition onto a plugged disk that the command named by its serial number and a person at the box
-//! confirmed. A restore that was cut begins again and writes only what is not there yet.
+//! confirmed, or files onto a stick (`stick`). A restore that was cut begins again and writes only what is not there yet.
 
 use super::{Bench, Meter, Trouble, failed};
 use crate::clock::Moment;
@@ -29,6 +29,11 @@ pub(super) fn run(
     (meter, stop): (&Meter, &(dyn Fn() -> bool + Sync)),
     now: &Moment,
 ) -> Result<RestoreSummary, Trouble> {
+    if let Some(Action::Restore { snapshot, extent: Extent::Files { partition, paths, stick } }) = &job.order {
+        let place = fit(disk, stick, bench)?;
+        let order = super::stick::Order { snapshot, partition: *partition, paths, stick };
+        return super::stick::run(&order, place, bench, (meter, stop), now);
+    }
     let (wanted, number, serial) = match &job.order {
         Some(Action::Restore { snapshot, extent: Extent::Disk { target } }) => (snapshot, None, target),
         Some(Action::Restore { snapshot, extent: Extent::Partition { number, target } }) => {
@@ -73,7 +78,7 @@ pub(super) fn run(
     })
 }
 
-fn refused(reason: FailureReason, why: &str) -> Trouble {
+pub(super) fn refused(reason: FailureReason, why: &str) -> Trouble {
     Trouble::Failed(Failure { reason, message: Text::cut(why) })
 }
 

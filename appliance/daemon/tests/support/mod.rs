@@ -54,6 +54,10 @@ impl Appliance {
         self.until("the daemon answers", |appliance| appliance.try_ask("status").map(drop));
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.process.as_ref().expect("it runs").id()
+    }
+
     /// `kill -9`.
     pub(crate) fn kill(&mut self) {
         let mut process = self.process.take().expect("it runs");
