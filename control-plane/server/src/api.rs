@@ -10,6 +10,7 @@
 //! Who may not see a thing is told that it is not there.
 
 mod access;
+mod account_changes;
 mod accounts;
 mod alert_routes;
 mod alerts;
@@ -22,6 +23,7 @@ mod enrol;
 mod events;
 mod health;
 mod login;
+mod once;
 mod own;
 mod policies;
 mod problem;
@@ -105,6 +107,9 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(tree::list, tree::make))
         .routes(routes!(policies::get, policies::put))
         .routes(routes!(accounts::list, accounts::make))
+        .routes(routes!(account_changes::remove))
+        .routes(routes!(account_changes::grant))
+        .routes(routes!(account_changes::reset))
         .routes(routes!(alerts::list))
         .routes(routes!(alerts::acknowledge))
         .routes(routes!(alert_routes::list, alert_routes::make))
@@ -114,7 +119,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(silences::end))
         .routes(routes!(claims::list, claims::make))
         .routes(routes!(appliances::list))
-        .routes(routes!(appliances::one))
+        .routes(routes!(appliances::one, appliances::change))
         .routes(routes!(appliances::jobs))
         .routes(routes!(appliances::recovery_points))
         .routes(routes!(appliances::facts))
@@ -149,6 +154,7 @@ pub(crate) fn app(state: App) -> Router {
         .route("/api/v1/openapi.json", get(move || std::future::ready(document.clone())))
         .fallback(problem::no_route)
         .method_not_allowed_fallback(problem::no_method)
+        .layer(middleware::from_fn_with_state(state.clone(), once::once))
         .layer(middleware::from_fn(read_whole))
         .layer(middleware::from_fn(headers))
         .with_state(state)

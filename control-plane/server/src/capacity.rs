@@ -20,8 +20,16 @@ pub(crate) struct Sample {
     pub(crate) used: u64,
 }
 
-/// When a store with so much free will be full, if it goes on like this. Samples in the order of time.
-pub(crate) fn full_at(samples: &[Sample], free: u64) -> Option<Timestamp> {
+/// How fast a store fills.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Growth {
+    /// Bytes a millisecond.
+    rate: f64,
+    last: Timestamp,
+}
+
+/// How fast it fills, where it does. Samples in the order of time.
+pub(crate) fn growth(samples: &[Sample]) -> Option<Growth> {
     let (first, last) = (samples.first()?, samples.last()?);
     if samples.len() < 3 || last.at.since(first.at) < WATCHED {
         return None;
@@ -38,12 +46,27 @@ pub(crate) fn full_at(samples: &[Sample], free: u64) -> Option<Timestamp> {
         rises += (x - mean_x) * (y - mean_y);
         spread += (x - mean_x) * (x - mean_x);
     }
-    let growth = rises / spread;
-    if growth <= 0.0 || !growth.is_finite() {
-        return None;
+    let rate = rises / spread;
+    (rate > 0.0 && rate.is_finite()).then_some(Growth { rate, last: last.at })
+}
+
+impl Growth {
+    /// When a store with so much free will be full, if it goes on like this.
+    pub(crate) fn full_at(&self, free: u64) -> Option<Timestamp> {
+        let left = free as f64 / self.rate;
+        (left <= HORIZON.as_millis() as f64).then(|| self.last.after(Duration::from_millis(left as u64)))
     }
-    let left = free as f64 / growth;
-    (left <= HORIZON.as_millis() as f64).then(|| last.at.after(Duration::from_millis(left as u64)))
+
+    /// Bytes a day.
+    pub(crate) fn of_a_day(&self) -> u64 {
+        (self.rate * 86_400_000.0) as u64
+    }
+}
+
+/// The retention that would help: so many days of snapshots fit into nine tenths of a store, when their first ones take `base` and
+/// each day adds as much as now.
+pub(crate) fn holds_days(size: u64, base: u64, day: u64) -> u64 {
+    (size / 10 * 9).saturating_sub(base) / day.max(1)
 }
 
 #[cfg(test)]
@@ -59,7 +82,7 @@ mod tests {
 
     fn days_left(samples: &[Sample], free: u64) -> Option<u64> {
         let last = samples.last().expect("a sample").at;
-        full_at(samples, free).map(|full| full.since(last).as_millis() as u64 / DAY)
+        growth(samples).and_then(|growth| growth.full_at(free)).map(|full| full.since(last).as_millis() as u64 / DAY)
     }
 
     #[test]
@@ -73,14 +96,22 @@ mod tests {
     }
 
     #[test]
+    fn as_many_days_are_kept_as_fit() {
+        let grows = growth(&samples(|day| day * 10 * GB, 10)).expect("it grows");
+        assert_eq!(grows.of_a_day(), 10 * GB);
+        assert_eq!(holds_days(1000 * GB, 300 * GB, grows.of_a_day()), 60);
+        assert_eq!((holds_days(1000 * GB, 950 * GB, GB), holds_days(10, 0, 0)), (0, 9));
+    }
+
+    #[test]
     fn what_does_not_grow_or_was_not_watched_has_no_forecast() {
         assert_eq!(days_left(&samples(|_| 5 * GB, 30), GB), None);
         assert_eq!(days_left(&samples(|day| 500 * GB - day * GB, 30), GB), None);
         assert_eq!(days_left(&samples(|day| day * GB, 3), GB), None, "two days");
         assert_eq!(days_left(&samples(|day| day, 30), u64::MAX / 2), None, "not in our time");
-        assert_eq!(full_at(&[], 1), None);
+        assert_eq!(growth(&[]), None);
         let mut one_moment = samples(|day| day, 5);
         one_moment.iter_mut().for_each(|sample| sample.at = Timestamp::saturating(DAY));
-        assert_eq!(full_at(&one_moment, 1), None);
+        assert_eq!(growth(&one_moment), None);
     }
 }

@@ -26,6 +26,13 @@ pub(crate) fn make_folder(path: &Path) -> Result<(), FileError> {
     made.map_err(|source| FileError { doing: "make", path: path.to_owned(), source })
 }
 
+/// The folder is this process's until the file that is returned is closed, however it ends.
+pub(crate) fn lock(folder: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(folder.join("lock"))?;
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)?;
+    Ok(file)
+}
+
 /// The text of a file; `None` when there is none.
 pub(crate) fn read(path: &Path) -> Result<Option<Zeroizing<String>>, FileError> {
     let mut text = Zeroizing::new(String::new());

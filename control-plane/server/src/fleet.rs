@@ -5,6 +5,7 @@ mod listing;
 pub(crate) use listing::{Filter, Place, Sort, page};
 
 use crate::alerts::{Filling, SOON, Seen};
+use crate::capacity;
 use crate::ingest::Hearing;
 use crate::presence::{Presence, Signs, presence};
 use crate::protection::{self, Reason};
@@ -69,6 +70,10 @@ pub(crate) struct Room {
     /// When it will be full if it goes on as in the last month.
     #[serde(rename = "full_ms")]
     full: Option<Timestamp>,
+    /// What a day adds, as in the last month; none: it does not grow, or was not watched for long enough.
+    day_bytes: Option<u64>,
+    /// The retention that would help: so many days of snapshots fit at that rate.
+    holds_days: Option<u64>,
 }
 
 /// A disk, its newest recovery point, and why it is not protected.
@@ -255,9 +260,11 @@ fn states(
 }
 
 fn rooms(tx: &mut dyn Tx, device: DeviceId) -> Result<Vec<Room>, StoreError> {
-    let sql =
-        "SELECT disk, at_ms, level, size_bytes, free_bytes, full_ms FROM store_room WHERE device = $1 ORDER BY disk";
+    let sql = "SELECT disk, at_ms, level, size_bytes, free_bytes, full_ms, day_bytes FROM store_room WHERE device = $1 ORDER BY disk";
+    let rows = tx.query(sql, &values![device])?;
+    let base = if rows.is_empty() { 0 } else { first_snapshots(tx, device)? };
     let room = |row: &Row| {
+        let day = row.maybe_number(6)?;
         Ok(Room {
             disk: Some(row.text(0)?).filter(|disk| !disk.is_empty()).map(str::to_owned),
             at: row.time(1)?,
@@ -265,17 +272,35 @@ fn rooms(tx: &mut dyn Tx, device: DeviceId) -> Result<Vec<Room>, StoreError> {
             size_bytes: row.number(3)?,
             free_bytes: row.number(4)?,
             full: row.maybe_time(5)?,
+            day_bytes: day,
+            holds_days: day.map(|day| capacity::holds_days(row.number(3).unwrap_or(0), base, day)),
         })
     };
-    tx.query(sql, &values![device])?.iter().map(room).collect()
+    rows.iter().map(room).collect()
+}
+
+/// Bytes that the first snapshots of its disks took: what is there before a day adds anything.
+fn first_snapshots(tx: &mut dyn Tx, device: DeviceId) -> Result<u64, StoreError> {
+    let sql = "SELECT p.summary FROM recovery_point p WHERE p.device = $1 AND p.taken_ms =
+        (SELECT MIN(o.taken_ms) FROM recovery_point o WHERE o.device = p.device AND o.disk = p.disk)";
+    let mut bytes = 0u64;
+    for row in tx.query(sql, &values![device])? {
+        let summary = row.maybe_json(0)?.unwrap_or_default();
+        bytes = bytes.saturating_add(summary["bytes_stored"].as_u64().unwrap_or(0));
+    }
+    Ok(bytes)
 }
 
 /// Stores that a person should look at, of all boxes: low, full, or soon.
 fn filling(tx: &mut dyn Tx, now: Timestamp) -> Result<BTreeMap<String, Vec<Filling>>, StoreError> {
-    let sql = "SELECT device, disk, level, full_ms FROM store_room WHERE level IN ('low', 'full') OR full_ms < $1";
+    let sql = "SELECT device, disk, level, full_ms, size_bytes, day_bytes FROM store_room
+        WHERE level IN ('low', 'full') OR full_ms < $1";
     let mut found: BTreeMap<String, Vec<Filling>> = BTreeMap::new();
     for row in tx.query(sql, &values![now.after(SOON)])? {
-        let filling = Filling { disk: row.parse(1).ok(), level: row.text(2)?.to_owned(), full: row.maybe_time(3)? };
+        let base = first_snapshots(tx, row.parse(0)?)?;
+        let holds = row.maybe_number(5)?.map(|day| capacity::holds_days(row.number(4).unwrap_or(0), base, day));
+        let (disk, level) = (row.parse(1).ok(), row.text(2)?.to_owned());
+        let filling = Filling { disk, level, full: row.maybe_time(3)?, holds };
         found.entry(row.text(0)?.to_owned()).or_default().push(filling);
     }
     Ok(found)

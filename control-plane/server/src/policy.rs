@@ -24,7 +24,7 @@ pub(crate) struct Policy {
 
 impl Default for Policy {
     /// A box that is plugged in and forgotten protects: every disk, when it is plugged in, two weeks of days, two months of
-    /// weeks, a year of months; a tenth is read back every week and everything every month.
+    /// weeks, a year of months; a tenth is read back every week, everything every month, and every month a restore is tried.
     fn default() -> Policy {
         let time_zone = "UTC".parse().expect("UTC is a time zone");
         Policy {
@@ -41,7 +41,7 @@ impl Default for Policy {
                 sample: Percent::new(10).expect("10 is a percentage"),
                 sample_every: Some(Days::from(7)),
                 full_every: Some(Days::from(30)),
-                restore_test_every: None,
+                restore_test_every: Some(Days::from(30)),
             },
             heartbeat: Seconds::from(60),
         }

@@ -7,6 +7,7 @@ use crate::broker::{self, BrokerError, Files, FilesError};
 use crate::canary;
 use crate::clock;
 use crate::config::{Config, ConfigError};
+use crate::files;
 use crate::fleet;
 use crate::ingest::{Connection, Heart, Ingest, Outgoing};
 use crate::metrics::{self, Metrics};
@@ -28,6 +29,15 @@ use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 /// Why it could not start, or had to end.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RunError {
+    /// Another server runs on these data: two would take the broker's session from each other for ever.
+    #[error("another saveos-server runs on {path}, or the folder cannot be locked")]
+    InUse {
+        /// Which data.
+        path: std::path::PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
     /// The config.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -76,6 +86,7 @@ const GRACE: Duration = Duration::from_secs(5);
 /// Runs until `stop`.
 pub(crate) async fn run(data: &Path, metrics: Option<SocketAddr>, stop: watch::Receiver<bool>) -> Result<(), RunError> {
     let config = Arc::new(Config::read(data)?);
+    let _lock = files::lock(data).map_err(|source| RunError::InUse { path: data.to_owned(), source })?;
     let authority = Arc::new(Authority::open(data)?);
     let store = Store::open(data)?;
     broker::program()?;
@@ -166,7 +177,8 @@ async fn serve(
     });
     tracing::info!(%address, server = %config.server(), "the API listens");
     let server = axum_server::bind_rustls(address, RustlsConfig::from_config(Arc::new(tls))).handle(handle);
-    server.serve(api::app(app).into_make_service()).await.map_err(|source| RunError::Listen { address, source })
+    let service = api::app(app).into_make_service_with_connect_info::<SocketAddr>();
+    server.serve(service).await.map_err(|source| RunError::Listen { address, source })
 }
 
 async fn look_for_alerts(app: App) {

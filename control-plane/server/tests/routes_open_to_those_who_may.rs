@@ -61,8 +61,12 @@ const ROUTES: &[(&str, &str, Needs)] = &[
     ("GET", "/api/v1/nodes/{node}/policy", Needs::Viewer),
     ("PUT", "/api/v1/nodes/{node}/policy", Needs::Admin),
     ("POST", "/api/v1/accounts", Needs::Admin),
+    ("PUT", "/api/v1/accounts/{account}/grants", Needs::Admin),
+    ("POST", "/api/v1/accounts/{account}/reset", Needs::Admin),
+    ("DELETE", "/api/v1/accounts/{account}", Needs::Admin),
     ("POST", "/api/v1/claims", Needs::Admin),
     ("GET", "/api/v1/appliances/{id}", Needs::Viewer),
+    ("PATCH", "/api/v1/appliances/{id}", Needs::Admin),
     ("GET", "/api/v1/appliances/{id}/jobs", Needs::Viewer),
     ("GET", "/api/v1/appliances/{id}/recovery-points", Needs::Viewer),
     ("GET", "/api/v1/appliances/{id}/facts", Needs::Viewer),
@@ -96,6 +100,8 @@ struct Customer {
     node: String,
     site: String,
     device: String,
+    /// Somebody whose account is changed.
+    account: String,
     /// Viewer, operator, administrator of this customer.
     people: [Person; 3],
 }
@@ -115,7 +121,9 @@ fn customer(server: &Server, admin: &Person, name: &str) -> Customer {
         server.sign_in(&email, made["password"].as_str().expect("a password"))
     });
     let device = server.enrolled(admin, &site).0.device.to_string();
-    Customer { node, site, device, people }
+    let other = json!({ "email": format!("other@{name}.example"), "node": site, "role": "viewer" });
+    let account = admin.ask("POST", "/api/v1/accounts", &other).1["id"].as_str().expect("an id").to_owned();
+    Customer { node, site, device, account, people }
 }
 
 fn now_ms() -> u64 {
@@ -132,7 +140,7 @@ fn policy() -> Value {
     json!({
         "backup": { "on_plug": "backup", "time_zone": "UTC", "quiet": [] },
         "retention": { "last": 7, "daily": 14, "weekly": 8, "monthly": 12 },
-        "new_disk": "backup", "verify": { "sample_percent": 10, "sample_every_days": 7, "full_every_days": 30 },
+        "new_disk": "backup", "verify": { "sample_percent": 10, "sample_every_days": 7, "full_every_days": 30, "restore_test_every_days": 30 },
         "heartbeat_s": 60,
     })
 }
@@ -165,6 +173,8 @@ fn body(server: &Server, (method, path): (&str, &str), customer: &Customer, uniq
             let code = saveos_fleet_sim::Identity::new().claim_code().to_string();
             json!({ "code": code, "site": customer.site, "name": "a box" })
         }
+        ("PUT", path) if path.ends_with("/grants") => json!({ "node": customer.site, "role": "operator" }),
+        ("PATCH", _) => json!({ "name": "renamed", "site": customer.site }),
         ("PUT", _) => policy(),
         ("POST", path) if path.ends_with("/commands") => json!({ "type": "rescan", "args": {} }),
         _ => json!({}),
@@ -203,7 +213,8 @@ fn every_role_gets_what_it_may_and_nothing_of_others() {
     let mut unique = 0;
     for (method, template, needs) in ROUTES.iter().filter(|(_, path, _)| !path.ends_with("/events")) {
         let path = template.replace("{id}", &own.device).replace("{node}", &own.site).replace("{alert}", "alert-own");
-        let path = path.replace("{route}", "route-own").replace("{silence}", "silence-own");
+        let path =
+            path.replace("{route}", "route-own").replace("{silence}", "silence-own").replace("{account}", &own.account);
         let mut ask = |person: Option<&Person>| {
             unique += 1;
             let body = body(&server, (method, template), &own, unique);

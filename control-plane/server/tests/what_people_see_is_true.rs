@@ -226,7 +226,7 @@ fn a_policy_holds_below_its_node_and_weakens_nobody_without_the_command_key() {
         json!({
             "backup": { "on_plug": "backup", "time_zone": "Europe/Berlin", "quiet": [] },
             "retention": { "last": 7, "daily": daily, "weekly": 8, "monthly": 12 },
-            "new_disk": "backup", "verify": { "sample_percent": 10, "sample_every_days": 7, "full_every_days": 30 },
+            "new_disk": "backup", "verify": { "sample_percent": 10, "sample_every_days": 7, "full_every_days": 30, "restore_test_every_days": 30 },
             "heartbeat_s": 10,
         })
     };

@@ -34,6 +34,8 @@ pub(crate) struct Filling {
     pub(crate) level: String,
     /// When it will be full.
     pub(crate) full: Option<Timestamp>,
+    /// Days of snapshots that fit.
+    pub(crate) holds: Option<u64>,
 }
 
 /// Time to order a larger disk.
@@ -41,6 +43,16 @@ pub(crate) const SOON: Duration = Duration::from_secs(14 * 86_400);
 
 impl Filling {
     fn detail(&self, now: Timestamp) -> String {
+        let help = match self.holds {
+            None => String::new(),
+            // The floor that was fixed at enrolment.
+            Some(days) if days < 14 => "; the two weeks that are always kept do not fit: it needs more room".to_owned(),
+            Some(days) => format!("; {days} days of snapshots would fit"),
+        };
+        self.state(now) + &help
+    }
+
+    fn state(&self, now: Timestamp) -> String {
         match (self.level.as_str(), self.full) {
             ("full", _) => "the store is full: backups fail".to_owned(),
             (level, Some(full)) => {
@@ -214,8 +226,12 @@ mod tests {
     #[test]
     fn a_store_that_runs_out_of_room_is_told_of_while_its_box_is_there() {
         let mut here = [seen(1, "s", Presence::Online)];
-        let store =
-            |level: &str, full: Option<u64>| Filling { disk: None, level: level.to_owned(), full: full.map(at) };
+        let store = |level: &str, full: Option<u64>| Filling {
+            disk: None,
+            level: level.to_owned(),
+            full: full.map(at),
+            holds: None,
+        };
         for (level, full, detail) in [
             ("full", None, "the store is full: backups fail"),
             ("low", None, "the store is low"),
@@ -225,6 +241,10 @@ mod tests {
             here[0].stores = vec![store(level, full)];
             let alerts = plan(&here, at(200));
             assert_eq!((alerts.len(), alerts[0].rule, alerts[0].detail.as_str()), (1, Rule::StoreFilling, detail));
+        }
+        for (holds, help) in [(60, "60 days of snapshots would fit"), (13, "it needs more room")] {
+            here[0].stores[0].holds = Some(holds);
+            assert!(plan(&here, at(200))[0].detail.ends_with(help));
         }
         here[0].presence = Presence::Offline;
         assert_eq!(told(&here, at(200)), [(Rule::BoxOffline, Some(here[0].device))]);

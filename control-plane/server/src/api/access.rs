@@ -67,7 +67,9 @@ pub(super) enum Credential {
 pub(super) const PROGRAM: &str = "saveos_";
 /// How long a proof lasts for what needs a fresh one.
 const FRESH: Duration = Duration::from_secs(600);
-/// How precisely it is known when a token was used last.
+/// A session that nobody used for so long is over: OWASP ASVS 5.0, 7.3.1, asks for such a bound beside the absolute one.
+pub(super) const IDLE: Duration = Duration::from_secs(3600);
+/// How precisely it is known when a token or session was used last.
 const USE: Duration = Duration::from_secs(60);
 
 /// The cookie of a browser; `__Host-` binds it to this host and to HTTPS.
@@ -103,6 +105,11 @@ impl Access {
     /// What he may do at a path, if anything.
     pub(crate) fn role_at(&self, path: &str) -> Option<Role> {
         self.grants.iter().filter(|(top, _)| path.starts_with(top.as_str())).map(|(_, role)| *role).max()
+    }
+
+    /// Whether he administers all there is.
+    pub(super) fn tops(&self, organisation: &str) -> bool {
+        self.role_at(&format!("/{organisation}/")) >= Some(Role::Admin)
     }
 
     /// The paths at `top` and below that he may see.
@@ -141,10 +148,15 @@ impl FromRequestParts<App> for Access {
             (None, None) => return Err(unknown()),
         };
         let hashed = hash(&token);
-        if !token.starts_with(PROGRAM) {
-            return app.store.read(move |tx| load(tx, hashed)).await?.ok_or_else(unknown);
-        }
         let (used, now) = (hashed.clone(), clock::now());
+        if !token.starts_with(PROGRAM) {
+            let (access, seen) = app.store.read(move |tx| load_seen(tx, hashed)).await?.ok_or_else(unknown)?;
+            if now.since(seen) >= USE {
+                let sql = "UPDATE session SET seen_ms = $1 WHERE token = $2";
+                app.store.write(move |tx: &mut dyn Tx| tx.execute(sql, &values![now, used])).await?;
+            }
+            return Ok(access);
+        }
         let access = app.store.read(move |tx| load_program(tx, hashed)).await?.ok_or_else(unknown)?;
         let long_ago = now.before(USE);
         let sql = "SELECT token FROM api_token WHERE token = $1 AND COALESCE(used_ms, 0) < $2";
@@ -158,12 +170,20 @@ impl FromRequestParts<App> for Access {
 }
 
 fn load(tx: &mut dyn Tx, token: String) -> Result<Option<Access>, StoreError> {
-    let sql = "SELECT a.id, a.email, s.proven_ms FROM session s JOIN account a ON a.id = s.account
-        WHERE s.token = $1 AND s.until_ms > $2";
-    let Some(row) = first(tx, sql, &values![token.as_str(), clock::now()])? else { return Ok(None) };
+    Ok(load_seen(tx, token)?.map(|(access, _)| access))
+}
+
+/// With when it was used last.
+fn load_seen(tx: &mut dyn Tx, token: String) -> Result<Option<(Access, Timestamp)>, StoreError> {
+    let now = clock::now();
+    let sql = "SELECT a.id, a.email, s.proven_ms, COALESCE(s.seen_ms, s.made_ms) FROM session s
+        JOIN account a ON a.id = s.account
+        WHERE s.token = $1 AND s.until_ms > $2 AND COALESCE(s.seen_ms, s.made_ms) > $3";
+    let Some(row) = first(tx, sql, &values![token.as_str(), now, now.before(IDLE)])? else { return Ok(None) };
     let (account, email) = (row.text(0)?.to_owned(), row.text(1)?.to_owned());
     let grants = grants(tx, &account)?;
-    Ok(Some(Access { account, email, credential: Credential::Session { token, proven: row.time(2)? }, grants }))
+    let credential = Credential::Session { token, proven: row.time(2)? };
+    Ok(Some((Access { account, email, credential, grants }, row.time(3)?)))
 }
 
 /// What its account may now, cut to what the token may.

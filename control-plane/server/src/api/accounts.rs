@@ -16,6 +16,7 @@ use saveos_protocol::id::UserId;
 use saveos_protocol::problem::ProblemKind;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 /// An account to make.
 #[derive(Deserialize, JsonSchema)]
@@ -31,9 +32,9 @@ pub(super) struct NewAccount {
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "MadeAccount")]
 pub(super) struct Made {
-    id: UserId,
+    pub(super) id: UserId,
     /// Shown this once.
-    password: String,
+    pub(super) password: String,
 }
 
 /// What somebody may do on a node and below.
@@ -75,14 +76,7 @@ pub(super) async fn make(
             asking.may(&path, Role::Admin)
         })
         .await?;
-    let permit = app.hashing.acquire().await.map_err(|_| ApiError::new(ProblemKind::Unavailable))?;
-    let made = tokio::task::spawn_blocking(|| {
-        let password = password::make();
-        let stored = password::hash(&password);
-        (password, stored)
-    });
-    let (password, stored) = made.await.map_err(|_| ApiError::new(ProblemKind::Internal))?;
-    drop(permit);
+    let (password, stored) = new_password(&app).await?;
     let now = clock::now();
     let id = UserId::from_parts(now, clock::random());
     app.store
@@ -98,6 +92,19 @@ pub(super) async fn make(
         })
         .await?;
     Ok((StatusCode::CREATED, Json(Made { id, password: password.to_string() })))
+}
+
+/// A password and what is stored of it; two are hashed at once.
+pub(super) async fn new_password(app: &App) -> Result<(Zeroizing<String>, String), ApiError> {
+    let permit = app.hashing.acquire().await.map_err(|_| ApiError::new(ProblemKind::Unavailable))?;
+    let made = tokio::task::spawn_blocking(|| {
+        let password = password::make();
+        let stored = password::hash(&password);
+        (password, stored)
+    });
+    let made = made.await.map_err(|_| ApiError::new(ProblemKind::Internal))?;
+    drop(permit);
+    Ok(made)
 }
 
 /// Accounts with a role below a node that one administers.

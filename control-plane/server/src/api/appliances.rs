@@ -3,16 +3,19 @@
 use super::App;
 use super::access::{Access, Role};
 use super::answer::{Limit, List, Page};
-use super::problem::ApiError;
+use super::problem::{ApiError, Body, name};
 use super::tree::path_of;
+use crate::audit;
 use crate::clock;
 use crate::fleet::{self, Appliance, Filter, Place, Sort};
 use crate::ingest::Hearing;
+use crate::policy::tree;
 use crate::presence::Presence;
 use crate::revocation;
 use crate::store::{Row, StoreError, Tx, first, values};
 use axum::Json;
 use axum::extract::{FromRequestParts, Path, State};
+use axum::http::StatusCode;
 use saveos_protocol::id::DeviceId;
 use saveos_protocol::problem::ProblemKind;
 use saveos_protocol::time::Timestamp;
@@ -326,6 +329,61 @@ pub(super) async fn reported(
     });
     let Some(row) = row.await? else { return Ok(Json(SaidOfItself { received: None, reported: None })) };
     Ok(Json(SaidOfItself { received: Some(row.time(0)?), reported: row.maybe_json(1)? }))
+}
+
+/// What is to change of a box.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "ApplianceChange")]
+#[serde(deny_unknown_fields)]
+pub(super) struct Change {
+    #[schemars(length(min = 1, max = 100))]
+    name: Option<String>,
+    /// Another site, of a customer that one administers, too.
+    site: Option<String>,
+}
+
+/// Names a box anew, or moves it to another site, whose policy holds for it from then on. A policy that keeps less needs the command
+/// key, as if it were set.
+#[utoipa::path(
+    patch,
+    path = "/api/v1/appliances/{id}",
+    tag = "people",
+    operation_id = "change_appliance",
+    params(("id" = String, Path, description = "An appliance")),
+    request_body = ref("#/components/schemas/ApplianceChange"),
+    responses((status = 204, description = "Done")),
+)]
+pub(super) async fn change(
+    State(app): State<App>,
+    access: Access,
+    Path(device): Path<String>,
+    Body(change): Body<Change>,
+) -> Result<StatusCode, ApiError> {
+    let device = named(&device)?;
+    let name = change.name.as_deref().map(|typed| name("/name", typed)).transpose()?;
+    let now = clock::now();
+    let said = app.store.write(move |tx| {
+        visible(tx, &access, device, Role::Admin)?;
+        if let Some(name) = name {
+            tx.execute("UPDATE appliance SET name = $1 WHERE id = $2", &values![name.as_str(), device])?;
+            audit::write(tx, &access.email, "named a box", &format!("{device} {name}"), now)?;
+        }
+        let Some(site) = change.site else { return Ok(None) };
+        let (path, kind) = path_of(tx, &site)?.ok_or_else(|| ApiError::new(ProblemKind::NotFound))?;
+        access.may(&path, Role::Admin)?;
+        if kind != "site" {
+            return Err(ApiError::field("/site", "a box stands at a site"));
+        }
+        let said = tree::moved(tx, device, &path, now)?;
+        tx.execute("UPDATE appliance SET node = $1 WHERE id = $2", &values![site.as_str(), device])?;
+        audit::write(tx, &access.email, "moved a box", &format!("{device} {site}"), now)?;
+        Ok(said)
+    });
+    if let Some(document) = said.await? {
+        // The end of the server: the ingest says it again with the next session.
+        let _ = app.outgoing.send(document).await;
+    }
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Trusts it no more: its certificates, its session and its renewals end.

@@ -3,8 +3,8 @@
 //! writes it.
 
 use super::{
-    accounts, alert_routes, alerts, answer, appliances, claims, commands, health, login, own, policies, signed,
-    silences, tokens, tree,
+    account_changes, accounts, alert_routes, alerts, answer, appliances, claims, commands, health, login, own,
+    policies, signed, silences, tokens, tree,
 };
 use crate::fleet;
 use crate::ingest::News;
@@ -107,6 +107,8 @@ fn schemas() -> Map<String, Value> {
         define::<answer::List<appliances::Told>>,
         define::<answer::List<commands::Sent>>,
         define::<appliances::SaidOfItself>,
+        define::<appliances::Change>,
+        define::<account_changes::Change>,
         define::<appliances::Revoked>,
         define::<signed::Accepted>,
         define::<enrol::Challenge>,

@@ -1,7 +1,7 @@
-//! Signing in and out. A session is 256 random bits, of which only the hash is kept; it ends after twelve hours.
+//! Signing in and out. A session is 256 random bits, of which only the hash is kept; it ends after twelve hours, or one without use.
 
 use super::App;
-use super::access::{Access, COOKIE, Role, hash};
+use super::access::{Access, COOKIE, IDLE, Role, hash};
 use super::problem::{ApiError, Body};
 use crate::audit;
 use crate::clock;
@@ -9,7 +9,7 @@ use crate::password;
 use crate::second_factor::{self, Proof};
 use crate::store::{StoreError, Tx, first, values};
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use saveos_protocol::problem::ProblemKind;
 use saveos_protocol::text::Text;
@@ -18,6 +18,7 @@ use saveos_protocol::unit::Seconds;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -25,16 +26,27 @@ const SESSION: Duration = Duration::from_secs(12 * 3600);
 /// Wrong passwords for one account in a quarter of an hour.
 const TRIES: u32 = 5;
 const WINDOW: Duration = Duration::from_secs(15 * 60);
+/// Wrong passwords from one address in the same time: an office signs in from one.
+const TRIES_FROM: u32 = 50;
 /// Accounts that are counted at once; who tries more names than that waits for all of them.
 const COUNTED: usize = 10_000;
 
-/// Wrong passwords of late, by account.
+/// Wrong passwords of late, by account and by address.
 #[derive(Default)]
 pub(crate) struct Tries(Mutex<HashMap<String, (u32, Timestamp)>>);
 
 impl Tries {
     /// Counts a try before it is made; the wait when there were too many.
     pub(super) fn begin(&self, email: &str, now: Timestamp) -> Result<(), Duration> {
+        self.count(email, TRIES, now)
+    }
+
+    /// The same for where it comes from.
+    fn begin_from(&self, address: IpAddr, now: Timestamp) -> Result<(), Duration> {
+        self.count(&from(address), TRIES_FROM, now)
+    }
+
+    fn count(&self, who: &str, most: u32, now: Timestamp) -> Result<(), Duration> {
         let mut tries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if tries.len() >= COUNTED {
             tries.retain(|_, (_, until)| *until > now);
@@ -42,11 +54,11 @@ impl Tries {
         if tries.len() >= COUNTED {
             return Err(WINDOW);
         }
-        let (count, until) = tries.entry(email.to_owned()).or_insert((0, now.after(WINDOW)));
+        let (count, until) = tries.entry(who.to_owned()).or_insert((0, now.after(WINDOW)));
         if *until <= now {
             (*count, *until) = (0, now.after(WINDOW));
         }
-        if *count >= TRIES {
+        if *count >= most {
             return Err(until.since(now));
         }
         *count += 1;
@@ -55,6 +67,21 @@ impl Tries {
 
     pub(super) fn forget(&self, email: &str) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(email);
+    }
+
+    /// This one was right: the others from there still count.
+    fn take_back(&self, address: IpAddr) {
+        if let Some((count, _)) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&from(address)) {
+            *count = count.saturating_sub(1);
+        }
+    }
+}
+
+/// Whoever has an IPv6 address has 2^64 of them. No e-mail address looks like this.
+fn from(address: IpAddr) -> String {
+    match address.to_canonical() {
+        IpAddr::V4(address) => format!("from {address}"),
+        IpAddr::V6(address) => format!("from {:x?}", &address.segments()[..4]),
     }
 }
 
@@ -125,6 +152,7 @@ struct Deed {
 )]
 pub(super) async fn login(
     State(app): State<App>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
     Body(given): Body<Credentials>,
 ) -> Result<(HeaderMap, Json<Session>), ApiError> {
@@ -133,7 +161,9 @@ pub(super) async fn login(
     if email.len() > 254 || given.password.len() > 1024 {
         return Err(ApiError::new(ProblemKind::Malformed));
     }
-    app.logins.begin(&email, now).map_err(|wait| ApiError::later(Seconds::of(wait)))?;
+    let later = |wait| ApiError::later(Seconds::of(wait));
+    app.logins.begin_from(peer.ip(), now).map_err(later)?;
+    app.logins.begin(&email, now).map_err(later)?;
     let wanted = email.clone();
     let row =
         app.store.read(move |tx| first(tx, "SELECT id, password FROM account WHERE email = $1", &values![wanted]));
@@ -147,13 +177,15 @@ pub(super) async fn login(
     let (owner, code) = (account.clone(), given.code);
     app.store.write(move |tx| proven(second_factor::prove(tx, &owner, code.as_deref(), now)?)).await?;
     app.logins.forget(&email);
+    app.logins.take_back(peer.ip());
     let token = password::hex(&clock::random::<32>());
     let (stored, until) = (hash(&token), now.after(SESSION));
     let agent = headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).map(Text::cut);
     let agent = agent.map_or_else(String::new, |agent| agent.to_string());
     app.store
         .write(move |tx| {
-            tx.execute("DELETE FROM session WHERE until_ms <= $1", &values![now])?;
+            let sql = "DELETE FROM session WHERE until_ms <= $1 OR COALESCE(seen_ms, made_ms) <= $2";
+            tx.execute(sql, &values![now, now.before(IDLE)])?;
             let sql = "INSERT INTO session (token, id, account, agent, made_ms, until_ms, proven_ms)
                 VALUES ($1, $2, $3, $4, $5, $6, $5)";
             let id = password::hex(&clock::random::<8>());
@@ -257,5 +289,20 @@ mod tests {
         assert_eq!(tries.begin("a@example", now.after(WINDOW)), Ok(()));
         tries.forget("a@example");
         assert_eq!(tries.begin("a@example", now), Ok(()));
+    }
+
+    #[test]
+    fn wrong_passwords_for_many_accounts_are_counted_by_address() {
+        let (tries, now) = (Tries::default(), Timestamp::saturating(1));
+        let at = |text: &str| text.parse().expect("an address");
+        (0..TRIES_FROM).for_each(|_| tries.begin_from(at("192.0.2.1"), now).expect("free"));
+        assert_eq!(tries.begin_from(at("192.0.2.1"), now), Err(WINDOW));
+        assert_eq!(tries.begin_from(at("::ffff:192.0.2.1"), now), Err(WINDOW), "the same one");
+        assert_eq!(tries.begin_from(at("192.0.2.2"), now), Ok(()));
+        tries.take_back(at("192.0.2.1"));
+        assert_eq!(tries.begin_from(at("192.0.2.1"), now), Ok(()));
+        (0..TRIES_FROM).for_each(|_| tries.begin_from(at("2001:db8::1"), now).expect("free"));
+        assert_eq!(tries.begin_from(at("2001:db8::ffff:1"), now), Err(WINDOW), "one network");
+        assert_eq!(tries.begin_from(at("2001:db8:0:1::1"), now), Ok(()));
     }
 }

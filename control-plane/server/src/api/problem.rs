@@ -10,6 +10,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use saveos_protocol::problem::{MEDIA_TYPE, Problem, ProblemKind};
 use saveos_protocol::unit::Seconds;
+use serde::de::DeserializeOwned;
 
 /// What a handler returns when it does not succeed.
 #[derive(Debug)]
@@ -112,9 +113,22 @@ pub(crate) async fn no_method() -> ApiError {
 }
 
 /// A JSON body whose rejection is a problem of ours.
-#[derive(FromRequest)]
-#[from_request(via(Json), rejection(ApiError))]
 pub(crate) struct Body<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Body<T>, ApiError> {
+        let (parts, body) = request.into_parts();
+        let bytes = Bytes::from_request(Request::from_parts(parts.clone(), body), state).await?;
+        // Serde would take a list of values for a struct, in the order in which its fields happen to stand.
+        if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
+            return Err(ApiError::said(ProblemKind::Malformed, "the body is a list; an object is wanted"));
+        }
+        let Json(value) = Json::from_request(Request::from_parts(parts, bytes.into()), state).await?;
+        Ok(Body(value))
+    }
+}
 
 /// A body as it came, for what was signed; its rejection is a problem of ours, too.
 pub(crate) struct Raw(pub(crate) Bytes);

@@ -149,8 +149,11 @@ fn room(tx: &mut dyn Tx, device: DeviceId, capacity: &StoreCapacity, at: Timesta
     // What is free now, which a late fact does not know.
     let sql = "SELECT free_bytes FROM store_room WHERE device = $1 AND disk = $2";
     let row = first(tx, sql, &values![device, disk.as_str()])?.ok_or(StoreError::Damaged("a store without a row"))?;
-    let sql = "UPDATE store_room SET full_ms = $1 WHERE device = $2 AND disk = $3";
-    tx.execute(sql, &values![capacity::full_at(&samples, row.number(0)?), device, disk])?;
+    let growth = capacity::growth(&samples);
+    let free = row.number(0)?;
+    let full = growth.and_then(|growth| growth.full_at(free));
+    let sql = "UPDATE store_room SET full_ms = $1, day_bytes = $2 WHERE device = $3 AND disk = $4";
+    tx.execute(sql, &values![full, growth.map(|growth| growth.of_a_day()), device, disk])?;
     Ok(())
 }
 

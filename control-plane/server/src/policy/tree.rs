@@ -63,19 +63,48 @@ pub(crate) fn set(
         let current: Desired =
             decode(row.text(2)?.as_bytes()).map_err(|_| StoreError::Damaged("a desired document"))?;
         let last = row.number(3)?.max(row.number(4)?);
-        let next = with_policy(&current, policy, last + 1, now);
-        next.check().map_err(NotSet::Faulty)?;
-        let weaker = weakens(&current, &next);
-        if !weaker.is_empty() {
-            return Err(NotSet::Weakens(device, weaker));
-        }
-        let json = encode(&next).map_err(|_| NotSet::TooLarge)?;
-        let text = String::from_utf8_lossy(&json).into_owned();
-        let sql = "UPDATE appliance SET desired = $1, desired_ver = $2 WHERE id = $3";
-        tx.execute(sql, &values![text, next.ver, device])?;
-        said.push((Topic::Down(device, Down::Desired), json));
+        said.push(tell(tx, device, (&current, policy, last), now)?);
     }
     Ok(said)
+}
+
+/// A box that was moved: what it is to be told, when another policy holds for it there.
+pub(crate) fn moved(
+    tx: &mut dyn Tx,
+    device: DeviceId,
+    path: &str,
+    now: Timestamp,
+) -> Result<Option<(Topic, Vec<u8>)>, NotSet> {
+    let sql = "SELECT desired, desired_ver, applied_ver FROM appliance WHERE id = $1 AND revoked_ms IS NULL";
+    let Some(row) = first(tx, sql, &values![device])? else { return Ok(None) };
+    let current: Desired = decode(row.text(0)?.as_bytes()).map_err(|_| StoreError::Damaged("a desired document"))?;
+    let (policy, _) = nearest(tx, path)?;
+    let same = with_policy(&current, &policy, current.ver.get(), current.ts);
+    if (Desired { sig: current.sig.clone(), ..same }) == current {
+        return Ok(None);
+    }
+    let last = row.number(1)?.max(row.number(2)?);
+    Ok(Some(tell(tx, device, (&current, &policy, last), now)?))
+}
+
+/// Writes the next document of a box, and says it.
+fn tell(
+    tx: &mut dyn Tx,
+    device: DeviceId,
+    (current, policy, last): (&Desired, &Policy, u64),
+    now: Timestamp,
+) -> Result<(Topic, Vec<u8>), NotSet> {
+    let next = with_policy(current, policy, last + 1, now);
+    next.check().map_err(NotSet::Faulty)?;
+    let weaker = weakens(current, &next);
+    if !weaker.is_empty() {
+        return Err(NotSet::Weakens(device, weaker));
+    }
+    let json = encode(&next).map_err(|_| NotSet::TooLarge)?;
+    let text = String::from_utf8_lossy(&json).into_owned();
+    let sql = "UPDATE appliance SET desired = $1, desired_ver = $2 WHERE id = $3";
+    tx.execute(sql, &values![text, next.ver, device])?;
+    Ok((Topic::Down(device, Down::Desired), json))
 }
 
 /// The same box under another policy: what belongs to the box alone stays.

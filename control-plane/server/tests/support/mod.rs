@@ -176,6 +176,11 @@ impl Server {
         Place::new(&self.url(""), &self.authority())
     }
 
+    /// Of the first administrator.
+    pub(crate) fn password(&self) -> String {
+        self.password.clone()
+    }
+
     pub(crate) fn admin(&self) -> Person {
         self.sign_in(ADMIN, &self.password.clone())
     }
