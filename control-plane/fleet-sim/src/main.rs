@@ -3,9 +3,10 @@
 
 use anyhow::{Context, bail};
 use clap::Parser;
-use saveos_fleet_sim::{Appliance, Identity, Place, enrol};
+use saveos_fleet_sim::{Ails, Appliance, Identity, Place, dying_disk, enrol};
 use saveos_protocol::enrol::{EnrolReply, Enrolment};
 use saveos_protocol::fact::{Body, StoreCapacity, StoreLevel};
+use saveos_protocol::time::Timestamp;
 use saveos_protocol::unit::Bytes;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
@@ -37,6 +38,18 @@ struct Arguments {
     /// For how long.
     #[arg(long, default_value_t = 10)]
     seconds: u64,
+    /// Of the boxes, so many fall silent once all are connected; they and the next three kinds report nothing of the load.
+    #[arg(long, value_name = "BOXES", default_value_t = 0)]
+    silent: usize,
+    /// So many lose their connection every three seconds.
+    #[arg(long, value_name = "BOXES", default_value_t = 0)]
+    flapping: usize,
+    /// The clocks of so many run two years ahead.
+    #[arg(long, value_name = "BOXES", default_value_t = 0)]
+    wrong_clock: usize,
+    /// So many have a disk that dies.
+    #[arg(long, value_name = "BOXES", default_value_t = 0)]
+    bad_disk: usize,
     /// Follow the live events, and measure how long a fact takes from its box to a browser.
     #[arg(long)]
     watch: bool,
@@ -81,6 +94,7 @@ fn load(arguments: &Arguments) -> anyhow::Result<Value> {
     until(|| waiting(&boxes) == 0)?;
     let connecting = begun.elapsed();
 
+    let boxes = fall_ill(arguments, boxes)?;
     let watching = if arguments.watch { Some(watch(place.clone(), token.clone())?) } else { None };
     let begun = Instant::now();
     let mut moments = Vec::new();
@@ -110,6 +124,28 @@ fn load(arguments: &Arguments) -> anyhow::Result<Value> {
         "to_browser_ms": watching.map(|seen| latencies(&seen, &moments)).transpose()?,
         "ledger": boxes.iter().map(|one| one.ledger().len()).sum::<usize>(),
     }))
+}
+
+/// Makes some of them ill, as ordered; those that stay well.
+fn fall_ill(arguments: &Arguments, mut boxes: Vec<Arc<Appliance>>) -> anyhow::Result<Vec<Arc<Appliance>>> {
+    let ill = arguments.silent + arguments.flapping + arguments.wrong_clock + arguments.bad_disk;
+    let well = boxes.len().checked_sub(ill).filter(|well| *well > 0).context("no box would be left that is well")?;
+    let mut patients = boxes.split_off(well).into_iter();
+    let mut next = |count: usize| patients.by_ref().take(count).collect::<Vec<_>>();
+    for one in next(arguments.silent) {
+        one.suffer(Ails { silent: true, ..Ails::default() });
+    }
+    for one in next(arguments.flapping) {
+        one.suffer(Ails { flaps: Some(Duration::from_secs(3)), ..Ails::default() });
+    }
+    for one in next(arguments.wrong_clock) {
+        one.suffer(Ails { ahead: Duration::from_secs(2 * 365 * 86_400), ..Ails::default() });
+    }
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_millis();
+    for one in next(arguments.bad_disk) {
+        dying_disk(Timestamp::saturating(u64::try_from(now)?)).into_iter().for_each(|body| one.tell(body));
+    }
+    Ok(boxes)
 }
 
 /// Kills the broker with all connected. Seconds until 99 % and all of them are back, each with a fact that is acknowledged.

@@ -6,6 +6,7 @@ use saveos_protocol::ack::Ack;
 use saveos_protocol::fact::{Body, Fact, FactNumber, Kind, StreamBirth};
 use saveos_protocol::hex::BootId;
 use saveos_protocol::id::StreamId;
+use saveos_protocol::time::Timestamp;
 use saveos_protocol::unit::Millis;
 use saveos_protocol::{V1, encode};
 
@@ -61,13 +62,17 @@ impl Outbox {
     }
 
     pub(crate) fn tell(&mut self, body: Body) {
+        self.tell_at(body, now());
+    }
+
+    pub(crate) fn tell_at(&mut self, body: Body, ts: Timestamp) {
         let n = self.facts.len() as u64 + 1;
         let kind = body.kind().expect("nobody here tells what only a newer release knows");
         let fact = Fact {
             v: V1,
             stream: self.birth.stream,
             n: FactNumber::saturating(n),
-            ts: now(),
+            ts,
             boot: self.boot,
             uptime: Millis::from(1),
             body,

@@ -1,8 +1,8 @@
 //! A box's line to the broker, by the rules of the real one: subscribe, be born, send what waits, obey acknowledgements.
 
-use crate::Identity;
 use crate::identity::{now, random};
 use crate::outbox::{Entry, Level, Outbox};
+use crate::{Ails, Identity};
 use rumqttc::mqttbytes::QoS;
 use rumqttc::{AsyncClient, Event, Incoming, LastWill, MqttOptions, PublishOptions, TlsConfiguration, Transport};
 use saveos_protocol::ack::Ack;
@@ -12,6 +12,7 @@ use saveos_protocol::fact::{Body, FactNumber};
 use saveos_protocol::heartbeat::Heartbeat;
 use saveos_protocol::hex::BootId;
 use saveos_protocol::reconnect;
+use saveos_protocol::time::Timestamp;
 use saveos_protocol::topic::{Down, Filter, Up};
 use saveos_protocol::unit::{Count, DesiredVersion, Millis};
 use saveos_protocol::{Topic, V1, decode, encode};
@@ -47,6 +48,7 @@ pub struct Appliance {
     heartbeat: Duration,
     /// It waits before it comes back as a real box does; in tests it is back at once.
     patient: bool,
+    ails: Mutex<Ails>,
 }
 
 impl Appliance {
@@ -72,6 +74,7 @@ impl Appliance {
             stop,
             heartbeat,
             patient,
+            ails: Mutex::default(),
         })
     }
 
@@ -84,9 +87,25 @@ impl Appliance {
         self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// From now on it has this.
+    pub fn suffer(&self, ails: Ails) {
+        *self.ails.lock().unwrap_or_else(PoisonError::into_inner) = ails;
+        self.news.notify_one();
+    }
+
+    fn ails(&self) -> Ails {
+        *self.ails.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// By its own clock.
+    fn now(&self) -> Timestamp {
+        now().after(self.ails().ahead)
+    }
+
     /// Something happened.
     pub fn tell(&self, body: Body) {
-        self.outbox().tell(body);
+        let ts = self.now();
+        self.outbox().tell_at(body, ts);
         self.news.notify_one();
     }
 
@@ -150,7 +169,7 @@ impl Appliance {
         let topic = |up| Topic::Up(device, up).to_string();
         let (client, mut events) =
             AsyncClient::builder(self.options(enrolment, &birth)).capacity(usize::from(WINDOW) * 2).build();
-        let (mut sent, mut acked, mut beats) = (0, Instant::now(), 0);
+        let (begun, mut sent, mut acked, mut beats) = (Instant::now(), 0, Instant::now(), 0);
         let (mut turn, mut next_beat) = (tokio::time::interval(TURN), Instant::now());
         loop {
             tokio::select! {
@@ -182,7 +201,11 @@ impl Appliance {
                 }
                 () = self.news.notified() => {}
             }
-            if !self.is_online() {
+            let ails = self.ails();
+            if ails.flaps.is_some_and(|stands| begun.elapsed() >= stands) {
+                return;
+            }
+            if !self.is_online() || ails.silent {
                 continue;
             }
             if self.outbox().birth.stream != stream {
@@ -231,6 +254,7 @@ impl Appliance {
     }
 
     fn birth(&self) -> Birth {
+        let ts = self.now();
         let mut outbox = self.outbox();
         outbox.session += 1;
         Birth {
@@ -240,7 +264,7 @@ impl Appliance {
             boot: BootId(random()),
             firmware: env!("CARGO_PKG_VERSION").parse().expect("a version is a release"),
             capabilities: Vec::new(),
-            ts: now(),
+            ts,
         }
     }
 
@@ -249,7 +273,7 @@ impl Appliance {
             v: V1,
             sess: birth.session,
             seq: Count::saturating(count),
-            ts: now(),
+            ts: self.now(),
             uptime: Millis::from(1),
             queued: Count::saturating(self.level().waiting),
             desired: self.desired(),

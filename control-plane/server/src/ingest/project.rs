@@ -12,7 +12,8 @@ use saveos_protocol::time::Timestamp;
 
 /// Projects a fact; whether it may change until when the box is protected.
 pub(super) fn fact(tx: &mut dyn Tx, device: DeviceId, fact: &Fact, now: Timestamp) -> Result<bool, StoreError> {
-    let at = fact.ts;
+    // A clock that runs ahead must not hide what is said later, nor call a backup of today one of next year.
+    let at = fact.ts.min(now);
     match &fact.body {
         Body::DiskSeen(seen) => {
             let sql =
@@ -43,7 +44,7 @@ pub(super) fn fact(tx: &mut dyn Tx, device: DeviceId, fact: &Fact, now: Timestam
             tx.execute(sql, &values![device, started.job, started.work.to_string(), started.disk, at, command])?;
         }
         Body::JobEnded(ended) => job_ended(tx, device, ended, at)?,
-        Body::SnapshotFound(found) => recovery_point(tx, device, found.disk, &found.summary, found.taken)?,
+        Body::SnapshotFound(found) => recovery_point(tx, device, found.disk, &found.summary, found.taken.min(now))?,
         Body::Key(state) => {
             let recoverable = state.is_recoverable().then_some(at);
             tx.execute("UPDATE appliance SET recoverable_ms = $1 WHERE id = $2", &values![recoverable, device])?;
@@ -58,13 +59,12 @@ pub(super) fn fact(tx: &mut dyn Tx, device: DeviceId, fact: &Fact, now: Timestam
         Body::Tamper(_) => flag(tx, device, "it reports tampering", now)?,
         Body::SameIdTwice(_) => flag(tx, device, "another box uses its name", now)?,
         Body::ClockJump(_) => flag(tx, device, "its clock jumped", now)?,
-        // A clock that runs ahead must not hide what is said later.
-        Body::StoreCapacity(capacity) => room(tx, device, capacity, at.min(now))?,
+        Body::StoreCapacity(capacity) => room(tx, device, capacity, at)?,
         Body::Smart(smart) => {
             let sql = "INSERT INTO disk_health (device, disk, at_ms, verdict, smart) VALUES ($1, $2, $3, $4, $5)
                 ON CONFLICT (device, disk) DO UPDATE SET at_ms = excluded.at_ms, verdict = excluded.verdict,
                 smart = excluded.smart WHERE excluded.at_ms >= disk_health.at_ms";
-            tx.execute(sql, &values![device, smart.disk, at.min(now), smart.verdict.to_string(), json(smart)?])?;
+            tx.execute(sql, &values![device, smart.disk, at, smart.verdict.to_string(), json(smart)?])?;
         }
         Body::StreamBorn(_) | Body::Unknown => {}
     }
