@@ -34,6 +34,9 @@ pub(crate) struct Run {
     /// The command that asks a disk for its health.
     #[arg(long, value_name = "COMMAND", default_value = "smartctl")]
     smartctl: String,
+    /// The command that reads the box's log.
+    #[arg(long, value_name = "COMMAND", default_value = "journalctl")]
+    journalctl: String,
     /// A light of /sys/class/leds to find the box by; without one, `identify` is refused.
     #[arg(long, value_name = "DIR")]
     light: Option<PathBuf>,
@@ -71,6 +74,7 @@ impl Run {
             data: self.data.clone(),
             disks: self.disks_dir.clone(),
             smartctl: self.smartctl.clone(),
+            journalctl: self.journalctl.clone(),
             light: self.light.clone(),
             reboot: self.reboot_file.clone(),
             repository: self.repository.clone().unwrap_or_else(|| self.data.join("repository")),

@@ -14,6 +14,7 @@ mod enrol;
 mod files;
 mod floor;
 mod identity;
+mod logs;
 mod machine;
 mod notify;
 mod outbox;

@@ -86,6 +86,7 @@ pub(crate) struct Places {
     /// A folder of images; none: the sockets of this machine.
     pub(crate) disks: Option<PathBuf>,
     pub(crate) smartctl: String,
+    pub(crate) journalctl: String,
     /// A light to find the box by.
     pub(crate) light: Option<PathBuf>,
     /// What to make for a restart of the box.
@@ -238,6 +239,7 @@ impl Daemon {
             room: Arc::clone(&daemon.room),
             reported: Arc::clone(&daemon.reported),
             wishes: Arc::clone(&daemon.wishes),
+            journalctl: places.journalctl.clone(),
             rules,
         };
         let uplink = uplink::start(line, Arc::clone(stop));

@@ -81,6 +81,8 @@ pub(crate) struct Line {
     pub(crate) room: Arc<Mutex<Option<Percent>>>,
     /// What the box is; none before the first look.
     pub(crate) reported: Arc<Mutex<Option<Reported>>>,
+    /// The command that reads the box's log.
+    pub(crate) journalctl: String,
     /// What commands want that is no job.
     pub(crate) wishes: Arc<Wishes>,
     /// Where a desired document goes.

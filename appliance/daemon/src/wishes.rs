@@ -4,6 +4,8 @@
 //! a file that one of its units watches; a box without that file or without a light says that it is not able.
 
 use saveos_protocol::birth::Capability;
+use saveos_protocol::id::CommandId;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -25,6 +27,8 @@ pub(crate) struct Wishes {
     rebirth: AtomicBool,
     reborn: Mutex<Option<Instant>>,
     blinks: Mutex<Option<Instant>>,
+    /// Commands whose logs are on their way.
+    bringing: Mutex<BTreeSet<CommandId>>,
 }
 
 impl Wishes {
@@ -84,6 +88,16 @@ impl Wishes {
                 tracing::warn!(%error, "the light goes on blinking");
             }
         }
+    }
+
+    /// Begins to bring logs; whether nobody does already.
+    pub(crate) fn begin_to_bring(&self, command: CommandId) -> bool {
+        self.bringing.lock().unwrap_or_else(PoisonError::into_inner).insert(command)
+    }
+
+    /// They were brought, or not.
+    pub(crate) fn end_bringing(&self, command: CommandId) {
+        self.bringing.lock().unwrap_or_else(PoisonError::into_inner).remove(&command);
     }
 
     /// Asks the system for a restart; whether it can be asked.

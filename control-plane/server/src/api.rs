@@ -23,6 +23,7 @@ mod enrol;
 mod events;
 mod health;
 mod login;
+mod logs;
 mod once;
 mod own;
 mod policies;
@@ -48,6 +49,7 @@ use axum::{Json, Router};
 use problem::ApiError;
 use saveos_protocol::limits;
 use saveos_protocol::problem::ProblemKind;
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -71,6 +73,8 @@ pub(crate) struct App {
     pub(crate) hashing: Arc<Semaphore>,
     pub(crate) broker: watch::Receiver<u32>,
     pub(crate) files: Files,
+    /// Where logs of boxes lie.
+    pub(crate) logs: Arc<PathBuf>,
     /// One change of the broker's rules at a time.
     pub(crate) rules: Arc<tokio::sync::Mutex<()>>,
     /// Something is revoked, or no longer, and the broker may not know it.
@@ -126,6 +130,8 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(appliances::reported))
         .routes(routes!(commands::list, commands::make))
         .routes(routes!(signed::command))
+        .routes(routes!(logs::list, logs::ask))
+        .routes(routes!(logs::read))
         .routes(routes!(signed::desired, signed::put_desired))
         .routes(routes!(appliances::revoke))
         .routes(routes!(login::audit_trail))
@@ -134,7 +140,8 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(enrol::challenge))
         .routes(routes!(enrol::enrol))
         .routes(routes!(enrol::renew))
-        .layer(DefaultBodyLimit::max(limits::ENROLMENT));
+        .layer(DefaultBodyLimit::max(limits::ENROLMENT))
+        .routes(routes!(logs::deliver));
     let health = OpenApiRouter::new()
         .routes(routes!(health::live))
         .routes(routes!(health::ready))
@@ -162,6 +169,9 @@ pub(crate) fn app(state: App) -> Router {
 
 /// A body is read before anybody decides: a connection whose body nobody read is closed, and the next request on it fails.
 async fn read_whole(request: Request, next: Next) -> Result<Response, ApiError> {
+    if logs::is_delivery(request.uri().path()) {
+        return Ok(next.run(request).await);
+    }
     let (head, body) = request.into_parts();
     let reading = tokio::time::timeout(BODY_PATIENCE, axum::body::to_bytes(body, DRAINED));
     let late = || ApiError::said(ProblemKind::Malformed, "the body did not come in time");

@@ -63,6 +63,8 @@ pub(crate) struct Hearing {
     pub(crate) deaf: Option<(Timestamp, Timestamp)>,
     pub(crate) tally: Tally,
     pub(crate) batches: u64,
+    /// Messages that the running broker threw away.
+    pub(crate) dropped: u64,
 }
 
 impl Heart {
@@ -152,6 +154,7 @@ impl Work {
                     self.ingest.heart.change(|hearing| hearing.connected = false);
                     return Ok(());
                 }
+                Arrived::Dropped(count) => self.dropped(count),
                 Arrived::Message { epoch, message } => batch.push((epoch, message)),
             }
             if batch.len() < BATCH {
@@ -199,6 +202,16 @@ impl Work {
             sum.refused += new.refused;
             sum.early += new.early;
             hearing.batches += 1;
+        });
+    }
+
+    /// Nothing is lost by it: who was not acknowledged says it again. But somebody should look why a queue was full.
+    fn dropped(&self, count: u64) {
+        self.ingest.heart.change(|hearing| {
+            if count > hearing.dropped {
+                tracing::error!(count, "the broker threw messages away: a queue is full");
+            }
+            hearing.dropped = count;
         });
     }
 

@@ -44,6 +44,7 @@ fn text(hearing: &Hearing, browsers: usize, notified: &Counts) -> String {
         ("counter", "saveos_ingest_strangers_total", "Messages of boxes that are unknown or revoked.", tally.strangers),
         ("counter", "saveos_ingest_early_total", "Facts of a stream whose birth was not seen yet.", tally.early),
         ("counter", "saveos_ingest_batches_total", "Transactions of the ingest.", hearing.batches),
+        ("counter", "saveos_broker_dropped_total", "Messages that the broker threw away.", hearing.dropped),
         ("gauge", "saveos_ingest_connected", "Whether the ingest has its session.", u64::from(hearing.connected)),
         ("counter", "saveos_notices_told_total", "Notices of alerts that arrived.", told),
         ("counter", "saveos_notices_failed_total", "Tries to tell of alerts that failed.", failed),

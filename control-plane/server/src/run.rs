@@ -125,6 +125,7 @@ pub(crate) async fn run(data: &Path, metrics: Option<SocketAddr>, stop: watch::R
         hashing: Arc::new(Semaphore::new(2)),
         broker,
         files,
+        logs: Arc::new(data.join("logs")),
         rules: Arc::default(),
         unenforced: Arc::default(),
         notified: Arc::default(),

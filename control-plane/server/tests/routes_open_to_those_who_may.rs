@@ -31,6 +31,7 @@ const ROUTES: &[(&str, &str, Needs)] = &[
     ("POST", "/api/v1/enrol/challenge", Needs::Nothing),
     ("POST", "/api/v1/enrol", Needs::Nothing),
     ("POST", "/api/v1/renew", Needs::Nothing),
+    ("PUT", "/api/v1/logs/{token}", Needs::Nothing),
     ("POST", "/api/v1/login", Needs::Nothing),
     ("GET", "/api/v1/me", Needs::Session),
     ("POST", "/api/v1/me/prove", Needs::Own),
@@ -73,6 +74,9 @@ const ROUTES: &[(&str, &str, Needs)] = &[
     ("GET", "/api/v1/appliances/{id}/reported", Needs::Viewer),
     ("GET", "/api/v1/appliances/{id}/commands", Needs::Viewer),
     ("POST", "/api/v1/appliances/{id}/commands", Needs::Operator),
+    ("POST", "/api/v1/appliances/{id}/logs", Needs::Operator),
+    ("GET", "/api/v1/appliances/{id}/logs", Needs::Viewer),
+    ("GET", "/api/v1/appliances/{id}/logs/{log}", Needs::Operator),
     ("GET", "/api/v1/appliances/{id}/desired", Needs::Viewer),
     ("PUT", "/api/v1/appliances/{id}/desired", Needs::Admin),
     ("POST", "/api/v1/appliances/{id}/commands/signed", Needs::Admin),
@@ -210,11 +214,19 @@ fn every_role_gets_what_it_may_and_nothing_of_others() {
     let sql =
         "INSERT INTO silence (id, node, reason, made_ms, made_by, until_ms) VALUES ('silence-own', ?1, '-', 1, '-', 1)";
     db.execute(sql, [own.site.as_str()]).expect("it is free");
+    let sql = "INSERT INTO log_request (id, device, token, asked_ms, asked_by, until_ms, got_ms, bytes)
+        VALUES ('log-own', ?1, '-', ?2, '-', 1, 1, 1)";
+    db.execute(sql, rusqlite::params![own.device, now_ms() as i64]).expect("it is free");
+    std::fs::create_dir(server.data().join("logs")).expect("room");
+    std::fs::copy(server.data().join("authority.pem"), server.data().join("logs/log-own")).expect("room");
     let mut unique = 0;
     for (method, template, needs) in ROUTES.iter().filter(|(_, path, _)| !path.ends_with("/events")) {
         let path = template.replace("{id}", &own.device).replace("{node}", &own.site).replace("{alert}", "alert-own");
-        let path =
-            path.replace("{route}", "route-own").replace("{silence}", "silence-own").replace("{account}", &own.account);
+        let path = path
+            .replace("{route}", "route-own")
+            .replace("{silence}", "silence-own")
+            .replace("{account}", &own.account)
+            .replace("{log}", "log-own");
         let mut ask = |person: Option<&Person>| {
             unique += 1;
             let body = body(&server, (method, template), &own, unique);

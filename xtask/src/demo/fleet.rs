@@ -134,6 +134,10 @@ impl Story {
     fn start_daemon(&mut self, api: &Api) -> anyhow::Result<()> {
         println!("- switch a box on");
         let (data, disks, socket) = (self.path("box"), self.path("disks"), self.path("socket"));
+        // On a box the journal has its log; here it is a file.
+        let journal = self.path("journal");
+        write_private(&journal, &format!("#!/bin/sh\nexec cat '{}'\n", text(&self.path("saveosd.log"))))?;
+        run("chmod", &["700", &text(&journal)])?;
         self.daemon = Some(self.start(
             "saveosd",
             &[
@@ -148,6 +152,8 @@ impl Story {
                 &api.server,
                 "--server-authority",
                 &text(&api.authority),
+                "--journalctl",
+                &text(&journal),
             ],
         )?);
         until("the box answers", || Ok(self.box_says(&["status"]).ok())).map(drop)
@@ -222,6 +228,13 @@ impl Story {
             let said = api.ask(&format!("/api/v1/appliances/{device}/reported"), None)?;
             let disks = said["reported"]["disks"]["shown"].as_array().cloned().unwrap_or_default();
             Ok(disks.into_iter().find(|row| row["disk"] == disk && row["present"] == true))
+        })?;
+        api.ask(&format!("/api/v1/appliances/{device}/logs"), Some(&json!({})))?;
+        until("it brings its log, which somebody asked for", || {
+            let logs = api.ask(&format!("/api/v1/appliances/{device}/logs"), None)?;
+            let ended = api.ask(&format!("/api/v1/appliances/{device}/commands"), None)?;
+            let came = logs["items"][0]["bytes"].as_u64().is_some_and(|bytes| bytes > 0);
+            Ok((came && ended["items"][0]["state"]["state"] == "succeeded").then_some(()))
         })?;
         if !seen {
             println!("    (the backup was over before anybody could watch it)");

@@ -34,14 +34,14 @@ pub(crate) enum HttpsError {
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The server.
-pub(super) struct Https {
+pub(crate) struct Https {
     agent: ureq::Agent,
     base: String,
 }
 
 impl Https {
     /// `authority`: certificates in PEM that the server's may be signed by.
-    pub(super) fn new(server: &str, authority: &str) -> Result<Https, HttpsError> {
+    pub(crate) fn new(server: &str, authority: &str) -> Result<Https, HttpsError> {
         let items = parse_pem(authority.as_bytes()).map(|item| match item {
             Ok(PemItem::Certificate(certificate)) => Ok(certificate),
             _ => Err(HttpsError::Authority),
@@ -73,6 +73,13 @@ impl Https {
     /// Asks.
     pub(super) fn post<M: Message>(&self, path: &str, request: &impl Message) -> Result<M, HttpsError> {
         self.send(path, &encode(request)?)
+    }
+
+    /// Brings a text to an address of it.
+    pub(crate) fn put(&self, url: &str, text: &[u8]) -> Result<(), HttpsError> {
+        let failed = |source| HttpsError::Ask { url: self.base.clone(), source: Box::new(source) };
+        self.agent.put(url).header("content-type", "text/plain; charset=utf-8").send(text).map_err(failed)?;
+        Ok(())
     }
 
     fn send<M: Message>(&self, path: &str, body: &[u8]) -> Result<M, HttpsError> {

@@ -5,6 +5,7 @@
 use super::LineError;
 use crate::clock::{self, Moment};
 use crate::db::{self, DbError};
+use crate::logs::Wanted;
 use crate::wishes::Wishes;
 use crate::{disks, outbox, queue};
 use rusqlite::{Connection, params};
@@ -56,8 +57,12 @@ pub(super) fn take(
     if let Some(answer) = db::note(db, &name)? {
         return Ok(report(match answer.strip_suffix(AT_ONCE) {
             Some(_) => State::Succeeded { note: None },
+            None if answer.contains('{') => ended_earlier(&answer),
             None => State::Accepted { job: answer.parse().ok() },
         }));
+    }
+    if matches!(command.action, Action::FetchLogs { .. }) {
+        return Ok(report(State::Accepted { job: None }));
     }
     if is_at_once(&command.action) {
         // Remembered before it is done: a box that restarts must not do so for ever.
@@ -81,6 +86,31 @@ pub(super) fn take(
     db::set_note(&step, &name, &job.to_string())?;
     step.commit().map_err(DbError::from)?;
     Ok(report(State::Accepted { job: Some(job) }))
+}
+
+/// Logs that a command wants, once it was admitted and while nobody has brought them.
+pub(super) fn logs_of(payload: &[u8]) -> Option<(CommandId, Wanted)> {
+    let received = sign::receive::<Command>(payload).ok()?;
+    let command = received.document();
+    match &command.action {
+        Action::FetchLogs { url, since, max_bytes } => {
+            Some((command.id, Wanted { url: url.clone(), since: *since, max_bytes: max_bytes.get() }))
+        }
+        _ => None,
+    }
+}
+
+/// Remembers how bringing logs ended: a copy of the command gets the same answer.
+pub(super) fn brought(db: &Connection, payload: &[u8], state: &State, now: Timestamp) -> Result<(), DbError> {
+    let Ok(received) = sign::receive::<Command>(payload) else { return Ok(()) };
+    let name = format!("command {}", received.document().idem);
+    let state = serde_json::to_string(state).map_err(|_| DbError::Damaged("an answer"))?;
+    db::set_note(db, &name, &format!("{} {state}", JobId::from_parts(now, [0; 10])))
+}
+
+fn ended_earlier(answer: &str) -> State {
+    let json = answer.split_once(' ').map_or("", |(_, json)| json);
+    serde_json::from_str(json).unwrap_or(State::Succeeded { note: None })
 }
 
 /// Marks the answer to what became no job; the name before it tells its age like that of a job.

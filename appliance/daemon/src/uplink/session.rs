@@ -10,6 +10,7 @@ use super::{Line, LineError, orders};
 use crate::clock;
 use crate::db::{self, DbError};
 use crate::desired;
+use crate::logs;
 use crate::outbox;
 use crate::trust::Trust;
 use rumqttc::mqttbytes::QoS;
@@ -20,16 +21,18 @@ use rumqttc::{
 use rusqlite::Connection;
 use saveos_protocol::ack::Ack;
 use saveos_protocol::birth::{Birth, Leaving, Presence, SessionNumber};
+use saveos_protocol::command::{Rejection, Report, State};
 use saveos_protocol::fact::{FactNumber, Kind};
 use saveos_protocol::heartbeat::Heartbeat;
+use saveos_protocol::id::CommandId;
 use saveos_protocol::shadow::Version;
 use saveos_protocol::topic::{Down, Filter, Up};
 use saveos_protocol::unit::Count;
 use saveos_protocol::{Topic, V1, decode, encode};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -85,7 +88,12 @@ struct Session<'l> {
     watched: bool,
     /// The document that the broker has from this session.
     reported: Option<Version>,
+    /// How commands ended that run on threads of their own.
+    said: (mpsc::Sender<Said>, mpsc::Receiver<Said>),
 }
+
+/// A command, how it ended, and the command as it came.
+type Said = (CommandId, State, Vec<u8>);
 
 impl<'l> Session<'l> {
     /// Its number is on the disk before the broker hears it.
@@ -116,6 +124,7 @@ impl<'l> Session<'l> {
             next_beat: at,
             watched: false,
             reported: None,
+            said: mpsc::channel(16),
         })
     }
 
@@ -185,6 +194,7 @@ impl<'l> Session<'l> {
                         if self.line.wishes.wants_rebirth() {
                             self.be_born(client)?;
                         }
+                        self.tell_of_logs(client)?;
                         self.send_waiting(client)?;
                         self.report(client)?;
                         self.beat(client).await?;
@@ -253,6 +263,9 @@ impl<'l> Session<'l> {
                 if let Some((command, report)) =
                     orders::take(&mut self.db, (device, &self.trust.enrolment.command_key), &self.line.wishes, payload)?
                 {
+                    if report.state == (State::Accepted { job: None }) {
+                        self.bring_logs(payload);
+                    }
                     let topic = self.topic(Up::Result(command));
                     // A report that is lost is asked for again: the command comes once more, and its answer is remembered.
                     let _ = client.try_publish(topic, encode(&report)?, PublishOptions::at_least_once());
@@ -265,6 +278,42 @@ impl<'l> Session<'l> {
                 }
             }
             other => tracing::warn!(topic, ?other, "a message of no kind that we know"),
+        }
+        Ok(())
+    }
+
+    /// On a thread of its own: the line goes on meanwhile. What nobody brought before a restart is brought when the command comes
+    /// again.
+    fn bring_logs(&self, payload: &[u8]) {
+        let Some((command, wanted)) = orders::logs_of(payload) else { return };
+        if !self.line.wishes.begin_to_bring(command) {
+            return;
+        }
+        let (wishes, said, trust) = (Arc::clone(&self.line.wishes), self.said.0.clone(), self.trust.clone());
+        let (journalctl, payload) = (self.line.journalctl.clone(), payload.to_vec());
+        let bring = move || {
+            let state = if logs::is_ours(&trust, &wanted.url) {
+                logs::bring(&journalctl, &trust, &wanted)
+            } else {
+                State::Rejected { reason: Rejection::BadArguments, note: None }
+            };
+            wishes.end_bringing(command);
+            // A session that ended since: the command comes again.
+            let _ = said.try_send((command, state, payload));
+        };
+        if let Err(error) = std::thread::Builder::new().name("logs".to_owned()).spawn(bring) {
+            self.line.wishes.end_bringing(command);
+            tracing::error!(%error, "no thread for the logs");
+        }
+    }
+
+    /// How bringing logs ended.
+    fn tell_of_logs(&mut self, client: &AsyncClient) -> Result<(), LineError> {
+        while let Ok((id, state, payload)) = self.said.1.try_recv() {
+            let now = clock::now();
+            orders::brought(&self.db, &payload, &state, now.ts)?;
+            let report = Report { v: V1, id, ts: now.ts, state };
+            let _ = client.try_publish(self.topic(Up::Result(id)), encode(&report)?, PublishOptions::at_least_once());
         }
         Ok(())
     }

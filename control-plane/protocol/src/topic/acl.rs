@@ -11,6 +11,9 @@ use crate::id::DeviceId;
 /// The user of the control plane: the common name of its certificate, which no device id can be.
 pub const CONTROL_PLANE: &str = "cp";
 
+/// Where the broker says how many messages it threw away because a queue was full. Acknowledgements of a broker prove nothing.
+pub const DROPPED: &str = "$SYS/broker/publish/messages/dropped";
+
 /// What a device may write, `%u` being its name.
 pub const DEVICE_WRITES: &str = "saveos/v1/d/%u/up/#";
 

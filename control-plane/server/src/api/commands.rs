@@ -6,6 +6,7 @@ use super::App;
 use super::access::{Access, Role};
 use super::answer::{List, Made};
 use super::appliances::{named, visible};
+use super::logs;
 use super::problem::{ApiError, Body};
 use crate::audit;
 use crate::clock;
@@ -26,7 +27,7 @@ use serde_json::Value;
 use std::time::Duration;
 
 /// A box that is off for longer is asked again by a person.
-const LIFE: Duration = Duration::from_secs(24 * 3600);
+pub(super) const LIFE: Duration = Duration::from_secs(24 * 3600);
 
 /// A command and what became of it.
 #[derive(Serialize, JsonSchema)]
@@ -139,7 +140,10 @@ pub(super) async fn list(
     let item = |row: &Row| {
         Ok(Sent {
             id: row.text(0)?.to_owned(),
-            command: row.maybe_json(1)?,
+            command: row.maybe_json(1)?.map(|mut command| {
+                logs::hide_token(&mut command);
+                command
+            }),
             made: row.time(2)?,
             until: row.time(3)?,
             state: row.maybe_json(4)?,

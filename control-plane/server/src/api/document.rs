@@ -3,7 +3,7 @@
 //! writes it.
 
 use super::{
-    account_changes, accounts, alert_routes, alerts, answer, appliances, claims, commands, health, login, own,
+    account_changes, accounts, alert_routes, alerts, answer, appliances, claims, commands, health, login, logs, own,
     policies, signed, silences, tokens, tree,
 };
 use crate::fleet;
@@ -107,6 +107,8 @@ fn schemas() -> Map<String, Value> {
         define::<answer::List<appliances::Told>>,
         define::<answer::List<commands::Sent>>,
         define::<appliances::SaidOfItself>,
+        define::<answer::List<logs::Delivery>>,
+        define::<logs::Question>,
         define::<appliances::Change>,
         define::<account_changes::Change>,
         define::<appliances::Revoked>,

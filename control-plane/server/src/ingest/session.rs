@@ -48,6 +48,8 @@ pub(super) enum Arrived {
     Up { epoch: u64, forgot: bool },
     /// It broke.
     Down,
+    /// The broker counts so many messages that it threw away.
+    Dropped(u64),
     /// A message of a connection.
     Message { epoch: u64, message: rumqttc::Publish },
 }
@@ -142,10 +144,17 @@ async fn serve(client: &AsyncClient, mut events: EventLoop, epoch: u64, arrivals
         let arrived = match events.poll().await {
             Ok(Event::Incoming(Incoming::ConnAck(hello))) => {
                 // Always: a broker that lost the session would leave us deaf, and a second time does no harm.
-                if client.try_subscribe(Filter::Ingest.to_string(), QoS::AtLeastOnce).is_err() {
+                let heard = client.try_subscribe(Filter::Ingest.to_string(), QoS::AtLeastOnce);
+                if heard.and_then(|()| client.try_subscribe(acl::DROPPED, QoS::AtMostOnce)).is_err() {
                     return;
                 }
                 Arrived::Up { epoch, forgot: !hello.session_present }
+            }
+            Ok(Event::Incoming(Incoming::Publish(message))) if message.topic == acl::DROPPED.as_bytes() => {
+                match std::str::from_utf8(&message.payload).ok().and_then(|text| text.parse().ok()) {
+                    Some(count) => Arrived::Dropped(count),
+                    None => continue,
+                }
             }
             Ok(Event::Incoming(Incoming::Publish(message))) => Arrived::Message { epoch, message },
             Ok(_) => continue,

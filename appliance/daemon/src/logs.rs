@@ -1,0 +1,109 @@
+//! Brings the box's log to the control plane that it belongs to, and to nobody else: whoever has the server and not the command key
+//! learns from a log what he could learn from the box, and sends it nowhere.
+
+use crate::enrol::Https;
+use crate::trust::Trust;
+use saveos_protocol::command::State;
+use saveos_protocol::fact::{Failure, FailureReason};
+use saveos_protocol::text::{Text, WebUrl};
+use saveos_protocol::time::Timestamp;
+use std::io::Read;
+use std::process::{Command, Stdio};
+
+/// What is read of a journal at most: the last of it is what is wanted.
+const LONGEST: u64 = 64 << 20;
+/// What is sent at most, whatever is asked for.
+const LARGEST: u64 = 1 << 20;
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct Wanted {
+    pub(crate) url: WebUrl,
+    pub(crate) since: Timestamp,
+    pub(crate) max_bytes: u64,
+}
+
+/// Whether the address is of our own server.
+pub(crate) fn is_ours(trust: &Trust, url: &WebUrl) -> bool {
+    let own = format!("{}/", trust.enrolment.uplink.server.trim_end_matches('/'));
+    url.starts_with(&own) && !url.contains("..")
+}
+
+/// Reads and brings them; how that ended.
+pub(crate) fn bring(journalctl: &str, trust: &Trust, wanted: &Wanted) -> State {
+    let failed = |error: &dyn std::error::Error| {
+        let message = Text::of_error(error);
+        State::Failed { failure: Failure { reason: FailureReason::Internal, message } }
+    };
+    let text = match read(journalctl, wanted.since, wanted.max_bytes.min(LARGEST)) {
+        Ok(text) => text,
+        Err(error) => return failed(&error),
+    };
+    let sent =
+        Https::new(&trust.enrolment.uplink.server, &trust.authorities).and_then(|https| https.put(&wanted.url, &text));
+    match sent {
+        Ok(()) => State::Succeeded { note: Some(Text::cut(&format!("{} bytes", text.len()))) },
+        Err(error) => failed(&error),
+    }
+}
+
+/// The last so many bytes, from the beginning of a line.
+fn read(journalctl: &str, since: Timestamp, most: u64) -> std::io::Result<Vec<u8>> {
+    let mut command = Command::new(journalctl);
+    command.args(["--unit=saveosd.service", "--output=short-iso-precise", "--no-pager", "--quiet"]);
+    command.arg(format!("--since=@{}", since.as_millis() / 1000));
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+    let mut tail = Vec::new();
+    let keep = usize::try_from(most).unwrap_or(usize::MAX);
+    if let Some(pipe) = child.stdout.take() {
+        let (mut pipe, mut piece) = (pipe.take(LONGEST), vec![0; 64 * 1024]);
+        loop {
+            let len = pipe.read(&mut piece)?;
+            if len == 0 {
+                break;
+            }
+            tail.extend_from_slice(&piece[..len]);
+            if tail.len() > 2 * keep.max(piece.len()) {
+                tail.drain(..tail.len() - keep);
+            }
+        }
+    }
+    // It may still have much to say; what was read is enough.
+    let _ = child.kill();
+    let status = child.wait()?;
+    if tail.is_empty() && !status.success() {
+        return Err(std::io::Error::other(format!("{journalctl}: {status}")));
+    }
+    if tail.len() > keep {
+        tail.drain(..tail.len() - keep);
+        let line = tail.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        tail.drain(..line);
+    }
+    Ok(tail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn the_last_whole_lines_of_a_long_journal_are_read() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let script = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            crate::files::tests::put(&path, text.as_bytes());
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("ours");
+            path.display().to_string()
+        };
+        let long = script("long", "#!/bin/sh\nseq 1 100000\n");
+        let text = read(&long, Timestamp::saturating(0), 20).expect("it is read");
+        assert_eq!(String::from_utf8_lossy(&text), "99998\n99999\n100000\n");
+        let short = script("short", "#!/bin/sh\necho \"$*\"\n");
+        let text = read(&short, Timestamp::saturating(7_000), 1000).expect("it is read");
+        assert!(String::from_utf8_lossy(&text).contains("--since=@7"));
+        let none = script("none", "#!/bin/sh\nexit 1\n");
+        assert!(read(&none, Timestamp::saturating(0), 20).is_err());
+        assert!(read("/nowhere", Timestamp::saturating(0), 20).is_err());
+    }
+}
