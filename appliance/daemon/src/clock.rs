@@ -1,10 +1,11 @@
 //! What time it is, three ways: by the wall clock, which may be wrong, by the uptime, which never goes back, and by the boot
 //! that the uptime counts from. Everybody else is told.
 
+use saveos_protocol::fact::ClockJump;
 use saveos_protocol::hex::BootId;
 use saveos_protocol::time::Timestamp;
 use saveos_protocol::unit::Millis;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,9 +31,63 @@ pub(crate) fn now() -> Moment {
     }
 }
 
+/// Clock and uptime may differ by so much: a time server corrects by less, once it has set the clock.
+const STEP: Duration = Duration::from_secs(60);
+/// A board without a battery learns the time after it started; that is no jump.
+const SETTLING: Duration = Duration::from_secs(600);
+/// The control plane's clock and ours may differ by so much.
+const SKEW: Duration = Duration::from_secs(3600);
+
+/// Whether the clock moved otherwise than the uptime between two moments of one boot.
+pub(crate) fn jump(before: &Moment, after: &Moment) -> Option<ClockJump> {
+    if before.boot != after.boot || before.uptime.duration() < SETTLING {
+        return None;
+    }
+    let elapsed = after.uptime.duration().saturating_sub(before.uptime.duration());
+    let expected = before.ts.after(elapsed);
+    let off = expected.since(after.ts).max(after.ts.since(expected));
+    let jump = ClockJump { before: before.ts, after: after.ts, elapsed: Millis::of(elapsed) };
+    (off > STEP).then_some(jump)
+}
+
+/// Whether the clock is before what we know: a certificate that began, and what the control plane said last. Then no time limit can be
+/// judged, and a certificate of today is one of tomorrow.
+pub(crate) fn is_behind(now: Timestamp, begun: Timestamp, heard: Option<Timestamp>) -> bool {
+    now < begun || heard.is_some_and(|heard| heard.since(now) > SKEW)
+}
+
 impl Moment {
     /// Unix seconds, as the engine counts.
     pub(crate) fn seconds(&self) -> i64 {
         (self.ts.as_millis() / 1000) as i64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(minutes: u64, uptime_minutes: u64, boot: u8) -> Moment {
+        let (ts, uptime) = (Timestamp::saturating(minutes * 60_000), Millis::saturating(uptime_minutes * 60_000));
+        Moment { ts, uptime, boot: BootId([boot; 16]) }
+    }
+
+    #[test]
+    fn a_clock_that_is_set_jumps_and_one_that_goes_does_not() {
+        assert_eq!(jump(&at(1000, 20, 1), &at(1005, 25, 1)), None);
+        assert_eq!(jump(&at(1000, 20, 1), &at(1006, 25, 1)), None, "a minute is none");
+        let ahead = jump(&at(1000, 20, 1), &at(9000, 21, 1)).expect("it jumped");
+        assert_eq!((ahead.before, ahead.after), (at(1000, 0, 0).ts, at(9000, 0, 0).ts));
+        assert_eq!(ahead.elapsed, Millis::from(60_000));
+        assert!(jump(&at(9000, 20, 1), &at(1000, 21, 1)).is_some(), "and back");
+        assert_eq!(jump(&at(0, 1, 1), &at(9000, 2, 1)), None, "it learned the time");
+        assert_eq!(jump(&at(1000, 20, 1), &at(9000, 1, 2)), None, "another boot");
+    }
+
+    #[test]
+    fn a_clock_before_what_is_known_is_behind() {
+        let time = |minutes| at(minutes, 0, 0).ts;
+        assert!(!is_behind(time(100), time(50), None) && is_behind(time(49), time(50), None));
+        assert!(!is_behind(time(100), time(50), Some(time(160))) && is_behind(time(100), time(50), Some(time(161))));
     }
 }

@@ -151,6 +151,8 @@ struct Daemon {
     /// For the uplink: what the box is.
     reported: Arc<Mutex<Option<Reported>>>,
     next_report: Instant,
+    /// The turn before.
+    last: Moment,
 }
 
 struct AtWork {
@@ -225,6 +227,7 @@ impl Daemon {
             next_room: Instant::now(),
             reported: Arc::default(),
             next_report: Instant::now(),
+            last: now,
         };
         daemon.make_words(&now)?;
         daemon.tell_of_forgotten(&now)?;
@@ -281,6 +284,7 @@ impl Daemon {
         let now = clock::now();
         self.look_at_disks(&now)?;
         self.end_job(&now)?;
+        self.look_at_clock(&now)?;
         self.look_at_room(&now)?;
         self.look_at_health(&now)?;
         self.wishes.calm_down(false);
@@ -349,6 +353,16 @@ impl Daemon {
         }
         // It may have filled or freed much.
         self.next_room = Instant::now();
+        Ok(())
+    }
+
+    /// Somebody set it, its battery died, or somebody wants old snapshots gone.
+    fn look_at_clock(&mut self, now: &Moment) -> Result<(), RunError> {
+        let before = std::mem::replace(&mut self.last, *now);
+        if let Some(jump) = clock::jump(&before, now) {
+            tracing::warn!(before = %jump.before, after = %jump.after, "the clock jumped");
+            outbox::append_alone(&mut self.db, now, Body::ClockJump(jump))?;
+        }
         Ok(())
     }
 

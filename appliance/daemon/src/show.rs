@@ -73,6 +73,11 @@ fn status_lines(answer: &Value) -> Vec<String> {
     if answer["recoverable"] != true {
         lines.push("WARNING      nobody has confirmed the recovery words: `saveosd words` shows them".to_owned());
     }
+    if answer["clock_behind"] == true {
+        lines.push(
+            "WARNING      the clock is behind: the control plane cannot be reached until the time is right".to_owned(),
+        );
+    }
     let running = &answer["running"];
     lines.push(match running.is_null() {
         true => "job          none".to_owned(),

@@ -69,6 +69,8 @@ pub(crate) struct Status {
     pub(crate) repository: String,
     /// Who could open the backups without this box.
     pub(crate) recoverable: bool,
+    /// The clock is before what the control plane said: it cannot be reached until the time is right.
+    pub(crate) clock_behind: bool,
     pub(crate) outbox: Level,
     pub(crate) disks: usize,
     #[serde(skip_serializing_if = "Option::is_none")]

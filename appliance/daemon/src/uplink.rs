@@ -3,24 +3,28 @@
 //! A thread of its own with its own connection to the database, which is all that it shares with the daemon (facts wait in the
 //! outbox, a command becomes a row of the queue), so a broker that hangs hangs nobody. Without credentials it waits for some.
 
+mod cuts;
 #[cfg(test)]
 mod hostile;
 mod orders;
 mod session;
 
-use crate::db::DbError;
+use crate::clock;
+use crate::db::{self, DbError};
 use crate::desired::DesiredError;
 use crate::identity::random;
-use crate::outbox::OutboxError;
+use crate::outbox::{self, OutboxError};
 use crate::policy::InForce;
 use crate::trust::{Trust, TrustError};
 use crate::wishes::Wishes;
-use saveos_protocol::fact::StreamBirth;
+use cuts::Cuts;
+use saveos_protocol::fact::{Body, SameIdTwice, StreamBirth};
 use saveos_protocol::heartbeat::Progress;
 use saveos_protocol::hex::DeviceKey;
 use saveos_protocol::id::DeviceId;
 use saveos_protocol::reconnect::{GOOD, LONGEST_WAIT, wait_after};
 use saveos_protocol::shadow::Reported;
+use saveos_protocol::time::Timestamp;
 use saveos_protocol::unit::Percent;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -53,6 +57,9 @@ pub(crate) enum LineError {
     /// The desired document names other brokers.
     #[error("the control plane has moved")]
     Moved,
+    /// The connection, soon after it stood.
+    #[error("the connection was cut a moment after it stood")]
+    Cut(#[source] Box<rumqttc::ConnectionError>),
     /// The connection.
     #[error("the connection broke")]
     Connection(#[source] Box<rumqttc::ConnectionError>),
@@ -89,6 +96,8 @@ pub(crate) struct Line {
     pub(crate) rules: Arc<InForce>,
 }
 
+/// How often a box looks at its clock that is behind.
+const UNSURE: Duration = Duration::from_secs(5);
 /// How often a box without credentials looks for some.
 const LOOK: Duration = Duration::from_secs(2);
 
@@ -104,7 +113,7 @@ pub(crate) fn start(line: Line, stop: Arc<AtomicBool>) -> std::io::Result<JoinHa
 }
 
 async fn keep_up(line: &Line, stop: &AtomicBool) {
-    let mut tries = 0u32;
+    let (mut tries, mut cuts) = (0u32, Cuts::default());
     while !stop.load(Ordering::Relaxed) {
         let trust = match Trust::read(&line.data, line.device, &line.public) {
             Ok(Some(trust)) => trust,
@@ -118,14 +127,46 @@ async fn keep_up(line: &Line, stop: &AtomicBool) {
                 continue;
             }
         };
+        if clock_is_behind(line, &trust) {
+            tracing::warn!(now = %clock::now().ts, "the clock is behind: no certificate can be judged; waits for the time");
+            pause(UNSURE, stop).await;
+            continue;
+        }
         let begun = tokio::time::Instant::now();
         match session::run(line, &trust, tries, stop).await {
             Ok(()) => return,
+            Err(LineError::Cut(error)) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, tries, "the uplink was cut");
+                if let Some(told) = cuts.add(std::time::Instant::now()) {
+                    tell_of_cuts(line, told);
+                }
+            }
             // Whatever TLS says of certificates, the identity stays: an expired list of revoked ones looks like an expired one.
             Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, tries, "the uplink is down"),
         }
         tries = if begun.elapsed() >= GOOD { 0 } else { tries.saturating_add(1) };
         pause(wait_after(tries, random().unwrap_or([u8::MAX])), stop).await;
+    }
+}
+
+/// Also when nobody knows: then TLS decides.
+fn clock_is_behind(line: &Line, trust: &Trust) -> bool {
+    let heard = db::connect(&line.data).ok().and_then(|db| heard(&db).ok().flatten());
+    clock::is_behind(clock::now().ts, trust.valid.0, heard)
+}
+
+/// What the control plane's clock said last.
+pub(crate) fn heard(db: &rusqlite::Connection) -> Result<Option<Timestamp>, DbError> {
+    Ok(db::note(db, session::HEARD)?.and_then(|text| text.parse().ok()).map(Timestamp::saturating))
+}
+
+fn tell_of_cuts(line: &Line, told: SameIdTwice) {
+    tracing::error!(cuts = told.cuts.get(), "another box seems to use our name");
+    let written = db::connect(&line.data)
+        .map_err(LineError::from)
+        .and_then(|mut db| Ok(outbox::append_alone(&mut db, &clock::now(), Body::SameIdTwice(told))?));
+    if let Err(error) = written {
+        tracing::error!(error = &error as &dyn std::error::Error, "a fact could not be written");
     }
 }
 

@@ -182,3 +182,25 @@ fn a_command_is_done_once_and_what_was_lost_is_sent_again() {
         missing.remove(&fact.n.get());
     }
 }
+
+#[test]
+fn a_box_whose_name_another_one_uses_says_so() {
+    let Some(control) = ControlPlane::new() else { return };
+    let ingest = control.ingest();
+    let mut one = Appliance::new(None);
+    one.start();
+    control.enrol(&one);
+    ingest.fact();
+    one.stop();
+    // Its disk was cloned, and the clone is switched on, too.
+    let mut other = Appliance::new(None);
+    let copied = std::process::Command::new("cp").arg("-a").args([one.data(), other.data()]).status();
+    assert!(copied.expect("cp").success());
+    one.start();
+    other.start();
+    let told = |appliance: &Appliance| {
+        let facts = appliance.facts().into_iter();
+        facts.filter(|fact| matches!(fact.body, Body::SameIdTwice(_))).count()
+    };
+    one.until("one of them notices", |one| (told(one) + told(&other) > 0).then_some(()));
+}

@@ -8,6 +8,7 @@ use crate::outbox;
 use crate::queue;
 use crate::status::{self, Answer, Question, Running, Status};
 use crate::trust::Trust;
+use crate::uplink;
 use saveos_protocol::fact::{Body, KeyState, Trigger, Work};
 use saveos_protocol::id::DiskId;
 use std::sync::atomic::Ordering;
@@ -86,6 +87,7 @@ impl Daemon {
             desired: self.bench.rules.get().version.get(),
             repository: self.bench.vault.path().display().to_string(),
             recoverable: self.is_recoverable()?,
+            clock_behind: self.clock_is_behind()?,
             outbox: outbox::level(&self.db)?,
             disks: disks::all(&self.db)?.iter().filter(|row| row.path.is_some()).count(),
             running: self.running.as_ref().map(|at_work| Running {
@@ -94,6 +96,12 @@ impl Daemon {
                 bytes_total: at_work.meter.total.load(Ordering::Relaxed),
             }),
         })
+    }
+
+    fn clock_is_behind(&self) -> Result<bool, RunError> {
+        let trust = Trust::read(&self.data, self.identity.device, &self.identity.public).ok().flatten();
+        let begun = trust.map(|trust| trust.valid.0).unwrap_or_default();
+        Ok(clock::is_behind(clock::now().ts, begun, uplink::heard(&self.db)?))
     }
 
     /// The button of a box without one: whoever stands there names the job and the disk that is overwritten.

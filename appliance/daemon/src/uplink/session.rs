@@ -6,6 +6,7 @@
 //! | the broker's memory | every session subscribes and is born anew |
 //! | the broker, without a word | a heartbeat that is not taken in 30 s ends the session |
 
+use super::cuts::SOON;
 use super::{Line, LineError, orders};
 use crate::clock;
 use crate::db::{self, DbError};
@@ -70,8 +71,19 @@ pub(super) async fn run(line: &Line, trust: &Trust, tries: u32, stop: &AtomicBoo
     });
     let outcome = session.serve(&client, &mut from_loop, stop).await;
     connection.abort();
-    outcome
+    match outcome {
+        // Connected, and cut by the other side: perhaps for another one with our name.
+        Err(LineError::Connection(error)) if session.stood.is_some_and(|since| since.elapsed() < SOON) => {
+            Err(LineError::Cut(error))
+        }
+        other => other,
+    }
 }
+
+/// What the control plane's clock said last is remembered as.
+pub(super) const HEARD: &str = "control_plane_ms";
+/// And so precisely: a note is a write to flash.
+const HEARD_STEP: Duration = Duration::from_secs(600);
 
 struct Session<'l> {
     line: &'l Line,
@@ -86,6 +98,8 @@ struct Session<'l> {
     next_beat: Instant,
     /// Whether the last beat told of a job.
     watched: bool,
+    /// Since when the broker has us.
+    stood: Option<Instant>,
     /// The document that the broker has from this session.
     reported: Option<Version>,
     /// How commands ended that run on threads of their own.
@@ -123,6 +137,7 @@ impl<'l> Session<'l> {
             beat: None,
             next_beat: at,
             watched: false,
+            stood: None,
             reported: None,
             said: mpsc::channel(16),
         })
@@ -178,6 +193,7 @@ impl<'l> Session<'l> {
                     Ok(Event::Incoming(Incoming::ConnAck(_))) => {
                         self.greet(client)?;
                         connected = true;
+                        self.stood = Some(Instant::now());
                     }
                     Ok(Event::Incoming(Incoming::Publish(message))) => {
                         let topic = String::from_utf8_lossy(&message.topic).into_owned();
@@ -322,6 +338,9 @@ impl<'l> Session<'l> {
         let now = clock::now();
         outbox::acknowledge(&mut self.db, ack.stream, ack.n, now.ts)?;
         self.acked = Instant::now();
+        if super::heard(&self.db)?.is_none_or(|heard| ack.ts.since(heard) > HEARD_STEP) {
+            db::set_note(&self.db, HEARD, &ack.ts.as_millis().to_string())?;
+        }
         if let Some(want) = ack.want {
             outbox::wanted(&mut self.db, ack.stream, want, &now)?;
             self.sent = self.sent.min(want.get().saturating_sub(1));
