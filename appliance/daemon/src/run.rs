@@ -379,9 +379,9 @@ impl Daemon {
     /// Whether a watchdog should believe that we live: no job, or one that moved not long ago.
     fn moves(&mut self) -> bool {
         let Some(at_work) = &mut self.running else { return true };
-        let done = at_work.meter.done.load(Ordering::Relaxed);
-        if done != at_work.moved.0 {
-            at_work.moved = (done, Instant::now());
+        let moved = at_work.meter.moved();
+        if moved != at_work.moved.0 {
+            at_work.moved = (moved, Instant::now());
         }
         at_work.moved.1.elapsed() < STUCK
     }

@@ -48,9 +48,20 @@ pub(crate) struct Meter {
     pub(crate) done: AtomicU64,
     /// Bytes in all.
     pub(crate) total: AtomicU64,
+    /// Signs of life between them.
+    ticks: AtomicU64,
 }
 
 impl Meter {
+    fn tick(&self) {
+        self.ticks.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Changes while the job moves.
+    pub(crate) fn moved(&self) -> u64 {
+        self.done.load(Ordering::Relaxed).wrapping_add(self.ticks.load(Ordering::Relaxed))
+    }
+
     fn show(&self, done: u64, total: u64) {
         self.done.store(done, Ordering::Relaxed);
         self.total.store(total, Ordering::Relaxed);

@@ -41,7 +41,9 @@ pub(crate) fn run(
     if with_fsck {
         let all = repository.snapshots()?.0;
         for (id, snapshot) in only.as_ref().map_or(all.as_slice(), std::slice::from_ref) {
-            for checked in fsck::check(&repository, snapshot, session::workers(), &session::scratch(&repo.repo))? {
+            for checked in
+                fsck::check(&repository, snapshot, session::workers(), &session::scratch(&repo.repo), &|| {})?
+            {
                 damaged_by_us |= matches!(checked.verdict, Verdict::DamagedByUs { .. });
                 unchecked += u64::from(matches!(checked.verdict, Verdict::Unchecked { .. }));
                 let place = checked.partition.map_or_else(|| "disk".to_owned(), |number| format!("partition {number}"));

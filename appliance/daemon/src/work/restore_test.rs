@@ -96,7 +96,8 @@ impl Test {
         for problem in &report.problems {
             self.damaged(format!("{}: {}", problem.place, problem.what));
         }
-        let checks = match fsck::check(repository, snapshot, super::workers(), &bench.vault.scratch()) {
+        let checks = match fsck::check(repository, snapshot, super::workers(), &bench.vault.scratch(), &|| meter.tick())
+        {
             Ok(checks) => checks,
             Err(RestoreError::Repository(error)) => return Err(error.into()),
             Err(error) => return Err(super::failed(FailureReason::StoreUnavailable, &error)),

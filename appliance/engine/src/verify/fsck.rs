@@ -20,6 +20,7 @@ use std::io;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// What the checker thinks.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -72,6 +73,7 @@ pub fn check(
     snapshot: &Snapshot,
     workers: usize,
     scratch: &Path,
+    alive: &(dyn Fn() + Sync),
 ) -> Result<Vec<Checked>, RestoreError> {
     let mut verdicts = Vec::new();
     for region in &snapshot.summary.regions {
@@ -92,7 +94,7 @@ pub fn check(
                 by: by.to_owned(),
                 detail: format!("{bytes} bytes of structure could not be read from the source"),
             },
-            (Ok(_), Some(checker)) => run_checker(repository, snapshot, region, workers, scratch, checker)?,
+            (Ok(_), Some(checker)) => run_checker(repository, snapshot, region, (workers, scratch, alive), checker)?,
             (Ok(_), None) => check_ntfs(repository, snapshot, region, scratch),
         };
         verdicts.push(Checked { partition: region.partition, filesystem: region.filesystem, verdict });
@@ -163,8 +165,7 @@ fn run_checker(
     repository: &Repository,
     snapshot: &Snapshot,
     region: &Region,
-    workers: usize,
-    scratch: &Path,
+    (workers, scratch, alive): (usize, &Path, &(dyn Fn() + Sync)),
     checker: &[&str],
 ) -> Result<Verdict, RestoreError> {
     let unchecked = |reason: String| Ok(Verdict::Unchecked { reason });
@@ -184,7 +185,11 @@ fn run_checker(
         Ok(target) => target,
         Err(cause) => return unchecked(cause.to_string()),
     };
-    match restore::run(repository, snapshot, &target, &options, &|_| true) {
+    let moves = |_| {
+        alive();
+        true
+    };
+    match restore::run(repository, snapshot, &target, &options, &moves) {
         Ok(_) => {}
         Err(RestoreError::Repository(lost)) => return Ok(Verdict::DamagedByUs { detail: lost.to_string() }),
         Err(other) => return Err(other),
@@ -193,9 +198,9 @@ fn run_checker(
         // Not `e2fsck -E journal_only`: where the journal's own inode is damaged that repairs the whole filesystem, and the
         // check below would praise the repair. A journal that cannot be replayed shows there, too.
         // `-n`: before the replay bitmaps may not fit their checksums, and debugfs would not open the filesystem.
-        let _ = sandboxed(&["debugfs", "-n", "-w", "-R", "journal_run"], &copy.0);
+        let _ = sandboxed(&["debugfs", "-n", "-w", "-R", "journal_run"], &copy.0, alive);
     }
-    match sandboxed(checker, &copy.0) {
+    match sandboxed(checker, &copy.0, alive) {
         Ok((0, _)) => Ok(Verdict::Clean { by: checker[0].to_owned() }),
         Ok((_, detail)) => Ok(Verdict::DamagedAtSource { by: checker[0].to_owned(), detail }),
         Err(cause) => unchecked(format!("could not run {}: {cause}", checker[0])),
@@ -255,8 +260,19 @@ impl Drop for Copy {
     }
 }
 
-/// Runs a checker without network, with bounded memory and time. Exit code and the first lines of what it said.
-fn sandboxed(checker: &[&str], file: &Path) -> io::Result<(i32, String)> {
+/// Between two looks at a checker's CPU time.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// CPU time that a process has used, in ticks: fields 14 and 15 of proc_pid_stat(5), behind a name that may hold anything.
+fn cpu_of(id: u32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11).map(|field| field.parse::<u64>().ok());
+    Some(fields.next()?? + fields.next()??)
+}
+
+/// Runs a checker without network, with bounded memory and time. Exit code and the first lines of what it said. `alive` is called while
+/// it works; one that only waits is not alive.
+fn sandboxed(checker: &[&str], file: &Path, alive: &(dyn Fn() + Sync)) -> io::Result<(i32, String)> {
     let mut words = vec!["prlimit", CHECKER_MEMORY, CHECKER_SECONDS, "--core=0"];
     // Without the right to make a namespace the other limits still hold.
     let can_unshare =
@@ -265,14 +281,29 @@ fn sandboxed(checker: &[&str], file: &Path) -> io::Result<(i32, String)> {
         words.extend(["unshare", "--net"]);
     }
     words.extend(checker);
-    let output = Command::new(words[0])
+    let child = Command::new(words[0])
         .args(&words[1..])
         .arg(file)
         .env_clear()
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
         .env("LC_ALL", "C")
         .stdin(Stdio::null())
-        .output()?;
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let (id, mut used) = (child.id(), None);
+    let output = std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| child.wait_with_output());
+        while !waiting.is_finished() {
+            let now = cpu_of(id);
+            if now != used {
+                alive();
+            }
+            used = now;
+            std::thread::sleep(LOOK);
+        }
+        waiting.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })?;
     let code = match output.status.code() {
         Some(126 | 127) => return Err(io::Error::new(io::ErrorKind::NotFound, "the checker is not installed")),
         Some(code) => code,
