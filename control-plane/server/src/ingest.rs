@@ -8,6 +8,7 @@
 //! When the store stands still, nothing is acknowledged, the window of the session fills and the broker keeps the rest.
 
 mod apply;
+mod lease;
 mod project;
 mod session;
 
@@ -88,48 +89,54 @@ pub(crate) struct Ingest {
     pub(crate) news: broadcast::Sender<News>,
     /// The broker's process.
     pub(crate) broker: watch::Receiver<u32>,
+    /// This installation among others.
+    pub(crate) holder: String,
 }
 
 impl Ingest {
-    /// Runs until `stop`.
+    /// Runs until `stop`: as the one that hears, or waiting to be.
     pub(crate) async fn run(
         self,
         connection: Connection,
         mut outgoing: mpsc::Receiver<Outgoing>,
         mut stop: watch::Receiver<bool>,
     ) {
-        let (client, mut arrivals) = session::open(connection, stop.clone());
-        let mut work = Work { ingest: self, client, said_to: None, asked: HashMap::new(), later: Vec::new() };
-        let mut tick = tokio::time::interval(Duration::from_secs(1));
-        let mut alive = Instant::now();
+        let mut said_to = None;
         loop {
-            let outcome = tokio::select! {
-                arrived = arrivals.recv() => match arrived {
-                    Some(arrived) => work.arrived(arrived, &mut arrivals).await,
-                    None => return,
-                },
-                Some((topic, payload)) = outgoing.recv() => { work.say(&topic, payload); Ok(()) }
-                _ = tick.tick() => {
-                    if alive.elapsed() >= ALIVE_EVERY {
-                        alive = Instant::now();
-                        work.note_alive().await;
-                    }
-                    work.look_again().await
-                }
+            tokio::select! {
+                () = self.until_it_is_ours() => {}
                 () = stop::asked(&mut stop) => return,
-            };
-            if let Err(error) = outcome {
-                // Nothing was acknowledged: the broker still has all of it, and gives it again with a new session.
-                tracing::error!(error = &error as &dyn std::error::Error, "a batch could not be stored");
-                tokio::time::sleep(Duration::from_secs(1)).await;
-                work.client.again();
             }
+            let (end, ended) = watch::channel(false);
+            let (client, arrivals) = session::open(connection.clone(), ended);
+            let mut work = Work { ingest: &self, client, said_to, asked: HashMap::new(), later: Vec::new() };
+            let lost = work.hear(arrivals, &mut outgoing, &mut stop).await;
+            said_to = work.said_to;
+            end.send_replace(true);
+            self.heart.change(|hearing| hearing.connected = false);
+            if !lost {
+                return;
+            }
+            tracing::error!("another installation may hear the boxes now; waits for its turn");
+        }
+    }
+
+    /// Whether the lease was taken or renewed; `None` when the store does not say.
+    async fn lease(&self) -> Option<bool> {
+        let (holder, now) = (self.holder.clone(), clock::now());
+        let taken = self.store.write(move |tx| lease::take(tx, &holder, now)).await;
+        taken.inspect_err(|error| tracing::error!(error = error as &dyn std::error::Error, "no lease")).ok()
+    }
+
+    async fn until_it_is_ours(&self) {
+        while self.lease().await != Some(true) {
+            tokio::time::sleep(lease::RENEW).await;
         }
     }
 }
 
-struct Work {
-    ingest: Ingest,
+struct Work<'i> {
+    ingest: &'i Ingest,
     client: session::Handle,
     /// The broker that was told everything.
     said_to: Option<u32>,
@@ -137,7 +144,53 @@ struct Work {
     later: Vec<(Instant, DeviceId, StreamId, FactNumber)>,
 }
 
-impl Work {
+impl Work<'_> {
+    /// Until the end (false) or until the lease is lost (true).
+    async fn hear(
+        &mut self,
+        mut arrivals: mpsc::Receiver<Arrived>,
+        outgoing: &mut mpsc::Receiver<Outgoing>,
+        stop: &mut watch::Receiver<bool>,
+    ) -> bool {
+        let mut tick = tokio::time::interval(Duration::from_secs(1));
+        let (mut alive, mut held, mut renewed) = (Instant::now(), Instant::now(), Instant::now());
+        loop {
+            let outcome = tokio::select! {
+                arrived = arrivals.recv() => match arrived {
+                    Some(arrived) => self.arrived(arrived, &mut arrivals).await,
+                    None => return false,
+                },
+                Some((topic, payload)) = outgoing.recv() => { self.say(&topic, payload); Ok(()) }
+                _ = tick.tick() => {
+                    if alive.elapsed() >= ALIVE_EVERY {
+                        alive = Instant::now();
+                        self.note_alive().await;
+                    }
+                    if renewed.elapsed() >= lease::RENEW {
+                        renewed = Instant::now();
+                        match self.ingest.lease().await {
+                            Some(true) => held = Instant::now(),
+                            Some(false) => return true,
+                            None => {}
+                        }
+                    }
+                    self.look_again().await
+                }
+                () = stop::asked(stop) => return false,
+            };
+            // Also while the store stands still: another may have taken over before it moves again.
+            if held.elapsed() >= lease::GIVE_UP {
+                return true;
+            }
+            if let Err(error) = outcome {
+                // Nothing was acknowledged: the broker still has all of it, and gives it again with a new session.
+                tracing::error!(error = &error as &dyn std::error::Error, "a batch could not be stored");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                self.client.again();
+            }
+        }
+    }
+
     async fn arrived(&mut self, arrived: Arrived, more: &mut mpsc::Receiver<Arrived>) -> Result<(), StoreError> {
         let mut batch = Vec::new();
         let mut next = Some(arrived);

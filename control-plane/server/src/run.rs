@@ -110,7 +110,13 @@ pub(crate) async fn run(data: &Path, metrics: Option<SocketAddr>, stop: watch::R
         certificate: ourselves.certificate,
         key: ourselves.key,
     };
-    let ingest = Ingest { store: store.clone(), heart: heart.clone(), news: news.clone(), broker: broker.clone() };
+    let ingest = Ingest {
+        store: store.clone(),
+        heart: heart.clone(),
+        news: news.clone(),
+        broker: broker.clone(),
+        holder: config.node.to_string(),
+    };
     let ingest = tokio::spawn(ingest.run(connection, to_boxes, stop.clone()));
 
     let app = App {

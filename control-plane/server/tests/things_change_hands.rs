@@ -160,6 +160,42 @@ fn what_is_asked_twice_under_one_key_is_done_once() {
 }
 
 #[test]
+fn nobody_makes_more_than_anybody_needs() {
+    let Some(server) = Server::new() else { return };
+    let admin = server.admin();
+    let until = 1000
+        * (7 * 86_400
+            + std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs());
+    let token = json!({ "name": "a program", "role": "viewer", "node": server.organisation, "until_ms": until });
+    assert_eq!(admin.ask("POST", "/api/v1/me/tokens", &token).0, 201);
+    let route = json!({ "node": server.organisation, "channel": "webhook", "target": "https://example.org/" });
+    assert_eq!(admin.ask("POST", "/api/v1/alert-routes", &route).0, 201);
+    let silence = json!({ "node": server.organisation, "reason": "they move", "until_ms": until });
+    assert_eq!(admin.ask("POST", "/api/v1/silences", &silence).0, 201);
+    let db = rusqlite::Connection::open(server.data().join("saveos.sqlite")).expect("a database");
+    db.busy_timeout(std::time::Duration::from_secs(10)).expect("it is set");
+    let numbers = "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 499)";
+    for sql in [
+        "INSERT INTO api_token SELECT token || n, id || n, account, name, role, node, made_ms, until_ms, used_ms
+            FROM n, api_token WHERE n < 100",
+        "INSERT INTO alert_route (id, node, channel, target, secret, rules, made_ms, made_by)
+            SELECT id || n, node, channel, target, secret, rules, made_ms, made_by FROM n, alert_route WHERE n < 50",
+        "INSERT INTO silence (id, node, reason, made_ms, made_by, until_ms)
+            SELECT id || n, node, reason, made_ms, made_by, until_ms FROM n, silence",
+    ] {
+        db.execute(&format!("{numbers} {sql}"), []).expect("room");
+    }
+    for (path, body) in
+        [("/api/v1/me/tokens", &token), ("/api/v1/alert-routes", &route), ("/api/v1/silences", &silence)]
+    {
+        let (status, answer) = admin.ask("POST", path, body);
+        assert!(status == 409 && answer.to_string().contains("already"), "{path}: {status} {answer}");
+    }
+    db.execute("UPDATE silence SET until_ms = 1", []).expect("room");
+    assert_eq!(admin.ask("POST", "/api/v1/silences", &silence).0, 201, "what is over counts no more");
+}
+
+#[test]
 fn two_servers_do_not_run_on_the_same_data() {
     let Some(server) = Server::new() else { return };
     let mut second = std::process::Command::new(env!("CARGO_BIN_EXE_saveos-server"));

@@ -3,7 +3,7 @@
 use super::App;
 use super::access::{Access, Role};
 use super::answer::List;
-use super::problem::{ApiError, Body};
+use super::problem::{ApiError, Body, at_most};
 use super::tree::path_of;
 use crate::alerts::Rule;
 use crate::audit;
@@ -18,6 +18,9 @@ use saveos_protocol::problem::ProblemKind;
 use saveos_protocol::time::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+/// Of one node.
+const MOST: u64 = 50;
 
 /// A way to make.
 #[derive(Deserialize, JsonSchema)]
@@ -129,6 +132,8 @@ pub(super) async fn make(
         .write(move |tx| {
             let (path, _) = path_of(tx, &new.node)?.ok_or_else(|| ApiError::new(ProblemKind::NotFound))?;
             access.may(&path, Role::Admin)?;
+            let sql = "SELECT COUNT(*) FROM alert_route WHERE node = $1";
+            at_most(tx, (sql, &values![new.node.as_str()]), MOST, "routes of this node")?;
             let sql = "INSERT INTO alert_route (id, node, channel, target, secret, rules, made_ms, made_by)
                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
             let (kind, target) = (channel.kind.as_str(), channel.target.as_str());

@@ -1,7 +1,7 @@
 //! Answers that are no success, as RFC 9457 wants them. A fault of ours is logged here, once, and told without its inside.
 
 use crate::enrolment::EnrolmentError;
-use crate::store::StoreError;
+use crate::store::{StoreError, Tx, Value, first};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, JsonRejection, QueryRejection};
@@ -100,6 +100,23 @@ pub(crate) fn name(pointer: &str, typed: &str) -> Result<String, ApiError> {
         return Err(ApiError::field(pointer, "1 to 100 bytes without control characters"));
     }
     Ok(name.to_owned())
+}
+
+/// So many of a thing, and no more: what nobody counts fills the disk of all.
+pub(crate) fn at_most(
+    tx: &mut dyn Tx,
+    (sql, of): (&'static str, &[Value]),
+    most: u64,
+    what: &str,
+) -> Result<(), ApiError> {
+    let count = first(tx, sql, of)?.map(|row| row.number(0)).transpose()?.unwrap_or(0);
+    if count >= most {
+        return Err(ApiError::said(
+            ProblemKind::Conflict,
+            &format!("there are {most} {what} already: end some of them"),
+        ));
+    }
+    Ok(())
 }
 
 /// No such path.

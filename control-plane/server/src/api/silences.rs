@@ -4,7 +4,7 @@
 use super::App;
 use super::access::{Access, Role};
 use super::answer::{List, Made};
-use super::problem::{ApiError, Body};
+use super::problem::{ApiError, Body, at_most};
 use super::tree::path_of;
 use crate::alerts::Rule;
 use crate::audit;
@@ -20,6 +20,9 @@ use saveos_protocol::time::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
+
+/// Of one node.
+const MOST: u64 = 500;
 
 /// Nobody is forgotten for longer.
 const LONGEST: Duration = Duration::from_secs(90 * 86_400);
@@ -110,6 +113,8 @@ pub(super) async fn make(
         .write(move |tx| {
             let (path, _) = path_of(tx, &new.node)?.ok_or_else(|| ApiError::new(ProblemKind::NotFound))?;
             access.may(&path, Role::Operator)?;
+            let sql = "SELECT COUNT(*) FROM silence WHERE node = $1 AND until_ms > $2";
+            at_most(tx, (sql, &values![new.node.as_str(), now]), MOST, "silences of this node")?;
             if let Some(device) = &new.device {
                 let sql = "SELECT n.path FROM appliance a JOIN node n ON n.id = a.node WHERE a.id = $1";
                 let row = first(tx, sql, &values![device.as_str()])?;

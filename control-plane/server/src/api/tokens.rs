@@ -4,7 +4,7 @@
 use super::App;
 use super::access::{Access, PROGRAM, Role, hash};
 use super::answer::List;
-use super::problem::{ApiError, Body, name};
+use super::problem::{ApiError, Body, at_most, name};
 use super::tree::path_of;
 use crate::audit;
 use crate::clock;
@@ -19,6 +19,9 @@ use saveos_protocol::time::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
+
+/// Of one account.
+const MOST: u64 = 100;
 
 const LONGEST: Duration = Duration::from_secs(366 * 86_400);
 
@@ -112,6 +115,8 @@ pub(super) async fn make(
         .write(move |tx| {
             let (path, _) = path_of(tx, &new.node)?.ok_or_else(|| ApiError::new(ProblemKind::NotFound))?;
             access.may(&path, new.role)?;
+            let sql = "SELECT COUNT(*) FROM api_token WHERE account = $1 AND until_ms > $2";
+            at_most(tx, (sql, &values![access.account.as_str(), now]), MOST, "tokens of this account")?;
             let sql = "INSERT INTO api_token (token, id, account, name, role, node, made_ms, until_ms)
                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
             let (text, account, role) = (id.to_string(), access.account.as_str(), new.role.as_str());
