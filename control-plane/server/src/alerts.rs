@@ -5,8 +5,10 @@
 //! |---|---|---|
 //! | `site_dark`: all boxes of a site are offline, two at least | the site | |
 //! | `box_offline` | a box | `site_dark` of its site |
+//! | `disk_failing`: a disk that is plugged in says so | a disk | |
 //! | `not_protected`: no recovery point within the deadline, or the last backup failed | a disk | its box or site being offline |
 //! | `store_filling`: a store is low, full, or will be within two weeks | a store | its box or site being offline |
+//! | `route_failing`: alerts have not arrived somewhere for an hour | the node of the route | |
 //! | `flagged`: a box says or does what it should not | a box | |
 //!
 //! `plan` is pure. What nobody could hear while the ingest was deaf raises nothing: presence counts only silence that was listened
@@ -14,7 +16,7 @@
 
 mod rules;
 
-pub(crate) use rules::{Alert, Filling, Rule, SOON, Seen, plan};
+pub(crate) use rules::{Alert, FailingRoute, Filling, Rule, SOON, Seen, of_routes, plan};
 
 use crate::clock;
 use crate::store::{StoreError, Tx, values};

@@ -22,7 +22,7 @@ pub(crate) use mail::{Mail, MailFault};
 pub(crate) use message::Message;
 pub(crate) use plan::Silence;
 pub(crate) use reach::may_reach;
-pub(crate) use rows::silences;
+pub(crate) use rows::{failing, silences};
 
 use crate::api::App;
 use crate::clock;

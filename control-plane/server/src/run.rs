@@ -193,10 +193,12 @@ async fn look_for_alerts(app: App) {
     while tokio::time::timeout(LOOK, stop::asked(&mut stop)).await.is_err() {
         let (hearing, now) = (app.heart.look(), clock::now());
         // The long look reads; the one writer only gets what it makes of it.
-        let seen = app.store.read(move |tx| fleet::for_alerts(tx, &hearing, now)).await;
-        let settled = match seen {
-            Ok(fleet) => {
-                let alerts = alerts::plan(&fleet, now);
+        let seen = app
+            .store
+            .read(move |tx| Ok::<_, StoreError>((fleet::for_alerts(tx, &hearing, now)?, notify::failing(tx)?)));
+        let settled = match seen.await {
+            Ok((fleet, routes)) => {
+                let alerts = [alerts::plan(&fleet, now), alerts::of_routes(&routes, now)].concat();
                 app.store.write(move |tx| alerts::settle(tx, alerts, now)).await
             }
             Err(error) => Err(error),

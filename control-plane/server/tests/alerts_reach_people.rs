@@ -185,3 +185,22 @@ fn a_route_is_tried_before_it_is_trusted_and_leads_nowhere_inside() {
     assert_eq!(admin.get("/api/v1/alert-routes")["items"].as_array().map(Vec::len), Some(1));
     assert!(!admin.get("/api/v1/alert-routes").to_string().contains("whsec_"));
 }
+
+#[test]
+fn a_route_on_which_nothing_arrives_is_an_alert_itself() {
+    let Some(server) = Server::new() else { return };
+    let admin = server.admin();
+    let db = rusqlite::Connection::open(server.data().join("saveos.sqlite")).expect("a database");
+    db.busy_timeout(Duration::from_secs(10)).expect("it is set");
+    let sql = "INSERT INTO alert_route (id, node, channel, target, secret, rules, made_ms, made_by, failing_ms, error)
+        VALUES ('dead', ?1, 'mail', 'a@example.org', NULL, '', 1, '-', 1, 'refused')";
+    db.execute(sql, [server.organisation.as_str()]).expect("it is free");
+    let open = || {
+        let alerts = admin.get("/api/v1/alerts")["items"].as_array().expect("alerts").clone();
+        alerts.into_iter().find(|alert| alert["rule"] == "route_failing")
+    };
+    let told = server.until("it is told of", open);
+    assert_eq!(told["detail"], "nothing arrives by mail");
+    db.execute("UPDATE alert_route SET failing_ms = NULL", []).expect("room");
+    server.until("it is over", || open().is_none_or(|alert| !alert["ended_ms"].is_null()).then_some(()));
+}

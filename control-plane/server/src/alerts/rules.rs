@@ -80,17 +80,20 @@ pub(crate) enum Rule {
     NotProtected,
     /// A store is low, full, or will be within two weeks.
     StoreFilling,
+    /// Alerts have not arrived on a route for an hour: whoever relies on it hears of it elsewhere.
+    RouteFailing,
     /// A box does what none of ours does.
     Flagged,
 }
 
 impl Rule {
-    const ALL: [(Rule, &'static str); 6] = [
+    const ALL: [(Rule, &'static str); 7] = [
         (Rule::SiteDark, "site_dark"),
         (Rule::BoxOffline, "box_offline"),
         (Rule::DiskFailing, "disk_failing"),
         (Rule::NotProtected, "not_protected"),
         (Rule::StoreFilling, "store_filling"),
+        (Rule::RouteFailing, "route_failing"),
         (Rule::Flagged, "flagged"),
     ];
 
@@ -159,6 +162,31 @@ pub(crate) fn plan(fleet: &[Seen], now: Timestamp) -> Vec<Alert> {
     }
     alerts.sort();
     alerts
+}
+
+/// A route on which nothing arrives.
+#[derive(Clone, Debug)]
+pub(crate) struct FailingRoute {
+    pub(crate) node: String,
+    /// `mail`, `webhook`, …: where exactly it leads is for who may read the route.
+    pub(crate) channel: String,
+    pub(crate) since: Timestamp,
+}
+
+/// A relay that restarts is no news.
+const PATIENCE: Duration = Duration::from_secs(3600);
+
+/// One alert a node, however many of its routes fail.
+pub(crate) fn of_routes(failing: &[FailingRoute], now: Timestamp) -> Vec<Alert> {
+    let mut nodes: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for route in failing.iter().filter(|route| now.since(route.since) >= PATIENCE) {
+        nodes.entry(&route.node).or_default().push(&route.channel);
+    }
+    let alert = |(node, channels): (&str, Vec<&str>)| {
+        let detail = format!("nothing arrives by {}", channels.join(", "));
+        Alert { rule: Rule::RouteFailing, site: node.to_owned(), device: None, disk: None, detail }
+    };
+    nodes.into_iter().map(alert).collect()
 }
 
 /// A box that was enrolled and never came is missed after the deadline: it may be on its way to the customer.
@@ -258,6 +286,22 @@ mod tests {
         here[0].presence = Presence::Offline;
         let rules: Vec<Rule> = told(&here, at(200)).into_iter().map(|(rule, _)| rule).collect();
         assert_eq!(rules, [Rule::BoxOffline, Rule::DiskFailing]);
+    }
+
+    #[test]
+    fn a_route_on_which_nothing_arrives_is_told_of_after_an_hour() {
+        let route = |node: &str, channel: &str, hours| FailingRoute {
+            node: node.to_owned(),
+            channel: channel.to_owned(),
+            since: at(hours),
+        };
+        let failing = [route("a", "mail", 10), route("a", "webhook", 9), route("b", "mail", 11)];
+        let told =
+            |now| of_routes(&failing, now).into_iter().map(|alert| (alert.site, alert.detail)).collect::<Vec<_>>();
+        assert_eq!(told(at(9)), []);
+        let expected = [("a", "nothing arrives by mail, webhook"), ("b", "nothing arrives by mail")];
+        assert_eq!(told(at(12)), expected.map(|(node, detail)| (node.to_owned(), detail.to_owned())));
+        assert_eq!(told(at(10)).len(), 1);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::channel::{Channel, Kind};
 use super::message::{Message, Named, Said};
 use super::plan::{Known, Plan, Route, Silence, State};
-use crate::alerts::Rule;
+use crate::alerts::{FailingRoute, Rule};
 use crate::clock;
 use crate::store::{Row, StoreError, Tx, first, values};
 use saveos_protocol::id::NoticeId;
@@ -29,6 +29,15 @@ pub(crate) fn silences(tx: &mut dyn Tx, now: Timestamp) -> Result<Vec<Silence>, 
         })
     };
     tx.query(sql, &values![now])?.iter().map(silence).collect()
+}
+
+/// Routes on which the last try failed.
+pub(crate) fn failing(tx: &mut dyn Tx) -> Result<Vec<FailingRoute>, StoreError> {
+    let sql = "SELECT node, channel, failing_ms FROM alert_route WHERE failing_ms IS NOT NULL ORDER BY id";
+    let route = |row: &Row| {
+        Ok(FailingRoute { node: row.text(0)?.to_owned(), channel: row.text(1)?.to_owned(), since: row.time(2)? })
+    };
+    tx.query(sql, &[])?.iter().map(route).collect()
 }
 
 /// All that telling depends on.
