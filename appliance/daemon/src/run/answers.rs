@@ -100,8 +100,8 @@ impl Daemon {
 
     fn clock_is_behind(&self) -> Result<bool, RunError> {
         let trust = Trust::read(&self.data, self.identity.device, &self.identity.public).ok().flatten();
-        let begun = trust.map(|trust| trust.valid.0).unwrap_or_default();
-        Ok(clock::is_behind(clock::now().ts, begun, uplink::heard(&self.db)?))
+        let (begun, now) = (trust.map(|trust| trust.valid.0).unwrap_or_default(), clock::now().ts);
+        Ok(now < begun || clock::is_behind(now, uplink::heard(&self.db)?))
     }
 
     /// The button of a box without one: whoever stands there names the job and the disk that is overwritten.

@@ -48,7 +48,7 @@ impl Daemon {
                 disk: None,
                 repository: RepositoryId(self.bench.vault.id().0),
                 size_bytes: Bytes::saturating(found.size),
-                free_bytes: Bytes::saturating(found.free),
+                free_bytes: Bytes::saturating(coarse(found.free, found.size)),
                 level: found.level(None),
                 snapshots: Count::saturating(self.snapshots()),
             }),
@@ -121,8 +121,25 @@ impl Daemon {
     }
 }
 
+/// In hundredths: a document that changes with every byte would be written and sent with every byte.
+fn coarse(free: u64, size: u64) -> u64 {
+    let step = (size / 100).max(1);
+    free / step * step
+}
+
 fn next_number(db: &Connection) -> Result<FactNumber, DbError> {
     let last: u64 = db::note(db, NUMBER)?.and_then(|text| text.parse().ok()).unwrap_or(0);
     db::set_note(db, NUMBER, &(last + 1).to_string())?;
     Ok(FactNumber::saturating(last + 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_is_reported_in_hundredths() {
+        assert_eq!((coarse(1_999, 100_000), coarse(2_000, 100_000)), (1_000, 2_000));
+        assert_eq!((coarse(5, 7), coarse(0, 0)), (5, 0));
+    }
 }

@@ -38,7 +38,7 @@ pub(super) fn take(
     let report = |state| Some((id, Report { v: V1, id, ts: now.ts, state }));
     let rejected = |reason| report(State::Rejected { reason, note: None });
     // Before what the control plane said itself: nobody knows whether the command's time is over.
-    let sure = !clock::is_behind(now.ts, Timestamp::default(), super::heard(db)?);
+    let sure = !clock::is_behind(now.ts, super::heard(db)?);
     let command = match command::admit(received, device, key, sure.then_some(now.ts)) {
         Ok(command) => command,
         Err(reason) => {

@@ -27,6 +27,7 @@ use saveos_protocol::fact::{FactNumber, Kind};
 use saveos_protocol::heartbeat::Heartbeat;
 use saveos_protocol::id::CommandId;
 use saveos_protocol::shadow::Version;
+use saveos_protocol::time::Timestamp;
 use saveos_protocol::topic::{Down, Filter, Up};
 use saveos_protocol::unit::Count;
 use saveos_protocol::{Topic, V1, decode, encode};
@@ -338,7 +339,9 @@ impl<'l> Session<'l> {
         let now = clock::now();
         outbox::acknowledge(&mut self.db, ack.stream, ack.n, now.ts)?;
         self.acked = Instant::now();
-        if super::heard(&self.db)?.is_none_or(|heard| ack.ts.since(heard) > HEARD_STEP) {
+        // Also back: a control plane whose clock ran ahead and was set says so.
+        let off = |heard: Timestamp| ack.ts.since(heard).max(heard.since(ack.ts)) > HEARD_STEP;
+        if super::heard(&self.db)?.is_none_or(off) {
             db::set_note(&self.db, HEARD, &ack.ts.as_millis().to_string())?;
         }
         if let Some(want) = ack.want {

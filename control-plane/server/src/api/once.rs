@@ -51,7 +51,9 @@ enum Known {
 /// Between the door and the routes.
 pub(super) async fn once(State(app): State<App>, request: Request, next: Next) -> Result<Response, ApiError> {
     let path = request.uri().path().to_owned();
-    let applies = request.method() == Method::POST && !path.ends_with("/commands");
+    // What begins a session or makes a box is no change that somebody who is signed in asks for.
+    let others = ["/commands", "/login", "/enrol", "/enrol/challenge", "/renew"];
+    let applies = request.method() == Method::POST && !others.iter().any(|other| path.ends_with(other));
     let (Some(key), true) = (request.headers().get(HEADER).cloned(), applies) else {
         return Ok(next.run(request).await);
     };

@@ -337,10 +337,14 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        // Before the server ends: a folder that only it sees ends with it.
+        let broker = self.broker_id();
         if self.process.is_some() {
             self.kill();
         }
-        self.kill_broker();
+        if let Some(broker) = broker.or_else(|| self.broker_id()) {
+            let _ = kill_process(broker, Signal::KILL);
+        }
     }
 }
 
