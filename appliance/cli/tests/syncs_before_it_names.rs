@@ -174,7 +174,11 @@ fn syncs_in_time(repo: &Repo, command: &Command) -> Judged {
             None => false,
         };
         if matters {
-            let without = [&calls[..at], &calls[at + 1..]].concat();
+            // Of two packs whose names happen to lie in one folder, the sync of the second covers the first: then both go.
+            let in_packs = matches!(place(&repo.path(), path), Some(("packs", _)));
+            let stays = |call: &&Call| !(in_packs && call.name == calls[at].name && call.paths == calls[at].paths);
+            let rest: Vec<Call> = calls[at + 1..].iter().filter(stays).cloned().collect();
+            let without = [&calls[..at], &rest].concat();
             assert!(judge(&repo.path(), &without).is_err(), "nobody notices that the sync of {path} is gone");
             missed += 1;
         }
