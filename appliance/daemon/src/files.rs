@@ -52,4 +52,12 @@ pub(crate) mod tests {
     pub(crate) fn put(path: &Path, bytes: &[u8]) {
         File::create(path).and_then(|mut file| file.write_all(bytes)).expect("room");
     }
+
+    /// A program; what to call it.
+    pub(crate) fn script(path: &Path, text: &str) -> String {
+        use std::os::unix::fs::PermissionsExt;
+        put(path, text.as_bytes());
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).expect("ours");
+        path.display().to_string()
+    }
 }

@@ -29,6 +29,12 @@ pub(crate) fn is_ours(trust: &Trust, url: &WebUrl) -> bool {
     url.starts_with(&own) && !url.contains("..")
 }
 
+/// The end of a command that names another place.
+pub(crate) fn not_ours() -> State {
+    let message = Text::cut("logs are brought to the server that the box is enrolled with, and nowhere else");
+    State::Failed { failure: Failure { reason: FailureReason::Internal, message } }
+}
+
 /// Reads and brings them; how that ended.
 pub(crate) fn bring(journalctl: &str, trust: &Trust, wanted: &Wanted) -> State {
     let failed = |error: &dyn std::error::Error| {
@@ -85,17 +91,28 @@ fn read(journalctl: &str, since: Timestamp, most: u64) -> std::io::Result<Vec<u8
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn logs_go_to_our_own_server_and_nowhere_else() {
+        let given = crate::desired::tests::given();
+        let valid = (given.now.ts, given.now.ts);
+        let trust = Trust { enrolment: given.enrolment, authorities: String::new(), valid };
+        let ours = |url: &str| is_ours(&trust, &url.parse().expect("a URL"));
+        assert!(ours("https://localhost:8443/api/v1/logs/0123"));
+        for elsewhere in [
+            "https://localhost:8443.example.org/api/v1/logs/0123",
+            "https://localhost:84430/api/v1/logs/0123",
+            "https://other.example.org/https://localhost:8443/",
+            "https://localhost:8443/api/../../etc",
+        ] {
+            assert!(!ours(elsewhere), "{elsewhere}");
+        }
+    }
 
     #[test]
     fn the_last_whole_lines_of_a_long_journal_are_read() {
         let folder = tempfile::tempdir().expect("a folder");
-        let script = |name: &str, text: &str| {
-            let path = folder.path().join(name);
-            crate::files::tests::put(&path, text.as_bytes());
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("ours");
-            path.display().to_string()
-        };
+        let script = |name: &str, text: &str| crate::files::tests::script(&folder.path().join(name), text);
         let long = script("long", "#!/bin/sh\nseq 1 100000\n");
         let text = read(&long, Timestamp::saturating(0), 20).expect("it is read");
         assert_eq!(String::from_utf8_lossy(&text), "99998\n99999\n100000\n");

@@ -114,7 +114,8 @@ fn output(smartctl: &str, disk: &Path) -> std::io::Result<Vec<u8>> {
     while child.try_wait()?.is_none() {
         if Instant::now() >= deadline {
             child.kill()?;
-            // Not waited for: a child in the kernel's hands ends when the kernel lets go.
+            // A child in the kernel's hands ends when the kernel lets go: somebody else waits for it.
+            std::thread::spawn(move || child.wait());
             return Err(std::io::ErrorKind::TimedOut.into());
         }
         std::thread::sleep(Duration::from_millis(20));
@@ -216,7 +217,6 @@ impl From<Told> for Smart {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
 
     fn judged(json: &str) -> Smart {
         judge(DiskId::from_parts(Timestamp::saturating(1), [1; 10]), &serde_json::from_str(json).expect("as it prints"))
@@ -286,12 +286,7 @@ mod tests {
     #[test]
     fn what_smartctl_prints_is_taken_whatever_its_status_is_and_a_silent_one_costs_little() {
         let folder = tempfile::tempdir().expect("a folder");
-        let script = |name: &str, text: &str| {
-            let path = folder.path().join(name);
-            crate::files::tests::put(&path, text.as_bytes());
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("ours");
-            path.display().to_string()
-        };
+        let script = |name: &str, text: &str| crate::files::tests::script(&folder.path().join(name), text);
         let disk = Path::new("/dev/sda");
         let failing = script("failing", "#!/bin/sh\necho '{\"smart_status\":{\"passed\":false}}'; exit 8\n");
         assert!(!ask(&failing, disk).smart_status.expect("it said so").passed);

@@ -22,7 +22,7 @@ use rumqttc::{
 use rusqlite::Connection;
 use saveos_protocol::ack::Ack;
 use saveos_protocol::birth::{Birth, Leaving, Presence, SessionNumber};
-use saveos_protocol::command::{Rejection, Report, State};
+use saveos_protocol::command::{Report, State};
 use saveos_protocol::fact::{FactNumber, Kind};
 use saveos_protocol::heartbeat::Heartbeat;
 use saveos_protocol::id::CommandId;
@@ -312,7 +312,8 @@ impl<'l> Session<'l> {
             let state = if logs::is_ours(&trust, &wanted.url) {
                 logs::bring(&journalctl, &trust, &wanted)
             } else {
-                State::Rejected { reason: Rejection::BadArguments, note: None }
+                // It was accepted: what is wrong with it is its end, and a rejection would be none.
+                logs::not_ours()
             };
             wishes.end_bringing(command);
             // A session that ended since: the command comes again.
