@@ -18,6 +18,13 @@ pub(crate) fn hardware() -> Hardware {
     Hardware { model: model.unwrap_or_else(unknown), serial, memory_bytes: Bytes::saturating(memory()) }
 }
 
+/// Whether there is such a program: at its path, or where the daemon and its checkers look for one.
+pub(crate) fn has(program: &str) -> bool {
+    let folders = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+    std::path::Path::new(program).is_absolute() && std::path::Path::new(program).exists()
+        || folders.iter().any(|folder| std::path::Path::new(folder).join(program).is_file())
+}
+
 fn read(path: &str) -> Option<Mark> {
     Mark::cut(&std::fs::read_to_string(path).ok()?)
 }

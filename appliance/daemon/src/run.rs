@@ -242,6 +242,7 @@ impl Daemon {
             room: Arc::clone(&daemon.room),
             reported: Arc::clone(&daemon.reported),
             wishes: Arc::clone(&daemon.wishes),
+            smartctl: places.smartctl.clone(),
             journalctl: places.journalctl.clone(),
             rules,
         };

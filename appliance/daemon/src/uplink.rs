@@ -88,6 +88,8 @@ pub(crate) struct Line {
     pub(crate) room: Arc<Mutex<Option<Percent>>>,
     /// What the box is; none before the first look.
     pub(crate) reported: Arc<Mutex<Option<Reported>>>,
+    /// The command that asks disks for their health.
+    pub(crate) smartctl: String,
     /// The command that reads the box's log.
     pub(crate) journalctl: String,
     /// What commands want that is no job.

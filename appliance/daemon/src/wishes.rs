@@ -3,6 +3,7 @@
 //! The uplink's thread wishes, the daemon's loop and the uplink's session fulfil. What must be privileged is asked of the system by
 //! a file that one of its units watches; a box without that file or without a light says that it is not able.
 
+use crate::machine;
 use saveos_protocol::birth::Capability;
 use saveos_protocol::id::CommandId;
 use std::collections::BTreeSet;
@@ -38,9 +39,13 @@ impl Wishes {
     }
 
     /// What the control plane may ask for, where not every box can do it.
-    pub(crate) fn capabilities(&self) -> Vec<Capability> {
-        let light = self.light.as_ref().map(|_| Capability::IdentifyLed);
-        light.into_iter().chain([Capability::Fsck, Capability::Smart]).collect()
+    pub(crate) fn capabilities(&self, smartctl: &str) -> Vec<Capability> {
+        let all = [
+            (self.light.is_some(), Capability::IdentifyLed),
+            (machine::has("e2fsck"), Capability::Fsck),
+            (machine::has(smartctl), Capability::Smart),
+        ];
+        all.into_iter().filter(|(has, _)| *has).map(|(_, capability)| capability).collect()
     }
 
     /// Look for disks anew.
@@ -134,6 +139,11 @@ mod tests {
         assert_eq!(trigger(), "none");
         let dark = Wishes::default();
         assert!(!dark.identify(Duration::ZERO).expect("nothing to do") && !dark.reboot().expect("nothing to do"));
+        let can = |wishes: &Wishes, smartctl| wishes.capabilities(smartctl);
+        assert!(can(&wishes, "nowhere").contains(&Capability::IdentifyLed));
+        assert!(
+            can(&dark, "/bin/sh").contains(&Capability::Smart) && !can(&dark, "nowhere").contains(&Capability::Smart)
+        );
     }
 
     #[test]

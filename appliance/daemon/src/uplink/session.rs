@@ -12,6 +12,7 @@ use crate::clock;
 use crate::db::{self, DbError};
 use crate::desired;
 use crate::logs;
+use crate::machine;
 use crate::outbox;
 use crate::trust::Trust;
 use rumqttc::mqttbytes::QoS;
@@ -122,8 +123,8 @@ impl<'l> Session<'l> {
             stream: line.birth.clone(),
             last_fact: FactNumber::saturating(outbox::level(&db)?.last),
             boot: now.boot,
-            firmware: env!("CARGO_PKG_VERSION").parse().map_err(|_| LineError::Ended)?,
-            capabilities: line.wishes.capabilities(),
+            firmware: machine::release(),
+            capabilities: line.wishes.capabilities(&line.smartctl),
             ts: now.ts,
         };
         let at = Instant::now();
