@@ -5,6 +5,7 @@
 //! /api/v1/enrol… renew             boxes, by proof of their key
 //! /api/v1/login … events           people, by session
 //! /api/v1/openapi.json             what of this there is
+//! everything else                  the dashboard
 //! ```
 //!
 //! Who may not see a thing is told that it is not there.
@@ -16,18 +17,24 @@ mod alert_routes;
 mod alerts;
 mod answer;
 mod appliances;
+mod appliances_csv;
+mod bulk;
 mod claims;
 mod commands;
 mod document;
 mod enrol;
 mod events;
+mod facts;
 mod health;
 mod login;
 mod logs;
 mod once;
 mod own;
+mod pages;
 mod policies;
 mod problem;
+mod protection;
+mod reports;
 mod signed;
 mod silences;
 mod tokens;
@@ -121,12 +128,17 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(alert_routes::test))
         .routes(routes!(silences::list, silences::make))
         .routes(routes!(silences::end))
+        .routes(routes!(protection::protection))
+        .routes(routes!(reports::report))
         .routes(routes!(claims::list, claims::make))
         .routes(routes!(appliances::list))
+        .routes(routes!(appliances_csv::csv))
+        .routes(routes!(bulk::make))
+        .routes(routes!(bulk::one))
         .routes(routes!(appliances::one, appliances::change))
         .routes(routes!(appliances::jobs))
         .routes(routes!(appliances::recovery_points))
-        .routes(routes!(appliances::facts))
+        .routes(routes!(facts::facts))
         .routes(routes!(appliances::reported))
         .routes(routes!(commands::list, commands::make))
         .routes(routes!(signed::command))
@@ -159,7 +171,7 @@ pub(crate) fn app(state: App) -> Router {
     let document = Json(document::document(&described));
     routes
         .route("/api/v1/openapi.json", get(move || std::future::ready(document.clone())))
-        .fallback(problem::no_route)
+        .fallback(pages::page)
         .method_not_allowed_fallback(problem::no_method)
         .layer(middleware::from_fn_with_state(state.clone(), once::once))
         .layer(middleware::from_fn(read_whole))
@@ -182,7 +194,7 @@ async fn read_whole(request: Request, next: Next) -> Result<Response, ApiError> 
     Ok(next.run(Request::from_parts(head, body.into())).await)
 }
 
-/// On every answer: nobody frames, sniffs or caches it.
+/// On every answer: nobody frames, sniffs or caches it, unless it says so itself.
 async fn headers(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let fixed = [
@@ -193,7 +205,7 @@ async fn headers(request: Request, next: Next) -> Response {
         (header::CACHE_CONTROL, "no-store"),
     ];
     for (name, value) in fixed {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
+        response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
     }
     response
 }

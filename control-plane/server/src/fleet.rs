@@ -1,6 +1,7 @@
 //! The fleet as people read it: boxes with their presence, disks with what protects them. Only reads.
 
 mod listing;
+pub(crate) mod standing;
 
 pub(crate) use listing::{Filter, Place, Sort, page};
 
@@ -25,6 +26,8 @@ pub(crate) struct Appliance {
     name: String,
     site: String,
     firmware: String,
+    /// Words that people put on it.
+    tags: Vec<String>,
     #[serde(rename = "enrolled_ms")]
     enrolled: Timestamp,
     #[serde(rename = "certificate_until_ms")]
@@ -106,7 +109,7 @@ macro_rules! appliance_columns {
         concat!(
             "SELECT a.id, a.name, a.node, a.firmware, a.enrolled_ms, a.until_ms, a.heard_ms, a.gone_ms, a.gone_why,
             a.heartbeat, a.desired_ver, a.applied_ver, a.recoverable_ms, a.flagged_ms, a.flag, a.revoked_ms, n.path,
-            a.protected_until_ms
+            a.protected_until_ms, a.tags
             FROM appliance a JOIN node n ON n.id = a.node ",
             $rest
         )
@@ -147,6 +150,7 @@ fn appliance(tx: &mut dyn Tx, row: &Row, hearing: &Hearing, now: Timestamp) -> R
         name: row.text(1)?.to_owned(),
         site: row.text(2)?.to_owned(),
         firmware: row.text(3)?.to_owned(),
+        tags: row.text(18)?.split(',').filter(|tag| !tag.is_empty()).map(str::to_owned).collect(),
         enrolled: row.time(4)?,
         certificate_until: row.time(5)?,
         presence: presence(signs, deaf(hearing, now), now),
@@ -320,21 +324,30 @@ fn failing(tx: &mut dyn Tx) -> Result<BTreeMap<String, Vec<(DiskId, String)>>, S
     Ok(found)
 }
 
-/// Writes down until when a box is protected, after something happened that may change it.
-pub(crate) fn judge(tx: &mut dyn Tx, device: DeviceId) -> Result<(), StoreError> {
-    let sql = "SELECT heard_ms, recoverable_ms FROM appliance WHERE id = $1";
+/// Writes down until when a box is protected, and what it lacks then, after something happened that may change it.
+pub(crate) fn judge(tx: &mut dyn Tx, device: DeviceId, now: Timestamp) -> Result<(), StoreError> {
+    let sql = "SELECT heard_ms, recoverable_ms, protected_until_ms, unprotected_ms FROM appliance WHERE id = $1";
     let Some(row) = first(tx, sql, &values![device])? else { return Ok(()) };
     let (heard, recoverable) = (row.maybe_number(0)?.is_some(), row.maybe_number(1)?.is_some());
     let states = states(tx, device, heard, recoverable)?;
-    let ends: Option<Vec<Timestamp>> = states.iter().map(|(_, state)| protection::until(state)).collect();
-    let until = ends.unwrap_or_default().into_iter().min().unwrap_or(Timestamp::saturating(0));
-    tx.execute("UPDATE appliance SET protected_until_ms = $1 WHERE id = $2", &values![until, device])?;
+    let none = protection::State { heard, recoverable, ..protection::State::default() };
+    let lapses = states.iter().map(|(_, state)| protection::lapse(state, now));
+    let (until, why) = lapses.min_by_key(|(until, _)| *until).unwrap_or_else(|| protection::lapse(&none, now));
+    let (before, since) = (row.maybe_time(2)?, row.maybe_time(3)?);
+    let since = match (until, before) {
+        (Some(_), _) => None,
+        (None, Some(before)) if before.as_millis() > 0 => Some(before.min(now)),
+        (None, _) => since.or(Some(now)),
+    };
+    let until = until.unwrap_or(Timestamp::saturating(0));
+    let sql = "UPDATE appliance SET protected_until_ms = $1, lapse_why = $2, unprotected_ms = $3 WHERE id = $4";
+    tx.execute(sql, &values![until, why.name(), since, device])?;
     Ok(())
 }
 
 /// Judges boxes that nobody has judged, some at a time; how many there were.
-pub(crate) fn judge_more(tx: &mut dyn Tx) -> Result<usize, StoreError> {
+pub(crate) fn judge_more(tx: &mut dyn Tx, now: Timestamp) -> Result<usize, StoreError> {
     let rows = tx.query("SELECT id FROM appliance WHERE protected_until_ms IS NULL LIMIT 500", &[])?;
-    rows.iter().try_for_each(|row| judge(tx, row.parse(0)?))?;
+    rows.iter().try_for_each(|row| judge(tx, row.parse(0)?, now))?;
     Ok(rows.len())
 }

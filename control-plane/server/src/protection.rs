@@ -26,6 +26,19 @@ pub(crate) enum Reason {
 }
 
 impl Reason {
+    /// As it is stored, and named in JSON.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Reason::NeverHeard => "never_heard",
+            Reason::NoDisk => "no_disk",
+            Reason::NoRecoveryPoint => "no_recovery_point",
+            Reason::TooOld => "too_old",
+            Reason::LastBackupFailed => "last_backup_failed",
+            Reason::NotRecoverable => "not_recoverable",
+            Reason::NotProven => "not_proven",
+        }
+    }
+
     /// As it is told.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
@@ -85,6 +98,15 @@ pub(crate) fn reasons(state: &State, now: Timestamp) -> Vec<Reason> {
 pub(crate) fn until(state: &State) -> Option<Timestamp> {
     let newest = state.newest.filter(|_| state.heard && state.disk && state.recoverable && !state.failed)?;
     Some(newest.after(DEADLINE).min(state.proven.unwrap_or(newest).after(PROOF)))
+}
+
+/// Until when it is protected, and what it lacks then; without a time, what it lacks whatever the time, and now.
+pub(crate) fn lapse(state: &State, now: Timestamp) -> (Option<Timestamp>, Reason) {
+    let until = until(state);
+    let then = until.map_or(now, |until| until.after(Duration::from_millis(1)));
+    let why = reasons(state, then).into_iter().find(|why| until.is_some() || *why != Reason::TooOld);
+    // Too old and nothing else has a time.
+    (until, why.unwrap_or(Reason::TooOld))
 }
 
 #[cfg(test)]

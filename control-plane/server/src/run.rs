@@ -80,6 +80,8 @@ const RENEW_LISTS: Duration = Duration::from_secs(86_400);
 const RESEND: Duration = Duration::from_secs(60);
 /// How often the rules look at the fleet: a missed deadline is told in that time.
 const LOOK: Duration = Duration::from_secs(10);
+/// How often it is written down how sites stand: a day ends as it was ten minutes before.
+const DAYS: Duration = Duration::from_secs(600);
 /// Requests that run when it is told to stop have so long.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -92,7 +94,7 @@ pub(crate) async fn run(data: &Path, metrics: Option<SocketAddr>, stop: watch::R
     broker::program()?;
     let files = Files::new(data, &config);
     // After an update that judges what the release before did not.
-    while store.write(fleet::judge_more).await? > 0 {}
+    while store.write(|tx| fleet::judge_more(tx, clock::now())).await? > 0 {}
     let now = clock::now();
     let revoked = store.read(move |tx| revocation::all(tx, now)).await?;
     files.write(&config.host, &authority, &revoked, now)?;
@@ -147,6 +149,7 @@ pub(crate) async fn run(data: &Path, metrics: Option<SocketAddr>, stop: watch::R
         });
     }
     tokio::spawn(look_for_alerts(app.clone()));
+    tokio::spawn(keep_days(app.clone()));
     tokio::spawn(notify::keep_telling(app.clone()));
     tokio::spawn(renew_lists(app.clone()));
     tokio::spawn(canary::keep_asking(app.clone()));
@@ -207,6 +210,20 @@ async fn look_for_alerts(app: App) {
             Ok(change) if change == alerts::Change::default() => {}
             Ok(change) => tracing::info!(raised = change.raised, ended = change.ended, "alerts"),
             Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "nobody looks for alerts"),
+        }
+    }
+}
+
+/// How sites stand today, for the trend.
+async fn keep_days(app: App) {
+    let mut stop = app.stop.clone();
+    loop {
+        let now = clock::now();
+        if let Err(error) = app.store.write(move |tx| fleet::standing::write_down(tx, now)).await {
+            tracing::error!(error = &error as &dyn std::error::Error, "today is not written down");
+        }
+        if tokio::time::timeout(DAYS, stop::asked(&mut stop)).await.is_ok() {
+            return;
         }
     }
 }

@@ -56,6 +56,11 @@ const ROUTES: &[(&str, &str, Needs)] = &[
     ("POST", "/api/v1/silences", Needs::Operator),
     ("DELETE", "/api/v1/silences/{silence}", Needs::Operator),
     ("GET", "/api/v1/claims", Needs::Session),
+    ("GET", "/api/v1/protection", Needs::Session),
+    ("GET", "/api/v1/nodes/{node}/report", Needs::Viewer),
+    ("GET", "/api/v1/appliances.csv", Needs::Session),
+    ("POST", "/api/v1/bulk", Needs::Operator),
+    ("GET", "/api/v1/bulk/{id}", Needs::Viewer),
     ("GET", "/api/v1/appliances", Needs::Session),
     ("GET", "/api/v1/events", Needs::Session),
     ("POST", "/api/v1/nodes", Needs::Admin),
@@ -178,6 +183,7 @@ fn body(server: &Server, (method, path): (&str, &str), customer: &Customer, uniq
             json!({ "code": code, "site": customer.site, "name": "a box" })
         }
         ("PUT", path) if path.ends_with("/grants") => json!({ "node": customer.site, "role": "operator" }),
+        ("POST", "/api/v1/bulk") => json!({ "action": "rescan", "appliances": [customer.device] }),
         ("PATCH", _) => json!({ "name": "renamed", "site": customer.site }),
         ("PUT", _) => policy(),
         ("POST", path) if path.ends_with("/commands") => json!({ "type": "rescan", "args": {} }),
@@ -208,6 +214,14 @@ fn every_role_gets_what_it_may_and_nothing_of_others() {
     for (id, site) in [("alert-own", &own.site), ("alert-foreign", &foreign.site)] {
         db.execute(sql, [id, site.as_str()]).expect("it is free");
     }
+    // More than a list holds: they must not crowd out what is one's own.
+    let sql = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1100)
+        INSERT INTO alert (id, fingerprint, rule, node, detail, raised_ms, ended_ms)
+        SELECT 'alert-z' || i, '-', 'flagged', ?1, '-', 1, 1 FROM n";
+    db.execute(sql, [&foreign.site]).expect("it is free");
+    let alerts = own.people[0].get("/api/v1/alerts");
+    let seen = |id: &str| alerts["items"].as_array().expect("a list").iter().any(|alert| alert["id"] == id);
+    assert!(seen("alert-own") && !seen("alert-z1"), "{alerts}");
     let sql = "INSERT INTO alert_route (id, node, channel, target, secret, rules, made_ms, made_by)
         VALUES ('route-own', ?1, 'slack', 'https://127.0.0.1:1/', NULL, '', 1, '-')";
     db.execute(sql, [own.site.as_str()]).expect("it is free");
@@ -217,6 +231,10 @@ fn every_role_gets_what_it_may_and_nothing_of_others() {
     let sql = "INSERT INTO log_request (id, device, token, asked_ms, asked_by, until_ms, got_ms, bytes)
         VALUES ('log-own', ?1, '-', ?2, '-', 1, 1, 1)";
     db.execute(sql, rusqlite::params![own.device, now_ms() as i64]).expect("it is free");
+    // What the path names is a box's name here.
+    db.execute("INSERT INTO bulk (id, email, action, made_ms) VALUES (?1, '-', '\"rescan\"', 1)", [&own.device])
+        .expect("it is free");
+    db.execute("INSERT INTO bulk_part (bulk, n, device) VALUES (?1, 1, ?1)", [&own.device]).expect("it is free");
     std::fs::create_dir(server.data().join("logs")).expect("room");
     std::fs::copy(server.data().join("authority.pem"), server.data().join("logs/log-own")).expect("room");
     let mut unique = 0;

@@ -3,6 +3,7 @@
 use super::App;
 use super::access::{Access, Role};
 use super::answer::{Limit, List, Page};
+use super::facts::number;
 use super::problem::{ApiError, Body, name};
 use super::tree::path_of;
 use crate::audit;
@@ -52,23 +53,6 @@ pub(super) struct RecoveryPoint {
     /// As the box said it.
     #[schemars(with = "Option<saveos_protocol::fact::BackupSummary>")]
     summary: Option<Value>,
-}
-
-/// What a box said.
-#[derive(Serialize, JsonSchema)]
-#[schemars(rename = "FactHeard")]
-pub(super) struct Told {
-    /// The order of arrival; a number too large for some readers.
-    seq: String,
-    stream: String,
-    n: u64,
-    kind: String,
-    #[serde(rename = "at_ms")]
-    at: Timestamp,
-    #[serde(rename = "received_ms")]
-    received: Timestamp,
-    #[schemars(with = "Option<saveos_protocol::fact::Fact>")]
-    fact: Option<Value>,
 }
 
 /// What a box says it is.
@@ -121,6 +105,48 @@ pub(super) struct Wanted {
     #[serde(default)]
     #[param(required = false)]
     firmware: String,
+    /// With this tag.
+    #[serde(default)]
+    #[param(required = false)]
+    tag: String,
+}
+
+impl Wanted {
+    /// What of it can be wrong without looking at the fleet; where the page begins.
+    pub(super) fn place(&self) -> Result<Option<Place>, ApiError> {
+        if self.name.len() > 100 {
+            return Err(ApiError::field("/name", "no name is longer than 100 bytes"));
+        }
+        match self.after.as_str() {
+            "" => Ok(None),
+            after => Place::parse(after, self.sort).ok_or_else(not_a_place).map(Some),
+        }
+    }
+
+    pub(super) const fn sort(&self) -> Sort {
+        self.sort
+    }
+
+    /// What of it this person may see.
+    pub(super) fn filter(&self, tx: &mut dyn Tx, access: &Access) -> Result<Filter, ApiError> {
+        let top = match &self.node {
+            Some(node) => path_of(tx, node)?.ok_or_else(|| ApiError::new(ProblemKind::NotFound))?.0,
+            None => "/".to_owned(),
+        };
+        let tops = access.tops_below(&top);
+        if self.node.is_some() && tops.is_empty() {
+            return Err(ApiError::new(ProblemKind::NotFound));
+        }
+        Ok(Filter {
+            tops,
+            name: self.name.clone(),
+            firmware: self.firmware.clone(),
+            tag: self.tag.clone(),
+            presence: self.presence,
+            protected: self.protected.into(),
+            flagged: self.flagged.into(),
+        })
+    }
 }
 
 /// Boxes that one may see.
@@ -138,31 +164,11 @@ pub(super) async fn list(
     wanted: Wanted,
 ) -> Result<Json<List<Appliance>>, ApiError> {
     let hearing = app.heart.look();
-    if wanted.name.len() > 100 {
-        return Err(ApiError::field("/name", "no name is longer than 100 bytes"));
-    }
-    let place = match wanted.after.as_str() {
-        "" => None,
-        after => Some(Place::parse(after, wanted.sort).ok_or_else(not_a_place)?),
-    };
+    let place = wanted.place()?;
     let read = app.store.read(move |tx| {
-        let top = match &wanted.node {
-            Some(node) => path_of(tx, node)?.ok_or_else(|| ApiError::new(ProblemKind::NotFound))?.0,
-            None => "/".to_owned(),
-        };
-        let filter = Filter {
-            tops: access.tops_below(&top),
-            name: wanted.name,
-            firmware: wanted.firmware,
-            presence: wanted.presence,
-            protected: wanted.protected.into(),
-            flagged: wanted.flagged.into(),
-        };
-        if wanted.node.is_some() && filter.tops.is_empty() {
-            return Err(ApiError::new(ProblemKind::NotFound));
-        }
+        let filter = wanted.filter(tx, &access)?;
         let order = (wanted.sort, place.as_ref(), wanted.limit.get());
-        Ok(fleet::page(tx, &filter, order, (&hearing, clock::now()))?)
+        Ok::<_, ApiError>(fleet::page(tx, &filter, order, (&hearing, clock::now()))?)
     });
     let (items, next) = read.await?;
     Ok(Json(List { items, next: next.map(|place| place.as_text()) }))
@@ -269,45 +275,6 @@ pub(super) async fn recovery_points(
     Ok(Json(page.answer(items?, |point| format!("{}.{}", point.taken.as_millis(), point.snapshot))))
 }
 
-/// What it said, as it said it, in the order of arrival.
-#[utoipa::path(
-    get,
-    path = "/api/v1/appliances/{id}/facts",
-    tag = "people",
-    operation_id = "list_facts",
-    params(("id" = String, Path, description = "An appliance"), Page),
-    responses((status = 200, description = "Done", body = ref("#/components/schemas/ListOfFactHeard"))),
-)]
-pub(super) async fn facts(
-    State(app): State<App>,
-    access: Access,
-    Path(device): Path<String>,
-    page: Page,
-) -> Result<Json<List<Told>>, ApiError> {
-    let after: u64 = if page.after.is_empty() { 0 } else { number(&page.after)? };
-    let device = named(&device)?;
-    let limit = page.limit();
-    let rows = app.store.read(move |tx| {
-        visible(tx, &access, device, Role::Viewer)?;
-        let sql = "SELECT seq, stream, n, kind, at_ms, received_ms, json FROM fact
-            WHERE device = $1 AND seq > $2 ORDER BY seq LIMIT $3";
-        Ok::<_, ApiError>(tx.query(sql, &values![device, after, limit])?)
-    });
-    let item = |row: &Row| {
-        Ok(Told {
-            seq: row.number(0)?.to_string(),
-            stream: row.text(1)?.to_owned(),
-            n: row.number(2)?,
-            kind: row.text(3)?.to_owned(),
-            at: row.time(4)?,
-            received: row.time(5)?,
-            fact: row.maybe_json(6)?,
-        })
-    };
-    let items: Result<Vec<Told>, StoreError> = rows.await?.iter().map(item).collect();
-    Ok(Json(page.answer(items?, |told| told.seq.clone())))
-}
-
 /// What it is, as it said last: firmware, hardware, disks, stores, keys, and which desired document is in force.
 #[utoipa::path(
     get,
@@ -340,9 +307,30 @@ pub(super) struct Change {
     name: Option<String>,
     /// Another site, of a customer that one administers, too.
     site: Option<String>,
+    /// Words to find it by, instead of those that it has.
+    #[schemars(length(max = 10))]
+    tags: Option<Vec<String>>,
 }
 
-/// Names a box anew, or moves it to another site, whose policy holds for it from then on. A policy that keeps less needs the command
+/// As they are stored: `,till,berlin,`.
+fn tags(typed: &[String]) -> Result<String, ApiError> {
+    if typed.len() > 10 {
+        return Err(ApiError::field("/tags", "at most 10 of them"));
+    }
+    let mut stored = String::new();
+    for (at, tag) in typed.iter().enumerate() {
+        let tag = tag.trim();
+        if tag.is_empty() || tag.len() > 40 || tag.chars().any(|letter| letter == ',' || letter.is_control()) {
+            return Err(ApiError::field(&format!("/tags/{at}"), "1 to 40 bytes without commas and control characters"));
+        }
+        if !stored.contains(&format!(",{tag},")) {
+            stored = format!("{},{tag},", stored.trim_end_matches(','));
+        }
+    }
+    Ok(stored)
+}
+
+/// Names a box anew, puts words on it, or moves it to another site, whose policy holds for it from then on. A policy that keeps less needs the command
 /// key, as if it were set.
 #[utoipa::path(
     patch,
@@ -361,9 +349,14 @@ pub(super) async fn change(
 ) -> Result<StatusCode, ApiError> {
     let device = named(&device)?;
     let name = change.name.as_deref().map(|typed| name("/name", typed)).transpose()?;
+    let tags = change.tags.as_deref().map(tags).transpose()?;
     let now = clock::now();
     let said = app.store.write(move |tx| {
         visible(tx, &access, device, Role::Admin)?;
+        if let Some(tags) = tags {
+            tx.execute("UPDATE appliance SET tags = $1 WHERE id = $2", &values![tags.as_str(), device])?;
+            audit::write(tx, &access.email, "tagged a box", &format!("{device} {tags}"), now)?;
+        }
         if let Some(name) = name {
             tx.execute("UPDATE appliance SET name = $1 WHERE id = $2", &values![name.as_str(), device])?;
             audit::write(tx, &access.email, "named a box", &format!("{device} {name}"), now)?;
@@ -440,8 +433,4 @@ pub(super) fn visible(tx: &mut dyn Tx, access: &Access, device: DeviceId, role: 
 /// A name that is none names nothing.
 pub(super) fn named(device: &str) -> Result<DeviceId, ApiError> {
     device.parse().map_err(|_| ApiError::new(ProblemKind::NotFound))
-}
-
-fn number(text: &str) -> Result<u64, ApiError> {
-    text.parse().map_err(|_| ApiError::said(ProblemKind::Malformed, "`after` is no number"))
 }

@@ -15,7 +15,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use saveos_protocol::command::{Action, Command};
-use saveos_protocol::id::CommandId;
+use saveos_protocol::id::{CommandId, DeviceId};
 use saveos_protocol::problem::ProblemKind;
 use saveos_protocol::text::IdempotencyKey;
 use saveos_protocol::time::Timestamp;
@@ -90,8 +90,7 @@ pub(super) async fn make(
     let key = format!("{device} {idem}");
     let command = Command { v: V1, id, action, exp: now.after(LIFE), idem, sig: None };
     let json = encode(&command).map_err(|error| ApiError::said(ProblemKind::Invalid, &error.to_string()))?;
-    let (text, email, account) =
-        (String::from_utf8_lossy(&json).into_owned(), access.email.clone(), access.account.clone());
+    let text = String::from_utf8_lossy(&json).into_owned();
     let wanted = serde_json::to_value(&command.action).unwrap_or_default();
     let made = app.store.write(move |tx| {
         visible(tx, &access, device, Role::Operator)?;
@@ -100,9 +99,7 @@ pub(super) async fn make(
             let same = serde_json::to_value(&known.action).is_ok_and(|known| known == wanted);
             return if same { Ok(known.id) } else { Err(ApiError::new(ProblemKind::IdempotencyMismatch)) };
         }
-        let sql = "INSERT INTO command (id, device, json, made_ms, until_ms, account, idem) VALUES ($1, $2, $3, $4, $5, $6, $7)";
-        tx.execute(sql, &values![id, device, text, now, now.after(LIFE), account, key])?;
-        audit::write(tx, &email, "sent a command", &format!("{device} {id}"), now)?;
+        write(tx, &access, (device, id), (text, key), now)?;
         Ok(id)
     });
     let made: CommandId = made.await?;
@@ -111,6 +108,20 @@ pub(super) async fn make(
         let _ = app.outgoing.try_send((Topic::Down(device, Down::Command), json));
     }
     Ok((StatusCode::ACCEPTED, Json(Made { id: made.to_string() })))
+}
+
+/// Remembers a command of this person to this box.
+pub(super) fn write(
+    tx: &mut dyn Tx,
+    access: &Access,
+    (device, id): (DeviceId, CommandId),
+    (json, key): (String, String),
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let sql =
+        "INSERT INTO command (id, device, json, made_ms, until_ms, account, idem) VALUES ($1, $2, $3, $4, $5, $6, $7)";
+    tx.execute(sql, &values![id, device, json, now, now.after(LIFE), access.account.as_str(), key])?;
+    audit::write(tx, &access.email, "sent a command", &format!("{device} {id}"), now)
 }
 
 /// Commands to this box, the newest first.

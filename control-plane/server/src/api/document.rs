@@ -3,8 +3,8 @@
 //! writes it.
 
 use super::{
-    account_changes, accounts, alert_routes, alerts, answer, appliances, claims, commands, health, login, logs, own,
-    policies, signed, silences, tokens, tree,
+    account_changes, accounts, alert_routes, alerts, answer, appliances, bulk, claims, commands, facts, health, login,
+    logs, own, policies, protection, reports, signed, silences, tokens, tree,
 };
 use crate::fleet;
 use crate::ingest::News;
@@ -64,6 +64,7 @@ fn schemas() -> Map<String, Value> {
     let reads = [
         define::<login::Credentials>,
         define::<tree::NewNode>,
+        define::<bulk::New>,
         define::<accounts::NewAccount>,
         define::<claims::NewClaim>,
         define::<own::Proving>,
@@ -88,6 +89,9 @@ fn schemas() -> Map<String, Value> {
         define::<answer::List<tree::Node>>,
         define::<policies::InForce>,
         define::<policies::Told>,
+        define::<bulk::Bulk>,
+        define::<reports::Report>,
+        define::<protection::Protection>,
         define::<answer::List<accounts::Account>>,
         define::<accounts::Made>,
         define::<answer::List<alerts::Alert>>,
@@ -104,7 +108,7 @@ fn schemas() -> Map<String, Value> {
         define::<answer::List<fleet::Appliance>>,
         define::<answer::List<appliances::Job>>,
         define::<answer::List<appliances::RecoveryPoint>>,
-        define::<answer::List<appliances::Told>>,
+        define::<answer::List<facts::Told>>,
         define::<answer::List<commands::Sent>>,
         define::<appliances::SaidOfItself>,
         define::<answer::List<logs::Delivery>>,

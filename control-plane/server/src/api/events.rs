@@ -9,17 +9,20 @@ use super::problem::ApiError;
 use crate::ingest::News;
 use crate::stop;
 use crate::store::{StoreError, Tx, values};
-use axum::extract::State;
+use axum::extract::{FromRequestParts, State};
 use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_core::Stream;
 use saveos_protocol::fact::Fact;
+use saveos_protocol::id::DeviceId;
 use saveos_protocol::problem::ProblemKind;
+use serde::Deserialize;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::{broadcast, mpsc};
+use utoipa::IntoParams;
 
 /// A proxy cuts what is silent for a minute.
 const BREATH: Duration = Duration::from_secs(15);
@@ -28,13 +31,33 @@ const LOOK: Duration = Duration::from_secs(10);
 /// Facts that one look at the past brings.
 const CATCH_UP: u64 = 500;
 
+/// Of what one wants to hear. A large fleet says more than a browser should have to read.
+#[derive(Clone, Deserialize, FromRequestParts, IntoParams)]
+#[from_request(via(axum::extract::Query), rejection(ApiError))]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Wanted {
+    /// Only these kinds, with commas between them; none: all.
+    kinds: Option<String>,
+    /// And all kinds of this box.
+    #[param(value_type = Option<String>)]
+    device: Option<DeviceId>,
+}
+
+impl Wanted {
+    fn wants(&self, news: &News) -> bool {
+        self.device == Some(news.device)
+            || self.kinds.as_ref().is_none_or(|kinds| kinds.split(',').any(|kind| kind == news.kind))
+    }
+}
+
 /// Follows the fleet: an event's name is the kind of what happened, its data a `News`.
 #[utoipa::path(
     get,
     path = "/api/v1/events",
     tag = "people",
     operation_id = "follow_events",
-    params(("last-event-id" = Option<u64>, Header, description = "The last event that was seen")),
+    params(Wanted, ("last-event-id" = Option<u64>, Header, description = "The last event that was seen")),
     responses(
         (
             status = 200,
@@ -47,6 +70,7 @@ const CATCH_UP: u64 = 500;
 pub(super) async fn stream(
     State(app): State<App>,
     access: Access,
+    wanted: Wanted,
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, ApiError> {
     let last = headers.get("last-event-id").map(|last| last.to_str().unwrap_or_default().parse::<u64>());
@@ -54,7 +78,7 @@ pub(super) async fn stream(
     let (events, waiting) = mpsc::channel(64);
     // First listen, then look back: what comes between is in both, and its number tells.
     let live = app.news.subscribe();
-    tokio::spawn(follow(app, access, last, live, events));
+    tokio::spawn(follow(app, (access, wanted), last, live, events));
     Ok(Sse::new(Events(waiting)).keep_alive(KeepAlive::new().interval(BREATH)))
 }
 
@@ -69,19 +93,19 @@ impl Stream for Events {
 
 async fn follow(
     app: App,
-    access: Access,
+    (mut access, wanted): (Access, Wanted),
     last: Option<u64>,
     mut live: broadcast::Receiver<News>,
     events: mpsc::Sender<Event>,
 ) {
     let mut seen = match last {
-        Some(last) => match catch_up(&app, &access, last, &events).await {
+        Some(last) => match catch_up(&app, (&access, &wanted), last, &events).await {
             Some(seen) => seen,
             None => return,
         },
         None => 0,
     };
-    let (mut stop, mut access) = (app.stop.clone(), access);
+    let mut stop = app.stop.clone();
     let mut look = tokio::time::interval(LOOK);
     loop {
         let news = tokio::select! {
@@ -102,13 +126,18 @@ async fn follow(
             continue;
         }
         seen = news.seq.unwrap_or(seen);
-        if send(&events, &news).await.is_none() {
+        if wanted.wants(&news) && send(&events, &news).await.is_none() {
             return;
         }
     }
 }
 
-async fn catch_up(app: &App, access: &Access, mut seen: u64, events: &mpsc::Sender<Event>) -> Option<u64> {
+async fn catch_up(
+    app: &App,
+    (access, wanted): (&Access, &Wanted),
+    mut seen: u64,
+    events: &mpsc::Sender<Event>,
+) -> Option<u64> {
     loop {
         let page: Vec<News> = match app.store.read(move |tx| past(tx, seen)).await {
             Ok(page) => page,
@@ -120,7 +149,7 @@ async fn catch_up(app: &App, access: &Access, mut seen: u64, events: &mpsc::Send
         let full = page.len() as u64 == CATCH_UP;
         for news in page {
             seen = news.seq.unwrap_or(seen);
-            if access.role_at(&news.path) >= Some(Role::Viewer) {
+            if access.role_at(&news.path) >= Some(Role::Viewer) && wanted.wants(&news) {
                 send(events, &news).await?;
             }
         }

@@ -69,6 +69,8 @@ pub(crate) struct Filter {
     /// Part of the name; ASCII letters of either case.
     pub(crate) name: String,
     pub(crate) firmware: String,
+    /// A word that somebody put on it.
+    pub(crate) tag: String,
     pub(crate) presence: Option<Presence>,
     pub(crate) protected: Tri,
     pub(crate) flagged: Tri,
@@ -105,7 +107,7 @@ impl Place {
     }
 }
 
-/// Names and keys of a page. Parameters: part of a name, firmware, presence, now, deaf to, deaf from, protected, flagged, whether
+/// Names and keys of a page. Parameters: part of a name, firmware, a tag, presence, now, deaf to, deaf from, protected, flagged, whether
 /// there is a place, its key, its name; then those of `$below`, and how many.
 macro_rules! listing {
     ($below:literal, $limit:literal, $key:literal, $behind:literal, $order:literal) => {
@@ -113,25 +115,26 @@ macro_rules! listing {
             "SELECT id, ", $key, " FROM appliance
             WHERE ($1 = '' OR LOWER(name) LIKE $1 ESCAPE '!')
             AND ($2 = '' OR firmware = $2)
-            AND ($3 = '' OR $3 = CASE
+            AND ($3 = '' OR tags LIKE $3 ESCAPE '!')
+            AND ($4 = '' OR $4 = CASE
                 WHEN heard_ms IS NULL THEN 'never'
                 WHEN gone_ms IS NOT NULL AND gone_why <> 'lwt' THEN 'offline'
-                WHEN $4 - heard_ms - CASE WHEN heard_ms >= $5 THEN 0 WHEN heard_ms > $6 THEN $5 - heard_ms ELSE $5 - $6 END
+                WHEN $5 - heard_ms - CASE WHEN heard_ms >= $6 THEN 0 WHEN heard_ms > $7 THEN $6 - heard_ms ELSE $6 - $7 END
                     <= 120000 AND gone_ms IS NULL THEN 'online'
-                WHEN $4 - heard_ms - CASE WHEN heard_ms >= $5 THEN 0 WHEN heard_ms > $6 THEN $5 - heard_ms ELSE $5 - $6 END
+                WHEN $5 - heard_ms - CASE WHEN heard_ms >= $6 THEN 0 WHEN heard_ms > $7 THEN $6 - heard_ms ELSE $6 - $7 END
                     < 900000 THEN 'late'
                 ELSE 'offline' END)
-            AND ($7 = 0 OR $7 = CASE WHEN COALESCE(protected_until_ms, 0) >= $4 THEN 1 ELSE 2 END)
-            AND ($8 = 0 OR $8 = CASE WHEN flagged_ms IS NOT NULL THEN 1 ELSE 2 END)
-            AND ($9 = 0 OR (", $key, ", id) ", $behind, " ($10, $11)) ", $below, "
+            AND ($8 = 0 OR $8 = CASE WHEN COALESCE(protected_until_ms, 0) >= $5 THEN 1 ELSE 2 END)
+            AND ($9 = 0 OR $9 = CASE WHEN flagged_ms IS NOT NULL THEN 1 ELSE 2 END)
+            AND ($10 = 0 OR (", $key, ", id) ", $behind, " ($11, $12)) ", $below, "
             ORDER BY ", $key, " ", $order, ", id ", $order, " LIMIT ", $limit
         )
     };
     ($key:literal, $behind:literal, $order:literal) => {
         (
-            listing!("", "$12", $key, $behind, $order),
+            listing!("", "$13", $key, $behind, $order),
             listing!(
-                "AND node IN (SELECT id FROM node WHERE path >= $12 AND path < $13)", "$14", $key, $behind, $order
+                "AND node IN (SELECT id FROM node WHERE path >= $13 AND path < $14)", "$15", $key, $behind, $order
             ),
         )
     };
@@ -182,6 +185,11 @@ fn place(row: &Row) -> Result<Place, StoreError> {
     Ok(Place { key: row.any(1)?.clone(), id: row.text(0)?.to_owned() })
 }
 
+/// As LIKE takes it for itself.
+fn literal(text: &str) -> String {
+    text.replace('!', "!!").replace('%', "!%").replace('_', "!_")
+}
+
 fn names(
     tx: &mut dyn Tx,
     filter: &Filter,
@@ -189,8 +197,9 @@ fn names(
     (sort, after, limit): (Sort, Option<&Place>, u64),
     (hearing, now): (&Hearing, Timestamp),
 ) -> Result<Vec<Row>, StoreError> {
-    let part = filter.name.to_ascii_lowercase().replace('!', "!!").replace('%', "!%").replace('_', "!_");
+    let part = literal(&filter.name.to_ascii_lowercase());
     let part = if part.is_empty() { part } else { format!("%{part}%") };
+    let tag = if filter.tag.is_empty() { String::new() } else { format!("%,{},%", literal(&filter.tag)) };
     let presence = filter.presence.map_or("", Presence::as_str);
     let (from, to) = deaf(hearing, now).unwrap_or((Timestamp::saturating(0), Timestamp::saturating(0)));
     let to = to.min(now);
@@ -199,6 +208,7 @@ fn names(
     let mut asked = Vec::from(values![
         part,
         filter.firmware.as_str(),
+        tag,
         presence,
         now,
         to,

@@ -429,10 +429,14 @@ impl Batch<'_> {
 
     fn finish(mut self) -> Result<Effects, StoreError> {
         for device in &self.heard {
+            let sql = "UPDATE appliance SET heard_ms = $1 WHERE id = $2 AND heard_ms IS NULL";
+            if self.tx.execute(sql, &values![self.now, *device])? == 1 {
+                self.changed.insert(*device);
+            }
             self.tx.execute("UPDATE appliance SET heard_ms = $1 WHERE id = $2", &values![self.now, *device])?;
         }
         for device in &self.changed {
-            fleet::judge(self.tx, *device)?;
+            fleet::judge(self.tx, *device, self.now)?;
         }
         for ((device, id), stream) in &self.streams {
             let Some(stream) = stream.as_ref().filter(|stream| stream.touched) else { continue };

@@ -41,7 +41,7 @@ async fn fleet(folder: &std::path::Path) -> Store {
                     tx.execute(sql, &values![id.as_str(), (70 + n) * HOUR])?;
                 }
             }
-            while crate::fleet::judge_more(tx)? > 0 {}
+            while crate::fleet::judge_more(tx, at(100 * HOUR))? > 0 {}
             Ok::<_, StoreError>(())
         })
         .await
