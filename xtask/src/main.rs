@@ -2,6 +2,7 @@
 
 mod bench;
 mod cross;
+mod dashboard;
 mod demo;
 mod setup;
 mod shell;
@@ -12,7 +13,8 @@ use anyhow::bail;
 const HELP: &str = "\
 cargo xtask demo [--once]        show the product: a box, its control plane, a disk; stays up, or checks all and stops
 cargo xtask demo engine          back up a real disk image, change it, restore it, compare
-cargo xtask test [SUITE…]        run every check and test (or: format lint deny unit engine cli daemon protocol server demo reader aarch64 fuzz)
+cargo xtask test [SUITE…]        run every check and test (or: format lint deny unit engine cli daemon protocol server demo web reader aarch64 fuzz)
+cargo xtask dashboard            build the dashboard, which the next build of saveos-server carries
 cargo xtask setup                install what the others need, and say what
 cargo xtask bench engine [--size GIB] [--runs N] [--only PEERS] [--cold]   time saveos beside its peers, on the same disk
 cargo xtask bench fleet          5,000 simulated boxes and 5,000 facts a second at a real control plane
@@ -28,6 +30,7 @@ fn main() -> anyhow::Result<()> {
     match words.as_slice() {
         ["demo", words @ ..] => demo::run(words),
         ["test", suites @ ..] => test::run_task(suites),
+        ["dashboard"] => dashboard::build(),
         ["setup"] => setup::everything(),
         ["bench", "engine", options @ ..] => bench::engine(options),
         ["bench", "fleet"] => bench::fleet::run(),

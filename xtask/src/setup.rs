@@ -97,6 +97,18 @@ pub(crate) fn for_cross() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A browser, and what its tests make disks with.
+pub(crate) fn for_browser() -> anyhow::Result<()> {
+    install(&[FLEET, FILESYSTEMS, &[("chromium", "chromium"), ("python3", "python3")]].concat())
+}
+
+/// Packages of Python in a folder of their own.
+pub(crate) fn python_packages(folder: &std::path::Path, packages: &[&str]) -> anyhow::Result<()> {
+    run("python3", &["-m", "venv", &folder.to_string_lossy()])?;
+    let python = folder.join("bin/python");
+    run(&python.to_string_lossy(), &[&["-m", "pip", "install", "--quiet"], packages].concat())
+}
+
 fn install(needs: &[Need]) -> anyhow::Result<()> {
     let mut missing: Vec<&str> =
         needs.iter().filter(|(program, _)| !has(program)).map(|(_, package)| *package).collect();

@@ -1,12 +1,12 @@
 //! Every check and test, in the order in which they fail fastest. One build serves them all.
 
 mod aarch64;
-mod tally;
+pub(crate) mod tally;
 
-use crate::setup;
+use crate::setup::{self, python_packages};
 use crate::shell::{each_line, output, root, run};
 use anyhow::bail;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 use tally::Tally;
@@ -15,6 +15,8 @@ type Suite = (&'static str, fn(&mut Tally) -> anyhow::Result<()>);
 
 const SUITES: &[Suite] = &[
     ("format", |_| run("cargo", &["fmt", "--all", "--check"])),
+    // Before anything is compiled: the server carries it.
+    ("dashboard", |_| crate::dashboard::build()),
     ("lint", |_| run("cargo", &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])),
     ("deny", |_| deny()),
     ("unit", |tally| tests(&["--workspace", "--lib", "--bins"], tally)),
@@ -24,6 +26,7 @@ const SUITES: &[Suite] = &[
     ("protocol", |tally| tests(&["-p", "saveos-protocol", "--test", "*"], tally)),
     ("server", server),
     ("demo", |_| crate::demo::run(&["--once"])),
+    ("web", crate::dashboard::test),
     ("reader", |_| reader()),
     ("aarch64", aarch64::uses_aes),
     ("fuzz", |_| FUZZ_TARGETS.iter().try_for_each(|(target, ..)| fuzz(target, 5))),
@@ -132,12 +135,6 @@ fn virtual_environment() -> anyhow::Result<PathBuf> {
         python_packages(&folder, &["-r", "appliance/engine/tests/reader/requirements.txt"])?;
     }
     Ok(folder.join("bin/python"))
-}
-
-fn python_packages(folder: &Path, packages: &[&str]) -> anyhow::Result<()> {
-    run("python3", &["-m", "venv", &folder.to_string_lossy()])?;
-    let python = folder.join("bin/python");
-    run(&python.to_string_lossy(), &[&["-m", "pip", "install", "--quiet"], packages].concat())
 }
 
 /// What cargo-fuzz passes, less the sanitizers, which stable Rust does not have: coverage guides, debug assertions judge.

@@ -28,6 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// The story.
 pub(super) fn tell(then: Then) -> anyhow::Result<()> {
     setup::for_demo()?;
+    crate::dashboard::build()?;
     run("cargo", &["build", "--locked", "-p", "saveos-server", "-p", "saveos-daemon", "-p", "saveos"])?;
     let folder = root().join("target/demo-fleet");
     std::fs::create_dir_all(folder.join("disks"))?;
@@ -41,7 +42,10 @@ pub(super) fn tell(then: Then) -> anyhow::Result<()> {
     story.ask_for_a_backup(&api, &device, &disk)?;
     story.show(&api)?;
     if then == Then::StayUp {
+        let shown = read_json(&story.path("shown.json"))?;
         println!("\nThe control plane is at {} and stays up; Ctrl-C ends it.", api.server);
+        println!("Open it in a browser and sign in as {} with {}", word(&shown["email"])?, word(&shown["password"])?);
+        println!("(its certificate is its own: {}).", api.authority.display());
         println!("Put disk images into {} and ask:", story.path("disks").display());
         println!(
             "  curl --cacert {} -H \"authorization: Bearer $(cat {})\" {}/api/v1/appliances",

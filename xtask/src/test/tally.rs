@@ -40,6 +40,21 @@ impl Tally {
         }
     }
 
+    /// Takes one line of Vitest or Playwright: `Tests  3 passed (3)`, `7 passed (2.5m)`.
+    pub(crate) fn web_line(&mut self, line: &str) {
+        let words: Vec<&str> = line.split_whitespace().filter(|word| *word != "Tests").collect();
+        if let [count, what, ..] = words.as_slice()
+            && let Ok(count) = count.parse::<u64>()
+        {
+            match *what {
+                "passed" => self.ran += count,
+                "failed" => self.failed += count,
+                "skipped" => self.ignored += count,
+                _ => {}
+            }
+        }
+    }
+
     /// A check that is no test of cargo's and passed.
     pub(crate) fn passed(&mut self) {
         self.ran += 1;
@@ -84,6 +99,17 @@ impl Tally {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_browser_s_tests_print_is_counted() {
+        let mut tally = Tally::default();
+        for line in
+            ["      Tests  12 passed (12)", " Test Files  3 passed (3)", "  7 passed (2.5m)", "  1 skipped", "ok"]
+        {
+            tally.web_line(line);
+        }
+        assert_eq!(tally.closing(), "19 passed, 0 failed, 1 skipped");
+    }
 
     fn tally_of(text: &str) -> Tally {
         let mut tally = Tally::default();
