@@ -8,8 +8,14 @@ export default defineConfig({
   outputDir: "test-results/run",
   timeout: 120_000,
   expect: { timeout: 20_000 },
-  // Each file starts what it needs; two cores are shared with server, broker, daemon and browser.
-  workers: 1,
+  // Each worker starts what it needs; two cores are shared with servers, brokers, daemons and browsers.
+  workers: 2,
+  fullyParallel: false,
+  // What is timed runs alone, after the others.
+  projects: [
+    { name: "all", testIgnore: "large.spec.ts" },
+    { name: "large", testMatch: "large.spec.ts", dependencies: ["all"] },
+  ],
   forbidOnly: true,
   reporter: [["list"]],
   use: {

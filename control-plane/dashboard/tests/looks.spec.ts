@@ -5,6 +5,9 @@ import type { Page } from "@playwright/test";
 import { expect, signIn, test, type World } from "./person";
 import type { Schemas } from "../src/api/client";
 
+// Nobody changes anything here: two of these run at once.
+test.describe.configure({ mode: "parallel" });
+
 const WIDTHS = [1440, 360] as const;
 const THEMES = ["light", "dark"] as const;
 

@@ -117,6 +117,13 @@ impl Access {
         cut(self.grants.clone(), top, Role::Admin).into_iter().map(|(path, _)| path).collect()
     }
 
+    /// The places that he may see and that lie in no other of them, each with where the texts of its paths end.
+    pub(crate) fn outermost(&self) -> Vec<(String, String)> {
+        let tops = self.tops_below("/");
+        let inner = |top: &String| tops.iter().any(|other| other != top && top.starts_with(other.as_str()));
+        tops.iter().filter(|top| !inner(top)).map(|top| (top.clone(), format!("{top}\u{10FFFF}"))).collect()
+    }
+
     /// Whether he may see it and do that: what he may not see is not there.
     pub(crate) fn may(&self, path: &str, needed: Role) -> Result<(), ApiError> {
         match self.role_at(path) {
@@ -248,6 +255,15 @@ mod tests {
         }
         assert_eq!(access.may("/o/c2/", Role::Viewer).err().map(|error| error.0.kind), Some(ProblemKind::NotFound));
         assert_eq!(access.may("/o/c1/", Role::Admin).err().map(|error| error.0.kind), Some(ProblemKind::Forbidden));
+    }
+
+    #[test]
+    fn a_place_within_another_is_not_looked_at_twice() {
+        let grants = ["/o/c1/s2/", "/o/c1/", "/o/c10/"].map(|path| (path.to_owned(), Role::Viewer)).to_vec();
+        let credential = Credential::Program { token: String::new() };
+        let access = Access { account: String::new(), email: String::new(), credential, grants };
+        let tops: Vec<String> = access.outermost().into_iter().map(|(top, _)| top).collect();
+        assert_eq!(tops, ["/o/c1/", "/o/c10/"]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::App;
 use super::access::{Access, Role};
 use super::answer::List;
-use super::problem::{ApiError, Body};
+use super::problem::{ApiError, Body, at_most};
 use super::tree::path_of;
 use crate::audit;
 use crate::clock;
@@ -17,6 +17,9 @@ use saveos_protocol::problem::ProblemKind;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
+
+/// People with a role on one node.
+const MOST: u64 = 1000;
 
 /// An account to make.
 #[derive(Deserialize, JsonSchema)]
@@ -84,6 +87,8 @@ pub(super) async fn make(
             if first(tx, "SELECT id FROM account WHERE email = $1", &values![email.as_str()])?.is_some() {
                 return Err(ApiError::said(ProblemKind::Conflict, "there is an account with this address"));
             }
+            let sql = "SELECT COUNT(*) FROM granted WHERE node = $1";
+            at_most(tx, (sql, &values![new.node.as_str()]), MOST, "people with a role on this node")?;
             let sql = "INSERT INTO account (id, email, password, made_ms) VALUES ($1, $2, $3, $4)";
             tx.execute(sql, &values![id, email.as_str(), stored, now])?;
             let sql = "INSERT INTO granted (account, node, role) VALUES ($1, $2, $3)";

@@ -3,11 +3,11 @@
 use super::App;
 use super::access::{Access, Role};
 use super::answer::List;
-use super::problem::{ApiError, Body, name};
+use super::problem::{ApiError, Body, at_most, name};
 use super::tree::path_of;
 use crate::clock;
 use crate::enrolment::{self, Claim, NotClaimed};
-use crate::store::{Row, Tx};
+use crate::store::{Row, StoreError, Tx, values};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -17,6 +17,9 @@ use saveos_protocol::problem::ProblemKind;
 use saveos_protocol::time::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+/// Codes that wait at one site: whoever types more is no installer.
+const MOST: u64 = 500;
 
 /// A box to claim.
 #[derive(Deserialize, JsonSchema)]
@@ -79,6 +82,8 @@ pub(super) async fn make(
             if kind != "site" {
                 return Err(ApiError::field("/site", "a box stands at a site"));
             }
+            let sql = "SELECT COUNT(*) FROM claim WHERE node = $1 AND used_ms IS NULL AND until_ms > $2";
+            at_most(tx, (sql, &values![new.site.as_str(), now]), MOST, "codes that wait at this site")?;
             let claim = Claim { id, code, node: new.site, name, account: access.email };
             match enrolment::claim(tx, &claim, now)? {
                 Ok(()) => Ok(()),
@@ -105,8 +110,16 @@ pub(super) async fn make(
 )]
 pub(super) async fn list(State(app): State<App>, access: Access) -> Result<Json<List<Claimed>>, ApiError> {
     let sql = "SELECT c.id, c.code, c.name, c.node, c.until_ms, c.device, n.path FROM claim c
-        JOIN node n ON n.id = c.node ORDER BY c.made_ms DESC LIMIT 1000";
-    let rows: Vec<Row> = app.store.read(move |tx: &mut dyn Tx| tx.query(sql, &[])).await?;
+        JOIN node n ON n.id = c.node WHERE n.path >= $1 AND n.path < $2 ORDER BY c.made_ms DESC LIMIT 1000";
+    let tops = access.outermost();
+    let read = app.store.read(move |tx: &mut dyn Tx| {
+        let mut rows = Vec::new();
+        for (from, to) in &tops {
+            rows.extend(tx.query(sql, &values![from.as_str(), to.as_str()])?);
+        }
+        Ok::<_, StoreError>(rows)
+    });
+    let rows: Vec<Row> = read.await?;
     let mut claims = Vec::new();
     for row in &rows {
         if access.role_at(row.text(6)?) >= Some(Role::Admin) {

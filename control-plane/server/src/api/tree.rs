@@ -3,7 +3,7 @@
 use super::App;
 use super::access::{Access, Role};
 use super::answer::{List, Made};
-use super::problem::{ApiError, Body, name};
+use super::problem::{ApiError, Body, at_most, name};
 use crate::audit;
 use crate::clock;
 use crate::store::{Row, StoreError, Tx, first, values};
@@ -14,6 +14,9 @@ use saveos_protocol::id::{CustomerId, SiteId};
 use saveos_protocol::problem::ProblemKind;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+/// Customers of an organisation, or sites of a customer.
+const MOST: u64 = 20_000;
 
 /// What can be made below what.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
@@ -122,6 +125,8 @@ pub(super) async fn make(
             if kind != new.kind.parent() {
                 return Err(ApiError::field("/parent", "a customer hangs on an organisation, a site on a customer"));
             }
+            let sql = "SELECT COUNT(*) FROM node WHERE parent = $1";
+            at_most(tx, (sql, &values![new.parent.as_str()]), MOST, "nodes below this one")?;
             let sql = "INSERT INTO node (id, parent, path, kind, name, made_ms) VALUES ($1, $2, $3, $4, $5, $6)";
             let own = format!("{path}{made}/");
             tx.execute(sql, &values![made.as_str(), new.parent, own, new.kind.as_str(), name, now])?;
