@@ -18,23 +18,29 @@ test("a list of 100,000 boxes is quick and stays small", async ({ page }) => {
     await expect(page.getByTestId("verdict")).toContainText("boxes are not protected", { timeout: 60_000 });
     const table = page.getByRole("table", { name: "Boxes" });
     const row = table.getByRole("row").filter({ has: page.getByRole("link") });
-    // The first screen has done its work, as it has when a person goes on.
-    await page.evaluate(() => new Promise((resolve) => requestIdleCallback(resolve)));
-    const begun = Date.now();
-    await page.getByRole("link", { name: "Fleet" }).click();
-    // Not an expectation: those look again after a second, which is what is measured here.
-    await row.first().waitFor();
-    const first = Date.now() - begun;
-    expect(first, "ms until the first rows").toBeLessThanOrEqual(1000);
+    // Several times, and the median: the server looks through the whole fleet every ten seconds, on the same two cores.
+    const times: number[] = [];
+    for (let round = 0; round < 5; round += 1) {
+      await page.getByRole("link", { name: "Protection", exact: true }).click();
+      await page.getByTestId("verdict").waitFor();
+      await page.evaluate(() => new Promise((resolve) => requestIdleCallback(resolve)));
+      const begun = Date.now();
+      await page.getByRole("link", { name: "Fleet" }).click();
+      // Not an expectation: those look again after a second, which is what is measured here.
+      await row.first().waitFor();
+      times.push(Date.now() - begun);
+    }
+    const first = times.toSorted((one, other) => one - other)[2] ?? Infinity;
+    expect(first, `ms until the first rows: ${times.join(", ")}`).toBeLessThanOrEqual(1000);
 
     const filtering = Date.now();
-    await page.getByLabel("Search by name").fill("box 77");
-    await table.getByText("Box 77", { exact: true }).waitFor();
+    await page.getByLabel("Search by name").fill("box 77777");
+    await table.getByText("Box 77777", { exact: true }).waitFor();
     const filtered = Date.now() - filtering;
     // With the quarter of a second that it waits for more letters.
     expect(filtered, "ms until a filter shows").toBeLessThanOrEqual(1500);
     await page.getByRole("button", { name: "Clear filters" }).click();
-    await expect(table.getByText("Box 77", { exact: true })).toBeHidden();
+    await expect(table.getByText("Box 77777", { exact: true })).toBeHidden();
 
     const session = await page.context().newCDPSession(page);
     const held = async () => {
@@ -49,9 +55,8 @@ test("a list of 100,000 boxes is quick and stays small", async ({ page }) => {
       await table.evaluate((frame) => frame.scrollTo(0, frame.scrollHeight));
       const last = page_ * 100 - 1;
       await expect(table.getByText(`Box ${String(last)}`, { exact: true })).toBeVisible();
-      await expect(
-        page.getByRole("status").filter({ hasText: `first ${((page_ + 1) * 100).toLocaleString("en-GB")} boxes` }),
-      ).toBeVisible();
+      const more = String((page_ + 1) * 100).replace(/(\d)(\d{3})$/, "$1,?$2");
+      await expect(page.getByRole("status").filter({ hasText: new RegExp(`first ${more} boxes`) })).toBeVisible();
     }
     expect(await table.getByRole("row").count(), "rows in the page").toBeLessThan(80);
     const after = await held();
@@ -59,7 +64,7 @@ test("a list of 100,000 boxes is quick and stays small", async ({ page }) => {
       GROWTH,
     );
     console.log(
-      `first rows ${String(first)} ms, filter ${String(filtered)} ms, heap ${before.toFixed(1)} → ${after.toFixed(1)} MB after 6,000 rows`,
+      `first rows ${times.join(", ")} ms, filter ${String(filtered)} ms, heap ${before.toFixed(1)} → ${after.toFixed(1)} MB after 6,000 rows`,
     );
   } finally {
     await plane.stop();

@@ -153,7 +153,7 @@ export const en = {
     emptyText: "Change what you filter by, or clear it.",
     clear: "Clear filters",
     loaded: "{count, plural, one {# box} other {# boxes}}",
-    loadedMore: "first {count} boxes",
+    loadedMore: "first {count, number} boxes",
     select: "Select {name}",
     selected: "{count, plural, one {# box selected} other {# boxes selected}}",
     unselect: "Select none",

@@ -155,7 +155,7 @@ export const fr: Messages = {
     emptyText: "Changez les filtres, ou effacez-les.",
     clear: "Effacer les filtres",
     loaded: "{count, plural, one {# boîtier} other {# boîtiers}}",
-    loadedMore: "les {count} premiers boîtiers",
+    loadedMore: "les {count, number} premiers boîtiers",
     select: "Sélectionner {name}",
     selected: "{count, plural, one {# boîtier sélectionné} other {# boîtiers sélectionnés}}",
     unselect: "Ne rien sélectionner",
