@@ -14,8 +14,12 @@ use rust_embed::{EmbeddedFile, RustEmbed};
 use saveos_protocol::problem::ProblemKind;
 
 #[derive(RustEmbed)]
-#[folder = "$OUT_DIR/dashboard"]
+#[folder = "../dashboard/dist"]
 struct Files;
+
+/// Served by a program that was built without Node: the API works all the same.
+const WITHOUT: &str = "<!doctype html><html lang=\"en\"><title>SaveOS</title><h1>This build has no dashboard</h1>\
+    <p>The API works. Build the dashboard with <code>cargo xtask dashboard</code> and this program again.</p></html>\n";
 
 /// What `index.html` has where the number of a page belongs.
 const PLACE: &str = "__NONCE__";
@@ -55,11 +59,10 @@ fn asset(path: &str, headers: &HeaderMap) -> Response {
 }
 
 fn screen() -> Response {
-    let Some(index) = Files::get("index.html") else {
-        return ApiError::new(ProblemKind::Internal).into_response();
-    };
+    let index = Files::get("index.html");
     let nonce = password::hex(&clock::random::<16>());
-    let page = String::from_utf8_lossy(&index.data).replace(PLACE, &nonce);
+    let page =
+        index.map_or_else(|| WITHOUT.to_owned(), |index| String::from_utf8_lossy(&index.data).replace(PLACE, &nonce));
     let policy = format!(
         "default-src 'none'; script-src 'self'; style-src 'self' 'nonce-{nonce}'; img-src 'self' data:; font-src 'self'; \
         connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
