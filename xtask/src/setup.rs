@@ -69,9 +69,7 @@ pub(crate) fn for_demo() -> anyhow::Result<()> {
 /// What `test` needs.
 pub(crate) fn for_tests() -> anyhow::Result<()> {
     install(&[BUILD, FILESYSTEMS, FLEET, TESTS, &[("git", "git")]].concat())?;
-    if !succeeds("python3", &["-c", "import venv, ensurepip"]) {
-        install_packages(&["python3-venv"])?;
-    }
+    for_python()?;
     for (program, package) in OPTIONAL.iter().filter(|(program, _)| !has(program)) {
         if let Err(error) = install_packages(&[package]) {
             println!("going on without {program}: {error}");
@@ -102,8 +100,13 @@ pub(crate) fn for_browser() -> anyhow::Result<()> {
     install(&[FLEET, FILESYSTEMS, &[("chromium", "chromium"), ("python3", "python3")]].concat())
 }
 
+fn for_python() -> anyhow::Result<()> {
+    if succeeds("python3", &["-c", "import venv, ensurepip"]) { Ok(()) } else { install_packages(&["python3-venv"]) }
+}
+
 /// Packages of Python in a folder of their own.
 pub(crate) fn python_packages(folder: &std::path::Path, packages: &[&str]) -> anyhow::Result<()> {
+    for_python()?;
     run("python3", &["-m", "venv", &folder.to_string_lossy()])?;
     let python = folder.join("bin/python");
     run(&python.to_string_lossy(), &[&["-m", "pip", "install", "--quiet"], packages].concat())

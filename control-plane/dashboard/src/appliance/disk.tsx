@@ -93,7 +93,9 @@ function Layout({ disk, box }: { disk: Disk; box: string }) {
           </div>
         ))}
         {size - used > size / 100 && (
-          <div className={`${styles.part ?? ""} ${styles.rest ?? ""}`}>{`${t("free")} · ${bytes(size - used)}`}</div>
+          <div className={`${styles.part ?? ""} ${styles.rest ?? ""}`}>
+            {size - used > size / 8 && `${t("free")} · ${bytes(size - used)}`}
+          </div>
         )}
       </div>
       {holes > 0 && <Status tone="warn">{t("holes", { size: bytes(holes) })}</Status>}

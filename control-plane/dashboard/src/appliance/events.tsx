@@ -1,9 +1,9 @@
 // All that a box said, word by word, the newest first.
-import { Button, Code, Group, Stack, Text } from "@mantine/core";
+import { Code, Group, Stack, Text } from "@mantine/core";
 import { useInfiniteQuery } from "@tanstack/react-query";
 import { useTranslations } from "use-intl";
 import { facts } from "../api/queries";
-import { Line, Lines, Panel } from "../kit/parts";
+import { Line, Lines, More, Panel } from "../kit/parts";
 import { Answered, Nothing } from "../kit/screen";
 import { Ago } from "../kit/words";
 
@@ -40,13 +40,7 @@ export default function Events({ id }: { id: string }) {
                 </Line>
               ))}
             </Lines>
-            {asked.hasNextPage && (
-              <Group>
-                <Button variant="default" onClick={() => void asked.fetchNextPage()} loading={asked.isFetchingNextPage}>
-                  {t("common.more")}
-                </Button>
-              </Group>
-            )}
+            <More list={asked} />
           </Panel>
         );
       }}

@@ -1,10 +1,10 @@
 // What a box did, the newest first: how it ended, and why.
-import { Button, Group, Stack, Text } from "@mantine/core";
+import { Group, Stack, Text } from "@mantine/core";
 import { useInfiniteQuery } from "@tanstack/react-query";
 import { useTranslations } from "use-intl";
 import type { Appliance, Schemas } from "../api/client";
 import { jobs } from "../api/queries";
-import { Line, Lines, Panel } from "../kit/parts";
+import { Line, Lines, More, Panel } from "../kit/parts";
 import { Answered, Nothing } from "../kit/screen";
 import { Status, type Tone } from "../kit/status";
 import { Ago, useSpan } from "../kit/words";
@@ -36,13 +36,7 @@ export default function Jobs({ box }: { box: Appliance }) {
                 </Line>
               ))}
             </Lines>
-            {asked.hasNextPage && (
-              <Group>
-                <Button variant="default" onClick={() => void asked.fetchNextPage()} loading={asked.isFetchingNextPage}>
-                  {t("common.more")}
-                </Button>
-              </Group>
-            )}
+            <More list={asked} />
           </Panel>
         );
       }}

@@ -1,11 +1,11 @@
 // Recovery points of a box, the newest first, and on a line of time: a gap is seen before it is read.
-import { Button, Group, Stack, Text } from "@mantine/core";
+import { Stack, Text } from "@mantine/core";
 import { useInfiniteQuery } from "@tanstack/react-query";
 import { useTranslations } from "use-intl";
 import { ScreenLink } from "../kit/link";
 import type { Appliance, Schemas } from "../api/client";
 import { points } from "../api/queries";
-import { Line, Lines, Panel } from "../kit/parts";
+import { Line, Lines, More, Panel } from "../kit/parts";
 import { Answered, Nothing } from "../kit/screen";
 import { Status, type Tone } from "../kit/status";
 import { Ago, useBytes, useMoment } from "../kit/words";
@@ -62,17 +62,7 @@ export default function Points({ box }: { box: Appliance }) {
                   </Line>
                 ))}
               </Lines>
-              {asked.hasNextPage && (
-                <Group>
-                  <Button
-                    variant="default"
-                    onClick={() => void asked.fetchNextPage()}
-                    loading={asked.isFetchingNextPage}
-                  >
-                    {t("common.more")}
-                  </Button>
-                </Group>
-              )}
+              <More list={asked} />
             </Panel>
           </Stack>
         );

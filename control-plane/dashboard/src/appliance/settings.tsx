@@ -5,6 +5,7 @@ import { useState } from "react";
 import { useTranslations } from "use-intl";
 import { api, ask, type Appliance } from "../api/client";
 import { reported, useMay, useTree } from "../api/queries";
+import { readTags } from "../fleet/tags";
 import { useChange, WentWrong } from "../kit/change";
 import { Dialog, Form } from "../kit/dialog";
 import { Panel } from "../kit/parts";
@@ -31,11 +32,7 @@ function Name({ box }: { box: Appliance }) {
   const [tags, setTags] = useState(box.tags.join(", "));
   const change = useChange(
     () => {
-      const words = tags
-        .split(",")
-        .map((tag) => tag.trim())
-        .filter((tag) => tag !== "");
-      const body = { name, tags: words, ...(site !== box.site && { site }) };
+      const body = { name, tags: readTags(tags), ...(site !== box.site && { site }) };
       return ask(api.PATCH("/api/v1/appliances/{id}", { params: { path: { id: box.id } }, body }));
     },
     { old: [["appliance", box.id], ["fleet"]] },

@@ -6,6 +6,7 @@ import { useTranslations } from "use-intl";
 import { api, ask, type Schemas } from "../api/client";
 import { useChange, WentWrong } from "../kit/change";
 import { Dialog, Form } from "../kit/dialog";
+import { readTags } from "./tags";
 
 type Deed = Schemas["BulkAction"];
 const DEEDS = ["start_backup", "verify", "restore_test", "rescan", "reboot"] as const;
@@ -47,15 +48,7 @@ export function BulkActions({ selected, clear }: { selected: ReadonlyMap<string,
       <Dialog label={t("fleet.setTags")} button={{ size: "xs", variant: "default" }}>
         {(close) => (
           <Form
-            onSubmit={() =>
-              tagging.mutate(
-                tags
-                  .split(",")
-                  .map((tag) => tag.trim())
-                  .filter((tag) => tag !== ""),
-                { onSuccess: close },
-              )
-            }
+            onSubmit={() => tagging.mutate(readTags(tags), { onSuccess: close })}
             busy={tagging.isPending}
             error={tagging.error}
             submit={t("common.save")}

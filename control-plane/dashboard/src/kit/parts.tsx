@@ -1,5 +1,5 @@
 // Small parts that many screens have: a panel, a list of facts, a list of lines, a table that scrolls by itself, a secret shown once.
-import { ActionIcon, Alert, Code, CopyButton, Group, Paper, Stack, Text, Title } from "@mantine/core";
+import { ActionIcon, Alert, Button, Code, CopyButton, Group, Paper, Stack, Text, Title } from "@mantine/core";
 import { IconCheck, IconCopy } from "@tabler/icons-react";
 import type { ReactNode } from "react";
 import { useTranslations } from "use-intl";
@@ -41,6 +41,23 @@ function FactRow({ name, value }: { name: string; value: ReactNode }) {
       <dt>{name}</dt>
       <dd>{value}</dd>
     </>
+  );
+}
+
+/** The rest of a list that comes by pages. */
+export function More({
+  list,
+}: {
+  list: { hasNextPage: boolean; isFetchingNextPage: boolean; fetchNextPage: () => unknown };
+}) {
+  const t = useTranslations("common");
+  if (!list.hasNextPage) return null;
+  return (
+    <Group>
+      <Button variant="default" onClick={() => void list.fetchNextPage()} loading={list.isFetchingNextPage}>
+        {t("more")}
+      </Button>
+    </Group>
   );
 }
 

@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import type { Schemas } from "../api/client";
 import { place } from "../appliance/timeline";
+import { readTags } from "../fleet/tags";
 import { gather } from "../people/gather";
 import { readTimes } from "../policies/times";
 import { cell, toCsv, total } from "../reports/table";
@@ -14,6 +15,11 @@ test("moments lie on their line from the oldest to the newest", () => {
 test("times are read as a person types them", () => {
   expect(readTimes("9:5, 22:00;9:05 nonsense")).toEqual(["09:05", "22:00", "nonsense"]);
   expect(readTimes("")).toEqual([]);
+});
+
+test("tags are words between commas, each once", () => {
+  expect(readTags(" till, 2026,, till ,")).toEqual(["till", "2026"]);
+  expect(readTags("")).toEqual([]);
 });
 
 test("a person with two roles is one person", () => {

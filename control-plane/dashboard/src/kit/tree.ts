@@ -2,7 +2,12 @@
 import type { Node, Schemas } from "../api/client";
 
 export type Role = Schemas["PersonRole"];
-const ROLES: readonly Role[] = ["viewer", "operator", "admin"];
+export const ROLES: readonly Role[] = ["viewer", "operator", "admin"];
+
+/** One of a newer server lets look, and no more. */
+export function roleOf(word: string): Role {
+  return ROLES.find((role) => role === word) ?? "viewer";
+}
 
 export class Tree {
   readonly nodes: readonly Node[];

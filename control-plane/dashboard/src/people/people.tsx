@@ -9,16 +9,10 @@ import { useChange, WentWrong } from "../kit/change";
 import { Dialog, Form, Sure } from "../kit/dialog";
 import { Line, Lines, Panel, Secret } from "../kit/parts";
 import { Answered, Nothing, Screen } from "../kit/screen";
-import type { Role } from "../kit/tree";
+import { roleOf, ROLES, type Role } from "../kit/tree";
 import { gather, type Person } from "./gather";
 
 const KEY = ["accounts"];
-const ROLES: readonly Role[] = ["viewer", "operator", "admin"];
-
-function roleOf(word: string): Role {
-  return ROLES.find((role) => role === word) ?? "viewer";
-}
-
 export function People() {
   const t = useTranslations("people");
   const tree = useTree();

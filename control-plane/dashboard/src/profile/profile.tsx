@@ -19,6 +19,7 @@ import { Dialog, Form, Sure } from "../kit/dialog";
 import { Line, Lines, Panel, Secret } from "../kit/parts";
 import { Answered, Nothing, Screen } from "../kit/screen";
 import { Status } from "../kit/status";
+import { roleOf, ROLES, type Role } from "../kit/tree";
 import { Ago, useMoment } from "../kit/words";
 import { LANGUAGES, useLanguage } from "../text/text";
 import { Factor } from "./factor";
@@ -190,7 +191,6 @@ function Tokens() {
     queryKey: ["tokens"],
     queryFn: async ({ signal }) => (await ask(api.GET("/api/v1/me/tokens", { signal }))).items,
   });
-  const role = (word: string) => (word === "admin" || word === "operator" ? word : "viewer");
   return (
     <Panel
       title={t("tokens")}
@@ -220,8 +220,8 @@ function Tokens() {
                   <Stack gap={0}>
                     <Text>{token.name}</Text>
                     <Text size="sm" c="dimmed">
-                      {people("grants", { role: people(`roles.${role(token.role)}`), place: tree.name(token.node) })} ·{" "}
-                      {common("until")} {moment(token.until_ms)}
+                      {people("grants", { role: people(`roles.${roleOf(token.role)}`), place: tree.name(token.node) })}{" "}
+                      · {common("until")} {moment(token.until_ms)}
                       {token.used_ms != null && (
                         <>
                           {" · "}
@@ -256,7 +256,7 @@ function NewToken({ done }: { done: (token: string) => void }) {
   const places = tree.nodes.filter((node) => may(node.id, "viewer"));
   const [name, setName] = useState("");
   const [node, setNode] = useState(places[0]?.id ?? "");
-  const [role, setRole] = useState<"viewer" | "operator" | "admin">("viewer");
+  const [role, setRole] = useState<Role>("viewer");
   const [days, setDays] = useState("90");
   const change = useChange(
     () => {
@@ -265,7 +265,6 @@ function NewToken({ done }: { done: (token: string) => void }) {
     },
     { old: [["tokens"]], done: ({ token }) => done(token) },
   );
-  const roles = ["viewer", "operator", "admin"] as const;
   return (
     <Form onSubmit={() => change.mutate()} busy={change.isPending} error={change.error} submit={t("profile.addToken")}>
       <TextInput
@@ -285,8 +284,8 @@ function NewToken({ done }: { done: (token: string) => void }) {
       <NativeSelect
         label={t("common.role")}
         value={role}
-        onChange={(event) => setRole(roles.find((role) => role === event.currentTarget.value) ?? "viewer")}
-        data={roles.map((value) => ({ value, label: t(`people.roles.${value}`) }))}
+        onChange={(event) => setRole(roleOf(event.currentTarget.value))}
+        data={ROLES.map((value) => ({ value, label: t(`people.roles.${value}`) }))}
       />
       <NativeSelect
         label={t("common.until")}

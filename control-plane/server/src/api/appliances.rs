@@ -5,7 +5,7 @@ use super::access::{Access, Role};
 use super::answer::{Limit, List, Page};
 use super::facts::number;
 use super::problem::{ApiError, Body, name};
-use super::tree::path_of;
+use super::tree::{path_of, tops};
 use crate::audit;
 use crate::clock;
 use crate::fleet::{self, Appliance, Filter, Place, Sort};
@@ -129,16 +129,8 @@ impl Wanted {
 
     /// What of it this person may see.
     pub(super) fn filter(&self, tx: &mut dyn Tx, access: &Access) -> Result<Filter, ApiError> {
-        let top = match &self.node {
-            Some(node) => path_of(tx, node)?.ok_or_else(|| ApiError::new(ProblemKind::NotFound))?.0,
-            None => "/".to_owned(),
-        };
-        let tops = access.tops_below(&top);
-        if self.node.is_some() && tops.is_empty() {
-            return Err(ApiError::new(ProblemKind::NotFound));
-        }
         Ok(Filter {
-            tops,
+            tops: tops(tx, access, self.node.as_deref())?,
             name: self.name.clone(),
             firmware: self.firmware.clone(),
             tag: self.tag.clone(),

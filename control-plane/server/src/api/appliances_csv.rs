@@ -1,4 +1,5 @@
-//! The list of boxes as a table for spreadsheets: all of it, whatever its length, as it is read.
+//! The list of boxes as a table for spreadsheets: all of it, whatever its length, as it is read. A table that cannot be read to its
+//! end breaks the transfer off: half of one must not look whole.
 //!
 //! A cell that a spreadsheet would run as a formula begins with an apostrophe:
 //! <https://owasp.org/www-community/attacks/CSV_Injection>.
@@ -9,14 +10,13 @@ use super::appliances::Wanted;
 use super::problem::ApiError;
 use crate::clock;
 use crate::fleet::{self, Appliance, Filter, Place};
-use crate::store::{Row, Tx};
+use crate::store::{Row, StoreError, Tx};
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use futures_core::Stream;
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::sync::mpsc;
@@ -43,7 +43,7 @@ pub(super) async fn csv(State(app): State<App>, access: Access, wanted: Wanted) 
     let (rows, waiting) = mpsc::channel(4);
     tokio::spawn(async move {
         let mut place: Option<Place> = place;
-        if rows.send(HEAD.into()).await.is_err() {
+        if rows.send(Ok(HEAD.into())).await.is_err() {
             return;
         }
         loop {
@@ -55,11 +55,13 @@ pub(super) async fn csv(State(app): State<App>, access: Access, wanted: Wanted) 
                 Ok(page) => page,
                 Err(error) => {
                     tracing::error!(error = &error as &dyn std::error::Error, "a table of boxes ends too soon");
+                    // Whoever went away does not have to know.
+                    let _ = rows.send(Err(error)).await;
                     return;
                 }
             };
             let text: String = boxes.iter().map(|appliance| line(appliance, &places)).collect();
-            if rows.send(text.into()).await.is_err() || next.is_none() {
+            if rows.send(Ok(text.into())).await.is_err() || next.is_none() {
                 return;
             }
             place = next;
@@ -70,12 +72,12 @@ pub(super) async fn csv(State(app): State<App>, access: Access, wanted: Wanted) 
     Ok(([kind, name], Body::from_stream(Rows(waiting))).into_response())
 }
 
-struct Rows(mpsc::Receiver<Bytes>);
+struct Rows(mpsc::Receiver<Result<Bytes, StoreError>>);
 
 impl Stream for Rows {
-    type Item = Result<Bytes, Infallible>;
+    type Item = Result<Bytes, StoreError>;
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.0.poll_recv(context).map(|rows| rows.map(Ok))
+        self.0.poll_recv(context)
     }
 }
 

@@ -17,17 +17,22 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use saveos_protocol::command::{Action, Command};
-use saveos_protocol::id::{CommandId, DeviceId, DiskId};
+use saveos_protocol::id::{CommandId, DeviceId};
 use saveos_protocol::problem::ProblemKind;
 use saveos_protocol::time::Timestamp;
 use saveos_protocol::topic::Down;
+use saveos_protocol::unit::Percent;
 use saveos_protocol::{Topic, V1, encode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::time::Duration;
 
 /// Boxes that are asked at once: their names fit into a body.
 const MOST: usize = 400;
+
+/// How long it is remembered what many boxes were asked; each command is kept with its box.
+const KEPT: Duration = Duration::from_secs(90 * 86_400);
 
 /// What many boxes can be asked.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
@@ -116,6 +121,10 @@ fn ask_all(
     new: &New,
     (bulk, now): (&str, Timestamp),
 ) -> Result<Vec<Outgoing>, ApiError> {
+    let long_ago = now.before(KEPT);
+    let sql = "DELETE FROM bulk_part WHERE bulk IN (SELECT id FROM bulk WHERE made_ms < $1)";
+    tx.execute(sql, &values![long_ago])?;
+    tx.execute("DELETE FROM bulk WHERE made_ms < $1", &values![long_ago])?;
     let word = serde_json::to_string(&new.action).map_err(|_| ApiError::new(ProblemKind::Internal))?;
     let sql = "INSERT INTO bulk (id, email, action, made_ms) VALUES ($1, $2, $3, $4)";
     tx.execute(sql, &values![bulk, access.email.as_str(), word, now])?;
@@ -149,28 +158,17 @@ fn ask_all(
     Ok(outgoing)
 }
 
-fn actions(tx: &mut dyn Tx, device: DeviceId, deed: Deed) -> Result<Vec<Action>, ApiError> {
-    let wrong = |_| ApiError::new(ProblemKind::Internal);
+fn actions(tx: &mut dyn Tx, device: DeviceId, deed: Deed) -> Result<Vec<Action>, StoreError> {
     Ok(match deed {
         Deed::StartBackup => {
             let sql = "SELECT id FROM disk WHERE device = $1 AND gone_ms IS NULL ORDER BY id";
-            let disk = |disk: DiskId| Action::StartBackup { disk };
             let rows = tx.query(sql, &values![device])?;
-            rows.iter().map(|row| Ok(disk(row.parse(0)?))).collect::<Result<Vec<Action>, StoreError>>()?
+            rows.iter().map(|row| Ok(Action::StartBackup { disk: row.parse(0)? })).collect::<Result<_, StoreError>>()?
         }
-        Deed::Verify => {
-            vec![
-                serde_json::from_value(serde_json::json!({ "type": "verify", "args": { "percent": 10 } }))
-                    .map_err(wrong)?,
-            ]
-        }
+        Deed::Verify => vec![Action::Verify { store: None, percent: Percent::of(1, 10) }],
         Deed::RestoreTest => vec![Action::RestoreTest { snapshot: None }],
-        Deed::Rescan => {
-            vec![serde_json::from_value(serde_json::json!({ "type": "rescan", "args": {} })).map_err(wrong)?]
-        }
-        Deed::Reboot => {
-            vec![serde_json::from_value(serde_json::json!({ "type": "reboot", "args": {} })).map_err(wrong)?]
-        }
+        Deed::Rescan => vec![Action::Rescan {}],
+        Deed::Reboot => vec![Action::Reboot {}],
     })
 }
 

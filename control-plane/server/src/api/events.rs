@@ -180,3 +180,25 @@ async fn send(events: &mpsc::Sender<Event>, news: &News) -> Option<()> {
     };
     events.send(event.json_data(news).ok()?).await.ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use saveos_protocol::time::Timestamp;
+
+    #[test]
+    fn one_hears_the_kinds_that_one_wants_and_all_of_one_box() {
+        let [own, other] = [1, 2].map(|n| DeviceId::from_parts(Timestamp::saturating(n), [0; 10]));
+        let wants = |kinds: Option<&str>, device: Option<DeviceId>| {
+            let wanted = Wanted { kinds: kinds.map(str::to_owned), device };
+            [(own, "progress"), (own, "job_ended"), (other, "progress"), (other, "job_ended")].map(|(device, kind)| {
+                let (path, kind) = (String::new(), kind.to_owned());
+                wanted.wants(&News { seq: None, device, path, kind, body: serde_json::Value::Null })
+            })
+        };
+        assert_eq!(wants(None, None), [true; 4]);
+        assert_eq!(wants(Some("smart,job_ended"), None), [false, true, false, true]);
+        assert_eq!(wants(Some("job_ended"), Some(own)), [true, true, false, true]);
+        assert_eq!(wants(Some("job"), None), [false; 4], "a part of a name is none");
+    }
+}

@@ -3,12 +3,11 @@
 use super::App;
 use super::access::Access;
 use super::problem::ApiError;
-use super::tree::path_of;
+use super::tree;
 use crate::clock;
 use crate::fleet::standing::{self, Day, Standing};
 use axum::Json;
 use axum::extract::{FromRequestParts, State};
-use saveos_protocol::problem::ProblemKind;
 use saveos_protocol::time::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -54,17 +53,9 @@ pub(super) async fn protection(
 ) -> Result<Json<Protection>, ApiError> {
     let now = clock::now();
     let read = app.store.read(move |tx| {
-        let missing = || ApiError::new(ProblemKind::NotFound);
-        let top = match &wanted.node {
-            Some(node) => path_of(tx, node)?.ok_or_else(missing)?.0,
-            None => "/".to_owned(),
-        };
-        let tops = access.tops_below(&top);
-        if wanted.node.is_some() && tops.is_empty() {
-            return Err(missing());
-        }
+        let tops = tree::tops(tx, &access, wanted.node.as_deref())?;
         let sites = standing::of_sites(tx, &tops, now)?;
-        Ok(Protection { at: now, sites, days: standing::days(tx, &tops, (now, TREND_DAYS))? })
+        Ok::<_, ApiError>(Protection { at: now, sites, days: standing::days(tx, &tops, (now, TREND_DAYS))? })
     });
     Ok(Json(read.await?))
 }

@@ -70,6 +70,14 @@ pub(super) fn path_of(tx: &mut dyn Tx, node: &str) -> Result<Option<(String, Str
     row.map(|row| Ok((row.text(0)?.to_owned(), row.text(1)?.to_owned()))).transpose()
 }
 
+/// The places at a node and below, or anywhere, that this person may see; a node of which he may see nothing is not there.
+pub(super) fn tops(tx: &mut dyn Tx, access: &Access, node: Option<&str>) -> Result<Vec<String>, ApiError> {
+    let Some(node) = node else { return Ok(access.tops_below("/")) };
+    let missing = || ApiError::new(ProblemKind::NotFound);
+    let (path, _) = path_of(tx, node)?.ok_or_else(missing)?;
+    Some(access.tops_below(&path)).filter(|tops| !tops.is_empty()).ok_or_else(missing)
+}
+
 /// All that one may see, in the order of the tree.
 #[utoipa::path(
     get,

@@ -125,7 +125,7 @@ pub(crate) fn days(tx: &mut dyn Tx, tops: &[String], (now, back): (Timestamp, u6
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Store;
+    use crate::store::{Store, first};
 
     const HOUR: u64 = 3_600_000;
 
@@ -178,6 +178,53 @@ mod tests {
         assert_eq!(read(&["/o/b/"]).await, serde_json::json!([site_t]));
         assert_eq!(read(&["/o/a/", "/o/a/s/"]).await, serde_json::json!([site_s]), "one lies in the other");
         assert_eq!(read(&[]).await, serde_json::json!([]));
+    }
+
+    #[tokio::test]
+    async fn what_a_box_lacks_and_since_when_is_written_when_it_is_judged() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::open(folder.path()).expect("a store");
+        store.write(given).await.expect("they are written");
+        let device = saveos_protocol::id::DeviceId::from_parts(Timestamp::saturating(1), [0; 10]);
+        let at = |hours: u64| Timestamp::saturating(hours * HOUR);
+        let sql = "UPDATE appliance SET id = $1, protected_until_ms = NULL, unprotected_ms = NULL WHERE id = 'd-1'";
+        store.write(move |tx: &mut dyn Tx| tx.execute(sql, &values![device])).await.expect("there");
+        let judged = |change: &'static str, now: u64| {
+            let store = store.clone();
+            async move {
+                let read = move |tx: &mut dyn Tx| {
+                    tx.execute(change, &values![device])?;
+                    crate::fleet::judge(tx, device, at(now))?;
+                    let sql = "SELECT protected_until_ms, lapse_why, unprotected_ms FROM appliance WHERE id = $1";
+                    let row = first(tx, sql, &values![device])?.ok_or(StoreError::Damaged("no box"))?;
+                    let hours = |time: Option<Timestamp>| time.map(|time| time.as_millis() / HOUR);
+                    Ok::<_, StoreError>((hours(row.maybe_time(0)?), row.text(1)?.to_owned(), hours(row.maybe_time(2)?)))
+                };
+                store.write(read).await.expect("judged")
+            }
+        };
+        let said = |until: u64, why: &str, since: Option<u64>| (Some(until), why.to_owned(), since);
+        let heard = "UPDATE appliance SET heard_ms = 1, recoverable_ms = 1 WHERE id = $1";
+        let disk =
+            "INSERT INTO disk (device, id, identity, bus, size_bytes, seen_ms) VALUES ($1, 'disk', '{}', 'usb', 1, 1)";
+        let point = "INSERT INTO recovery_point (device, snapshot, disk, taken_ms, state, summary)
+            VALUES ($1, 'p', 'disk', 3600000 * 100, 'complete', '{}')";
+        let failed = "INSERT INTO job (device, id, work, disk, state, ended_ms) VALUES ($1, 'job-1', 'backup', 'disk', 'failed', 1)";
+        let mended = "UPDATE job SET state = 'done' WHERE device = $1";
+        assert_eq!(
+            judged("UPDATE appliance SET name = name WHERE id = $1", 90).await,
+            said(0, "never_heard", Some(90))
+        );
+        assert_eq!(judged(heard, 95).await, said(0, "no_disk", Some(90)), "since it was judged first");
+        assert_eq!(judged(disk, 96).await, said(0, "no_recovery_point", Some(90)));
+        assert_eq!(judged(point, 100).await, said(126, "too_old", None), "26 hours after its recovery point");
+        assert_eq!(judged(failed, 110).await, said(0, "last_backup_failed", Some(110)), "it was protected until now");
+        assert_eq!(judged(mended, 111).await, said(126, "too_old", None));
+        assert_eq!(
+            judged("UPDATE job SET state = 'failed' WHERE device = $1", 140).await.2,
+            Some(126),
+            "since the deadline"
+        );
     }
 
     #[tokio::test]

@@ -146,3 +146,24 @@ async fn names_are_found_as_they_are_typed() {
     let boxes = walk(&store, &filter, Sort::HeardDown, &hearing, 100 * HOUR).await;
     assert_eq!(boxes.len(), (0..40).filter(|n| n % 4 == 2 && n % 3 == 0 && n % 7 == 0).count());
 }
+
+#[tokio::test]
+async fn a_tag_is_found_whole_and_taken_by_its_letters() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = fleet(folder.path()).await;
+    store
+        .write(|tx: &mut dyn Tx| {
+            for (n, tags) in [(1_u64, ",till,50%,"), (2, ",tills,"), (3, ",a_b,"), (4, ",axb,")] {
+                let sql = "UPDATE appliance SET tags = $1 WHERE id = $2";
+                tx.execute(sql, &values![tags, format!("d-{n:026}")])?;
+            }
+            Ok::<_, StoreError>(())
+        })
+        .await
+        .expect("they are written");
+    for (tag, expected) in [("till", 1), ("tills", 1), ("50%", 1), ("5%", 0), ("a_b", 1), ("", 40)] {
+        let filter = Filter { tag: tag.to_owned(), ..all() };
+        let found = walk(&store, &filter, Sort::Id, &Hearing::default(), 100 * HOUR).await;
+        assert_eq!(found.len(), expected, "{tag}");
+    }
+}
