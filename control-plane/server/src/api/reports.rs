@@ -143,3 +143,54 @@ fn of_box(tx: &mut dyn Tx, row: &Row, from: Timestamp) -> Result<OfBox, StoreErr
     }
     Ok(said)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Store;
+
+    #[tokio::test]
+    async fn a_report_counts_what_ended_in_its_period_and_how() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::open(folder.path()).expect("a store");
+        let fill = |tx: &mut dyn Tx| {
+            let clean = "{\"verdict\":\"clean\"}";
+            let damaged = "{\"verdict\":\"damaged\"}";
+            let jobs = [
+                ("backup", "done", 100, "{}"),
+                ("backup", "done", 200, "{}"),
+                ("backup", "failed", 200, "{}"),
+                ("backup", "done", 99, "{}"),
+                ("verify", "done", 150, clean),
+                ("verify", "done", 150, damaged),
+                ("restore_test", "done", 150, clean),
+                ("restore_test", "failed", 150, "{}"),
+                ("prune", "done", 150, "{}"),
+            ];
+            for (n, (work, state, ended, result)) in (0_u64..).zip(jobs) {
+                let sql =
+                    "INSERT INTO job (device, id, work, state, ended_ms, result) VALUES ('d', $1, $2, $3, $4, $5)";
+                tx.execute(sql, &values![n.to_string(), work, state, ended as u64, result])?;
+            }
+            for (snapshot, taken, state, forgotten) in
+                [("a", 90, "complete", None), ("b", 120, "complete", None), ("c", 180, "partial", None)]
+                    .into_iter()
+                    .chain([("e", 190, "torn", None), ("f", 190, "complete", Some(195_u64))])
+            {
+                let sql = "INSERT INTO recovery_point (device, snapshot, taken_ms, state, summary, forgotten_ms)
+                    VALUES ('d', $1, $2, $3, '{}', $4)";
+                tx.execute(sql, &values![snapshot, taken as u64, state, forgotten])?;
+            }
+            let sql = "SELECT 'd', 'Under the till', 's', 0, 'too_old'";
+            let row = first(tx, sql, &[])?.ok_or(StoreError::Damaged("no row"))?;
+            of_box(tx, &row, Timestamp::saturating(100))
+        };
+        let said = serde_json::to_value(store.write(fill).await.expect("counted")).expect("JSON");
+        let expected = serde_json::json!({
+            "device": "d", "name": "Under the till", "site": "s", "protected": false, "reason": "too_old",
+            "backups": 2, "backups_failed": 1, "verifies": 1, "restore_tests": 1, "proofs_failed": 2,
+            "recovery_points": 2, "newest_ms": 180,
+        });
+        assert_eq!(said, expected);
+    }
+}
