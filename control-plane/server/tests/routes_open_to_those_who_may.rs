@@ -232,8 +232,8 @@ fn every_role_gets_what_it_may_and_nothing_of_others() {
         VALUES ('log-own', ?1, '-', ?2, '-', 1, 1, 1)";
     db.execute(sql, rusqlite::params![own.device, now_ms() as i64]).expect("it is free");
     // What the path names is a box's name here.
-    db.execute("INSERT INTO bulk (id, email, action, made_ms) VALUES (?1, '-', '\"rescan\"', 1)", [&own.device])
-        .expect("it is free");
+    let sql = "INSERT INTO bulk (id, email, action, made_ms) VALUES (?1, '-', '\"rescan\"', ?2)";
+    db.execute(sql, rusqlite::params![own.device, now_ms() as i64]).expect("it is free");
     db.execute("INSERT INTO bulk_part (bulk, n, device) VALUES (?1, 1, ?1)", [&own.device]).expect("it is free");
     std::fs::create_dir(server.data().join("logs")).expect("room");
     std::fs::copy(server.data().join("authority.pem"), server.data().join("logs/log-own")).expect("room");
