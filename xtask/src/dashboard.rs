@@ -3,7 +3,7 @@
 //! A system whose Node is too old (Debian 12 has 18) gets one of its own below `target/`, from a Python wheel.
 
 use crate::setup;
-use crate::shell::{each_line, output, root, run, succeeds};
+use crate::shell::{build_programs, each_line, output, root, run, succeeds};
 use crate::test::tally::Tally;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -50,7 +50,7 @@ pub(crate) fn test(tally: &mut Tally) -> anyhow::Result<()> {
     tally.passed();
     counted(&["run", "unit"], tally)?;
     // In a tree that is tested as a whole, this is built.
-    run("cargo", &["build", "--locked", "-p", "saveos-server", "-p", "saveos-daemon", "-p", "saveos"])?;
+    build_programs()?;
     counted(&["run", "browser"], tally)
 }
 

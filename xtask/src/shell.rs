@@ -21,6 +21,12 @@ pub(crate) fn run(program: &str, arguments: &[&str]) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Builds what a demo or a browser test starts. With one test beside it, so that what it depends on has the features that tests
+/// want and is compiled once for both.
+pub(crate) fn build_programs() -> anyhow::Result<()> {
+    run("cargo", &["build", "--locked", "--workspace", "--bins", "--test", "topics_round_trip"])
+}
+
 /// Runs a program and passes on each line of its standard output.
 pub(crate) fn each_line(program: &str, arguments: &[&str], take: &mut dyn FnMut(&str)) -> anyhow::Result<()> {
     println!("$ {program} {}", arguments.join(" "));

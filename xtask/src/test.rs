@@ -20,10 +20,10 @@ const SUITES: &[Suite] = &[
     ("lint", |_| run("cargo", &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])),
     ("deny", |_| deny()),
     ("unit", |tally| tests(&["--workspace", "--lib", "--bins"], tally)),
-    ("engine", |tally| tests(&["-p", "saveos-engine", "--test", "*"], tally)),
-    ("cli", |tally| tests(&["-p", "saveos", "--test", "*"], tally)),
-    ("daemon", |tally| tests(&["-p", "saveos-daemon", "--test", "*"], tally)),
-    ("protocol", |tally| tests(&["-p", "saveos-protocol", "--test", "*"], tally)),
+    ("engine", |tally| tests_in("appliance/engine", tally)),
+    ("cli", |tally| tests_in("appliance/cli", tally)),
+    ("daemon", |tally| tests_in("appliance/daemon", tally)),
+    ("protocol", |tally| tests_in("control-plane/protocol", tally)),
     ("server", server),
     ("demo", |_| crate::demo::run(&["--once"])),
     ("web", crate::dashboard::test),
@@ -92,13 +92,28 @@ fn tests(which: &[&str], tally: &mut Tally) -> anyhow::Result<()> {
     })
 }
 
+/// The test programs of one package. By name among all of the workspace: `-p` would compile anew whatever the package depends
+/// on, with the features that it asks for alone.
+fn tests_in(package: &str, tally: &mut Tally) -> anyhow::Result<()> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(root().join(package).join("tests"))? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "rs") {
+            names.extend(path.file_stem().map(|name| name.to_string_lossy().into_owned()));
+        }
+    }
+    names.sort();
+    let which = names.iter().flat_map(|name| ["--test", name]);
+    tests(&std::iter::once("--workspace").chain(which).collect::<Vec<_>>(), tally)
+}
+
 /// With Schemathesis, which holds the answers of the API against its document.
 fn server(tally: &mut Tally) -> anyhow::Result<()> {
     let folder = root().join("target/schemathesis-venv");
     if !folder.join("bin/schemathesis").exists() {
         python_packages(&folder, &["schemathesis==4.32.5"])?;
     }
-    tests(&["-p", "saveos-server", "--test", "*"], tally)
+    tests_in("control-plane/server", tally)
 }
 
 /// As root and in CI nothing is missing that setup could not install: there a skip is a hole in the tests.
@@ -142,6 +157,9 @@ const FUZZ_FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
     -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing -Ccodegen-units=16";
 
+/// A shorter run is over before it has earned what optimising its program costs.
+const OPTIMISED_FROM: u64 = 60;
+
 /// Fuzzes one parser, from the corpus in the tree. What it finds stays in `target/fuzz`.
 pub(crate) fn fuzz(target: &str, seconds: u64) -> anyhow::Result<()> {
     let Some((_, owner, corpus)) = FUZZ_TARGETS.iter().find(|(name, ..)| *name == target) else {
@@ -154,8 +172,12 @@ pub(crate) fn fuzz(target: &str, seconds: u64) -> anyhow::Result<()> {
     let manifest = format!("{owner}/fuzz/Cargo.toml");
     let build = ["build", "--release", "--locked", "--target", host, "--manifest-path", &manifest, "--target-dir"];
     println!("$ cargo {} {}", build.join(" "), folder.display());
-    let status = Command::new("cargo").args(build).arg(&folder).env("RUSTFLAGS", FUZZ_FLAGS).status()?;
-    if !status.success() {
+    let mut cargo = Command::new("cargo");
+    cargo.args(build).arg(&folder).env("RUSTFLAGS", FUZZ_FLAGS);
+    if seconds < OPTIMISED_FROM {
+        cargo.envs([("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1"), ("CARGO_PROFILE_RELEASE_DEBUG", "0")]);
+    }
+    if !cargo.status()?.success() {
         bail!("the fuzz targets do not build");
     }
     let found = folder.join("found").join(target);

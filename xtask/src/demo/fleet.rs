@@ -6,7 +6,7 @@
 use super::api::Api;
 use super::engine::{Demo, same, text};
 use crate::setup;
-use crate::shell::{output, root, run};
+use crate::shell::{build_programs, output, root, run};
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub(super) fn tell(then: Then) -> anyhow::Result<()> {
     setup::for_demo()?;
     crate::dashboard::build()?;
-    run("cargo", &["build", "--locked", "-p", "saveos-server", "-p", "saveos-daemon", "-p", "saveos"])?;
+    build_programs()?;
     let folder = root().join("target/demo-fleet");
     std::fs::create_dir_all(folder.join("disks"))?;
     let mut story = Story { bin: root().join("target/debug"), folder, server: None, daemon: None };
