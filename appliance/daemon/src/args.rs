@@ -106,6 +106,9 @@ pub(crate) struct How {
 pub(crate) enum Ask {
     /// How the box is: its claim code, what runs, what waits to be reported.
     Status {
+        /// Draw the QR code with which somebody adds this box to the control plane.
+        #[arg(long, conflicts_with = "json")]
+        qr: bool,
         #[command(flatten)]
         how: How,
     },
@@ -153,7 +156,7 @@ impl Ask {
     /// The question, and where to ask it.
     pub(crate) fn question(&self) -> (Question, &How) {
         match self {
-            Ask::Status { how } => (Question::Status, how),
+            Ask::Status { how, .. } => (Question::Status, how),
             Ask::Jobs { how } => (Question::Jobs, how),
             Ask::Disks { how } => (Question::Disks, how),
             Ask::Words { how } => (Question::Words, how),

@@ -86,6 +86,7 @@ fn identify(path: &Path, said: Said) -> Result<Found, SourceError> {
     let kind = |start, len| layout::identify::identify(&Window::new(Arc::clone(&source), start, len));
     let known = |partition: &partition::Partition| Partition {
         number: Count::from(partition.number.unwrap_or(0)),
+        start_bytes: Some(Bytes::saturating(partition.start)),
         size_bytes: Bytes::saturating(partition.len),
         filesystem: Mark::cut(kind(partition.start, partition.len).name()).unwrap_or_else(raw),
         label: Some(Text::cut(&partition.name)).filter(|label| !label.is_empty()),

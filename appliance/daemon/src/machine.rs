@@ -29,10 +29,13 @@ fn read(path: &str) -> Option<Mark> {
     Mark::cut(&std::fs::read_to_string(path).ok()?)
 }
 
-/// `MemTotal` is in KiB.
 fn memory() -> u64 {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
-    let kibibytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
-    kibibytes.unwrap_or(0) * 1024
+    kibibytes(&text, "MemTotal:").unwrap_or(0).saturating_mul(1024)
+}
+
+/// A line of `/proc/meminfo`.
+pub(crate) fn kibibytes(meminfo: &str, name: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix(name))?;
+    line.trim().trim_end_matches(" kB").parse().ok()
 }

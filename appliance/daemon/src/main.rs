@@ -26,9 +26,11 @@ mod run;
 mod show;
 mod smart;
 mod status;
+mod told;
 mod trust;
 mod uplink;
 mod vault;
+mod vitals;
 mod wishes;
 mod work;
 

@@ -2,6 +2,7 @@
 //! it lives. Everything that must outlive it is in the database before the next step.
 
 mod answers;
+mod at_work;
 mod health;
 mod keys;
 mod plugging;
@@ -20,11 +21,13 @@ use crate::plan::{self, Held, Plan};
 use crate::policy::{InForce, Policy, PolicyError, Rules};
 use crate::queue::{self, Job};
 use crate::status;
+use crate::told;
 use crate::trust::Trust;
 use crate::uplink::{self, Line};
 use crate::vault::{Vault, VaultError, Words};
 use crate::wishes::Wishes;
 use crate::work::{self, Bench, Meter, Stop};
+use at_work::{AtWork, Pace};
 use rusqlite::{Connection, params};
 use saveos_engine::lease::LeaseKind;
 use saveos_engine::repository::RepositoryError;
@@ -33,9 +36,9 @@ use saveos_protocol::heartbeat::Progress;
 use saveos_protocol::hex::EscrowKey;
 use saveos_protocol::id::{DiskId, StreamId};
 use saveos_protocol::shadow::Reported;
-use saveos_protocol::text::Text;
+use saveos_protocol::text::{Text, WebUrl};
 use saveos_protocol::time::Timestamp;
-use saveos_protocol::unit::{DesiredVersion, Percent, Seconds};
+use saveos_protocol::unit::{DesiredVersion, Percent};
 use std::collections::BTreeMap;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
@@ -125,6 +128,8 @@ struct Daemon {
     db: Connection,
     data: PathBuf,
     identity: Arc<Identity>,
+    /// Where it is claimed.
+    server: Option<WebUrl>,
     bench: Arc<Bench>,
     stream: StreamId,
     watch: Watch,
@@ -155,29 +160,6 @@ struct Daemon {
     last: Moment,
 }
 
-struct AtWork {
-    job: Job,
-    meter: Arc<Meter>,
-    thread: JoinHandle<Stop>,
-    begun: Instant,
-    moved: (u64, Instant),
-}
-
-impl AtWork {
-    /// How far it is, and how long it will still take when it goes on as it did.
-    fn progress(&self) -> Progress {
-        let (done, total) = (self.meter.done.load(Ordering::Relaxed), self.meter.total.load(Ordering::Relaxed));
-        let took = self.begun.elapsed().as_secs_f64();
-        let left = (done > 0 && total > done).then(|| took * (total - done) as f64 / done as f64);
-        Progress {
-            id: self.job.id,
-            work: self.job.work,
-            done: Percent::of(done.min(total), total.max(1)),
-            left: left.map(|seconds| Seconds::saturating(seconds as u64)),
-        }
-    }
-}
-
 /// A job that has not moved for so long is stuck: a dead disk can hang in the kernel, and only a restart helps.
 const STUCK: Duration = Duration::from_secs(900);
 
@@ -206,6 +188,7 @@ impl Daemon {
             db,
             data: places.data.clone(),
             identity,
+            server: places.server.as_ref().map(|server| server.url.clone()),
             bench,
             stream: birth.stream,
             watch: Watch::new(places.disks.as_deref(), &[&places.data, &places.repository]),
@@ -270,7 +253,7 @@ impl Daemon {
             let found = SnapshotFound {
                 disk: snapshot.name.parse().ok(),
                 taken: Timestamp::saturating(u64::try_from(snapshot.time).unwrap_or(0).saturating_mul(1000)),
-                summary: work::summary(self.bench.vault.id(), *id, snapshot),
+                summary: told::summary(self.bench.vault.id(), *id, snapshot),
             };
             let step = self.db.transaction().map_err(DbError::from)?;
             step.execute("INSERT OR IGNORE INTO told (snapshot) VALUES (?1)", params![id.to_string()])
@@ -310,7 +293,7 @@ impl Daemon {
         {
             self.begin(job)?;
         }
-        *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = self.running.as_ref().map(AtWork::progress);
+        *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = self.running.as_mut().map(AtWork::progress);
         self.answer();
         Ok(())
     }
@@ -339,7 +322,9 @@ impl Daemon {
         let work = move || work::run(&own_job, disk.as_ref(), &bench, &own_meter, &|| stop.load(Ordering::Relaxed));
         let thread = std::thread::Builder::new().name("job".to_owned()).spawn(work);
         let thread = thread.map_err(|source| RunError::Path { path: "a thread".into(), source })?;
-        self.running = Some(AtWork { job, meter, thread, begun: Instant::now(), moved: (0, Instant::now()) });
+        let begun = Instant::now();
+        let pace = Pace::begin(begun);
+        self.running = Some(AtWork { job, meter, thread, begun, moved: (0, begun), pace });
         Ok(())
     }
 

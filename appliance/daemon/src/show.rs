@@ -3,6 +3,8 @@
 use crate::args::Ask;
 use crate::status;
 use anyhow::{Context, bail};
+use qrcode::QrCode;
+use qrcode::render::unicode::Dense1x2;
 use serde_json::Value;
 use std::io::Write;
 
@@ -15,12 +17,24 @@ pub(crate) fn ask(ask: &Ask) -> anyhow::Result<()> {
     if answer["type"] == "refused" {
         bail!("{}", text(&answer["why"]));
     }
-    let printed = if how.json { answer.to_string() + "\n" } else { for_people(&answer) };
+    let mut printed = if how.json { answer.to_string() + "\n" } else { for_people(&answer) };
+    if let Ask::Status { qr: true, .. } = ask {
+        printed.push_str(&claim_picture(&answer)?);
+    }
     let mut out = std::io::stdout().lock();
     match out.write_all(printed.as_bytes()).and_then(|()| out.flush()) {
         Err(gone) if gone.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         other => Ok(other?),
     }
+}
+
+/// Two rows of modules a line, light on dark as most terminals are.
+fn claim_picture(answer: &Value) -> anyhow::Result<String> {
+    let Some(link) = answer["claim_link"].as_str() else {
+        bail!("there is nothing to claim: the box has an owner, or `run` was given no --server");
+    };
+    let code = QrCode::new(link).context("the link is too long for a QR code")?;
+    Ok(code.render().dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build() + "\n")
 }
 
 fn for_people(answer: &Value) -> String {
@@ -66,10 +80,15 @@ fn status_lines(answer: &Value) -> Vec<String> {
     let mut lines = vec![
         format!("device       {}", text(&answer["device"])),
         format!("claim code   {}", text(&answer["claim_code"])),
+    ];
+    if let Some(link) = answer["claim_link"].as_str() {
+        lines.push(format!("claim it at  {link}"));
+    }
+    lines.extend([
         format!("repository   {}", text(&answer["repository"])),
         format!("disks        {} plugged in", text(&answer["disks"])),
         format!("reports      {} wait for the control plane", text(&answer["outbox"]["waiting"])),
-    ];
+    ]);
     if answer["recoverable"] != true {
         lines.push("WARNING      nobody has confirmed the recovery words: `saveosd words` shows them".to_owned());
     }
@@ -113,4 +132,39 @@ fn text(value: &Value) -> String {
 
 fn number(value: &Value) -> u64 {
     value.as_u64().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const LINK: &str = "https://saveos.example.org:8443/enrol?code=ABCD-EFGH-JKMN";
+
+    /// What a camera sees of it: squares of four pixels a module.
+    fn look(picture: &str) -> String {
+        let rows: Vec<Vec<char>> = picture.lines().map(|line| line.chars().collect()).collect();
+        let lit = |x: usize, y: usize| match rows.get(y / 2).and_then(|row| row.get(x)) {
+            Some('█') => true,
+            Some('▀') => y.is_multiple_of(2),
+            Some('▄') => !y.is_multiple_of(2),
+            _ => false,
+        };
+        let (width, height) = (rows[0].len() * 4, rows.len() * 8);
+        let grey = |x: usize, y: usize| if lit(x / 4, y / 4) { 255 } else { 0 };
+        let mut image = rqrr::PreparedImage::prepare_from_greyscale(width, height, grey);
+        image.detect_grids().first().expect("a QR code").decode().expect("it is read").1
+    }
+
+    #[test]
+    fn a_camera_reads_the_link_off_a_dark_terminal() {
+        assert_eq!(look(&claim_picture(&json!({ "claim_link": LINK })).expect("a picture")), LINK);
+    }
+
+    #[test]
+    fn a_box_that_has_an_owner_draws_nothing() {
+        assert!(claim_picture(&json!({ "claim_code": "ABCD" })).is_err());
+        assert!(status_lines(&json!({ "claim_link": LINK }))[2].ends_with(LINK));
+        assert!(status_lines(&json!({}))[2].starts_with("repository"));
+    }
 }

@@ -61,6 +61,9 @@ pub(crate) struct Status {
     pub(crate) version: &'static str,
     pub(crate) device: String,
     pub(crate) claim_code: String,
+    /// The page on which it is claimed, where there is a control plane and nobody has claimed it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) claim_link: Option<String>,
     /// Who claimed it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) owner: Option<String>,

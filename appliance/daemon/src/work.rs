@@ -10,25 +10,24 @@ use crate::disks;
 use crate::floor;
 use crate::policy::InForce;
 use crate::queue::Job;
+use crate::told;
 use crate::vault::Vault;
 use saveos_engine::backup::{self, BackupError, DEFAULT_LEVEL, Flow, Options};
 use saveos_engine::lease::LeaseKind;
 use saveos_engine::prune::{self, Mode};
 use saveos_engine::repository::RepositoryError;
-use saveos_engine::segment::Cause;
-use saveos_engine::snapshot::{Snapshot, SnapshotId, State};
+use saveos_engine::snapshot::SnapshotId;
 use saveos_engine::source::{DiskSource, Source, SourceError};
 use saveos_engine::storage::StorageError;
 use saveos_engine::{repository, verify};
 use saveos_protocol::command::Action;
 use saveos_protocol::fact::{
-    BackupSummary, End, Failure, FailureReason, HoleCause, HoleNote, JobResult, Note, PruneSummary, SnapshotState,
-    VerifySummary, VerifyVerdict, Work,
+    BackupSummary, End, Failure, FailureReason, JobResult, PruneSummary, VerifySummary, VerifyVerdict, Work,
 };
 use saveos_protocol::hex;
 use saveos_protocol::id::DeviceId;
 use saveos_protocol::limits;
-use saveos_protocol::text::{Mark, Text};
+use saveos_protocol::text::Text;
 use saveos_protocol::unit::{Bytes, Count};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -194,60 +193,13 @@ fn back_up(
         if stop() { Flow::Stop } else { Flow::Continue }
     });
     match made {
-        Ok((id, snapshot)) => Ok(summary(bench.vault.id(), id, &snapshot)),
+        Ok((id, snapshot)) => Ok(told::summary(bench.vault.id(), id, &snapshot)),
         Err(BackupError::Stopped) => Err(Trouble::Stopped),
         Err(error @ BackupError::Gone { .. }) => Err(failed(FailureReason::DiskGone, &error)),
         Err(BackupError::Repository(error)) => Err(error.into()),
         Err(error @ (BackupError::Layout(_) | BackupError::Scratch(_))) => {
             Err(failed(FailureReason::StoreUnavailable, &error))
         }
-    }
-}
-
-/// A snapshot in the control plane's words.
-pub(crate) fn summary(
-    repository: saveos_engine::seal::RepositoryId,
-    id: SnapshotId,
-    snapshot: &Snapshot,
-) -> BackupSummary {
-    let told = &snapshot.summary;
-    let notes = told.regions.iter().flat_map(|region| {
-        region.doubts.iter().chain(&region.notes).map(|text| Note {
-            partition: region.partition.map(Count::from),
-            filesystem: Mark::cut(&region.filesystem.to_string()),
-            text: Text::cut(text),
-        })
-    });
-    BackupSummary {
-        snapshot: hex::SnapshotId(id.0),
-        previous: snapshot.previous.map(|id| hex::SnapshotId(id.0)),
-        repository: hex::RepositoryId(repository.0),
-        writer: hex::WriterId(snapshot.writer.0),
-        sequence: Count::saturating(snapshot.sequence),
-        state: match snapshot.state {
-            State::Complete => SnapshotState::Complete,
-            State::Partial => SnapshotState::Partial,
-            State::Torn => SnapshotState::Torn,
-            State::Live => SnapshotState::Live,
-        },
-        bytes_read: Bytes::saturating(told.bytes_read),
-        bytes_new: Bytes::saturating(told.bytes_new),
-        bytes_stored: Bytes::saturating(told.bytes_stored),
-        hole_bytes: Bytes::saturating(told.hole_bytes),
-        holes: told
-            .holes
-            .iter()
-            .map(|hole| HoleNote {
-                start_bytes: Bytes::saturating(hole.start),
-                length_bytes: Bytes::saturating(hole.len),
-                cause: match hole.cause {
-                    Cause::Unreadable => HoleCause::Unreadable,
-                    Cause::Lost => HoleCause::Lost,
-                },
-            })
-            .collect(),
-        left_out_bytes: Bytes::saturating(told.left_out_bytes),
-        notes: notes.collect(),
     }
 }
 

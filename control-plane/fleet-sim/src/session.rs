@@ -278,6 +278,8 @@ impl Appliance {
             queued: Count::saturating(self.level().waiting),
             desired: self.desired(),
             store_used: None,
+            busy: None,
+            memory_used: None,
             board: None,
             job: None,
         }

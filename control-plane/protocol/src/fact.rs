@@ -15,8 +15,8 @@ pub use disk::{Bus, DiskGone, DiskIdentified, DiskIdentity, DiskSeen, Partition}
 pub use health::{ClockJump, SameIdTwice, Smart, SmartVerdict, StoreCapacity, StoreLevel};
 pub use job::{
     BackupSummary, End, Failure, FailureReason, HoleCause, HoleNote, JobEnded, JobResult, JobStarted, Note,
-    PruneSummary, RestoreSummary, RestoreTestSummary, SnapshotFound, SnapshotState, Trigger, VerifySummary,
-    VerifyVerdict, Work,
+    PartitionUse, PruneSummary, RestoreSummary, RestoreTestSummary, SnapshotFound, SnapshotState, Trigger,
+    VerifySummary, VerifyVerdict, Work,
 };
 pub use stream::{Gap, StreamBirth};
 pub use trust::{KeyState, PolicyRefused, Tamper};

@@ -6,7 +6,7 @@ use crate::id::JobId;
 use crate::message::{Message, V1};
 use crate::shadow::DesiredVersion;
 use crate::time::Timestamp;
-use crate::unit::{Celsius, Count, Millis, Percent, Seconds};
+use crate::unit::{Bytes, Celsius, Count, Millis, Percent, Seconds};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +31,12 @@ pub struct Heartbeat {
     /// How full the fullest store is.
     #[serde(rename = "store_used_percent", default, skip_serializing_if = "Option::is_none")]
     pub store_used: Option<Percent>,
+    /// How busy the processor was since the beat before; of all its cores together.
+    #[serde(rename = "busy_percent", default, skip_serializing_if = "Option::is_none")]
+    pub busy: Option<Percent>,
+    /// Memory that nothing could give back at once.
+    #[serde(rename = "memory_used_percent", default, skip_serializing_if = "Option::is_none")]
+    pub memory_used: Option<Percent>,
     /// The board's temperature.
     #[serde(rename = "board_c", default, skip_serializing_if = "Option::is_none")]
     pub board: Option<Celsius>,
@@ -49,6 +55,9 @@ pub struct Progress {
     /// How much is done.
     #[serde(rename = "percent")]
     pub done: Percent,
+    /// How fast it goes, in bytes a second of the disk or of the repository that it looks at.
+    #[serde(rename = "rate_bytes_s", default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Bytes>,
     /// How long it will still take, where that is known.
     #[serde(rename = "left_s", default, skip_serializing_if = "Option::is_none")]
     pub left: Option<Seconds>,

@@ -8,7 +8,7 @@ use saveos_protocol::fact::{Body, End, HoleCause, HoleNote, JobEnded, JobResult,
 use saveos_protocol::heartbeat::Heartbeat;
 use saveos_protocol::shadow::{Desired, DiskPolicy, Role};
 use saveos_protocol::text::Text;
-use saveos_protocol::unit::{Bytes, Count, MAX_INTEGER, Millis};
+use saveos_protocol::unit::{Bytes, Count, MAX_INTEGER, Millis, Percent, Seconds};
 use saveos_protocol::{EncodeError, Message, decode, encode, limits};
 use support::{all, backup_summary, desired, disk, fact, job, mark, reported};
 
@@ -29,6 +29,10 @@ fn the_longest_heartbeat_fits() {
     let decade_ms = 10 * 365 * 86_400_000u64;
     beat.uptime = Millis::saturating(decade_ms);
     (beat.seq, beat.queued, beat.sess) = (Count::from(31_536_000), Count::from(100_000), Count::from(5_000_000));
+    (beat.busy, beat.memory_used, beat.store_used) = (Percent::new(100), Percent::new(100), Percent::new(100));
+    // 100 GB/s is more than any bus has.
+    let job = beat.job.as_mut().expect("a job");
+    (job.rate, job.left) = (Some(Bytes::saturating(99_999_999_999)), Some(Seconds::from(31_536_000)));
     encode(&beat).expect("it fits");
 }
 

@@ -2,14 +2,13 @@
 //! is here.
 
 use crate::identity::Identity;
+use crate::machine;
 use aws_lc_rs::rand::SystemRandom;
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
 use saveos_protocol::V1;
 use saveos_protocol::enrol::{EnrolRequest, Proof, RenewRequest};
 use saveos_protocol::hex::Nonce;
-use saveos_protocol::shadow::Hardware;
-use saveos_protocol::text::{Mark, Pem};
-use saveos_protocol::unit::Bytes;
+use saveos_protocol::text::Pem;
 
 /// Why there is none.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +33,7 @@ pub(super) fn enrol(identity: &Identity, nonce: Nonce) -> Result<EnrolRequest, R
         key: identity.public,
         proof: proof.map_err(|_| RequestError::Form)?,
         csr,
-        hardware: hardware(),
+        hardware: machine::hardware(),
         firmware: env!("CARGO_PKG_VERSION").parse().map_err(|_| RequestError::Form)?,
     })
 }
@@ -53,22 +52,4 @@ fn signing_request(identity: &Identity) -> Result<Pem, RequestError> {
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, identity.device.to_string());
     params.serialize_request(&key)?.pem()?.parse().map_err(|_| RequestError::Form)
-}
-
-/// What the kernel says of the board; a PC has no device tree and says less.
-fn hardware() -> Hardware {
-    let read =
-        |path: &str| std::fs::read_to_string(path).ok().and_then(|text| Mark::cut(text.trim_matches(['\0', '\n'])));
-    let unknown = || Mark::cut("unknown").expect("it is printable");
-    let memory = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
-        let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?.trim().to_owned();
-        line.trim_end_matches("kB").trim().parse::<u64>().ok()
-    });
-    Hardware {
-        model: read("/proc/device-tree/model")
-            .or_else(|| read("/sys/class/dmi/id/product_name"))
-            .unwrap_or_else(unknown),
-        serial: read("/proc/device-tree/serial-number"),
-        memory_bytes: Bytes::saturating(memory.unwrap_or(0).saturating_mul(1024)),
-    }
 }

@@ -79,11 +79,14 @@ impl Daemon {
     }
 
     fn status(&self) -> Result<Status, RunError> {
+        let (code, owner) = (self.identity.claim_code(), self.owner());
+        let claims = self.server.as_ref().filter(|_| owner.is_none());
         Ok(Status {
             version: env!("CARGO_PKG_VERSION"),
             device: self.identity.device.to_string(),
-            claim_code: self.identity.claim_code().to_string(),
-            owner: self.owner(),
+            claim_code: code.to_string(),
+            claim_link: claims.map(|server| format!("{server}/enrol?code={code}")),
+            owner,
             desired: self.bench.rules.get().version.get(),
             repository: self.bench.vault.path().display().to_string(),
             recoverable: self.is_recoverable()?,

@@ -15,6 +15,7 @@ use crate::logs;
 use crate::machine;
 use crate::outbox;
 use crate::trust::Trust;
+use crate::vitals::Vitals;
 use rumqttc::mqttbytes::QoS;
 use rumqttc::{
     AsyncClient, Event, Incoming, LastWill, MqttOptions, PersistedAckMode, PersistedSession, PublishOptions,
@@ -96,6 +97,7 @@ struct Session<'l> {
     sent: u64,
     acked: Instant,
     heartbeats: u64,
+    vitals: Vitals,
     beat: Option<JoinHandle<bool>>,
     next_beat: Instant,
     /// Whether the last beat told of a job.
@@ -136,6 +138,7 @@ impl<'l> Session<'l> {
             sent: 0,
             acked: at,
             heartbeats: 0,
+            vitals: Vitals::default(),
             beat: None,
             next_beat: at,
             watched: false,
@@ -376,7 +379,7 @@ impl<'l> Session<'l> {
         let patience = PATIENCE.min(every / 2);
         self.watched = job.is_some();
         self.heartbeats += 1;
-        let now = clock::now();
+        let (now, vitals) = (clock::now(), self.vitals.look());
         let heartbeat = Heartbeat {
             v: V1,
             sess: self.birth.session,
@@ -386,7 +389,9 @@ impl<'l> Session<'l> {
             queued: Count::saturating(outbox::level(&self.db)?.waiting),
             desired: rules.version,
             store_used: *self.line.room.lock().unwrap_or_else(PoisonError::into_inner),
-            board: None,
+            busy: vitals.busy,
+            memory_used: vitals.memory_used,
+            board: vitals.board,
             job,
         };
         let (client, topic, json) = (client.clone(), self.topic(Up::Heartbeat), encode(&heartbeat)?);

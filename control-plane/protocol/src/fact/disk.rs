@@ -73,6 +73,9 @@ pub struct DiskIdentified {
 pub struct Partition {
     /// Its number in the table.
     pub number: Count,
+    /// Where it begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_bytes: Option<Bytes>,
     /// How large it is.
     pub size_bytes: Bytes,
     /// `ext4`, `ntfs`, …, or `raw`.

@@ -243,6 +243,12 @@ pub struct BackupSummary {
     /// Where they are missing.
     #[serde(default)]
     pub holes: Excerpt<HoleNote>,
+    /// Files that lie there, at least. Their names stay on the box.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hole_files: Option<Count>,
+    /// How full the file systems are.
+    #[serde(default, skip_serializing_if = "Excerpt::is_empty")]
+    pub used: Excerpt<PartitionUse>,
     /// Left out by rule, such as swap files.
     pub left_out_bytes: Bytes,
     /// What the layout said.
@@ -252,7 +258,7 @@ pub struct BackupSummary {
 
 impl BackupSummary {
     pub(super) fn lists(&mut self) -> Vec<&mut dyn Shorten> {
-        vec![&mut self.holes, &mut self.notes]
+        vec![&mut self.holes, &mut self.used, &mut self.notes]
     }
 }
 
@@ -275,6 +281,15 @@ pub struct HoleNote {
     pub length_bytes: Bytes,
     /// Why.
     pub cause: HoleCause,
+}
+
+/// How full a file system is; one that could not be read has no entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PartitionUse {
+    /// Its partition's number.
+    pub partition: Count,
+    /// What it does not call free.
+    pub used_bytes: Bytes,
 }
 
 /// Something to know about a partition.

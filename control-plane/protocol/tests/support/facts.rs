@@ -62,6 +62,8 @@ pub(crate) fn backup_summary() -> BackupSummary {
             cause: HoleCause::Unreadable,
         })
         .collect(),
+        hole_files: None,
+        used: Default::default(),
         left_out_bytes: bytes(8_589_934_592),
         notes: std::iter::once(Note {
             partition: Some(Count::from(2)),
@@ -76,7 +78,28 @@ fn ended(result: JobResult) -> Body {
     Body::JobEnded(JobEnded { job: job(), disk: Some(disk(3)), duration: Millis::from(4_321_000), result })
 }
 
-/// With the name of its fixture.
+/// The same, of a box that tells what the holes cost and how full the file systems are.
+fn telling_backup_summary() -> BackupSummary {
+    let used = PartitionUse { partition: Count::from(2), used_bytes: bytes(700_000_000_000) };
+    BackupSummary { hole_files: Some(Count::from(1)), used: std::iter::once(used).collect(), ..backup_summary() }
+}
+
+fn identified(start_bytes: Option<Bytes>) -> Body {
+    let partition = Partition {
+        number: Count::from(1),
+        start_bytes,
+        size_bytes: bytes(536_870_912),
+        filesystem: mark("ext4"),
+        label: Some(text("Büro")),
+    };
+    Body::DiskIdentified(DiskIdentified {
+        disk: disk(3),
+        identity: identity(),
+        partitions: std::iter::once(partition).collect(),
+    })
+}
+
+/// With the name of its fixture. New ones go to the end: their place is their number.
 pub(crate) fn fact_bodies() -> Vec<(&'static str, Body)> {
     let failure = Failure {
         reason: FailureReason::StoreFull,
@@ -95,20 +118,7 @@ pub(crate) fn fact_bodies() -> Vec<(&'static str, Body)> {
                 new: true,
             }),
         ),
-        (
-            "disk_identified",
-            Body::DiskIdentified(DiskIdentified {
-                disk: disk(3),
-                identity: identity(),
-                partitions: std::iter::once(Partition {
-                    number: Count::from(1),
-                    size_bytes: bytes(536_870_912),
-                    filesystem: mark("ext4"),
-                    label: Some(text("Büro")),
-                })
-                .collect(),
-            }),
-        ),
+        ("disk_identified", identified(None)),
         ("disk_gone", Body::DiskGone(DiskGone { disk: disk(3), during: Some(job()) })),
         (
             "smart",
@@ -223,5 +233,7 @@ pub(crate) fn fact_bodies() -> Vec<(&'static str, Body)> {
             Body::ClockJump(ClockJump { before: now(), after: Timestamp::saturating(0), elapsed: Millis::from(1_000) }),
         ),
         ("same_id_twice", Body::SameIdTwice(SameIdTwice { cuts: Count::from(12), within: Seconds::from(60) })),
+        ("disk_identified.placed", identified(Some(bytes(1_048_576)))),
+        ("job_ended.telling", ended(JobResult::Backup(End::Done(telling_backup_summary())))),
     ]
 }

@@ -78,6 +78,7 @@ pub(crate) fn all() -> Vec<Sample> {
     add!("will", birth.will());
     add!("update", birth.departure(Leaving::Update));
     add!("", heartbeat());
+    add!("telling", telling_heartbeat());
     add!("", reported());
     add!("", desired());
     let mut signed = desired();
@@ -149,14 +150,27 @@ fn heartbeat() -> Heartbeat {
         queued: Count::from(2),
         desired: DesiredVersion::from(7),
         store_used: Percent::new(61),
+        busy: None,
+        memory_used: None,
         board: Some(Celsius(48)),
         job: Some(Progress {
             id: job(),
             work: Work::RestoreTest,
             done: Percent::new(55).expect("a percentage"),
+            rate: None,
             left: Some(Seconds::from(600)),
         }),
     }
+}
+
+/// The same, of a box that tells how busy it is and how fast its job goes.
+fn telling_heartbeat() -> Heartbeat {
+    let mut beat = heartbeat();
+    (beat.busy, beat.memory_used) = (Percent::new(37), Percent::new(22));
+    if let Some(job) = &mut beat.job {
+        job.rate = Some(Bytes::saturating(104_857_600));
+    }
+    beat
 }
 
 fn hardware() -> Hardware {
