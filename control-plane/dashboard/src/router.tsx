@@ -49,6 +49,12 @@ const signIn = createRoute({
   component: lazyRouteComponent(() => import("./sign-in/sign-in"), "SignIn"),
 });
 
+const setUp = createRoute({
+  getParentRoute: () => root,
+  path: "/setup",
+  component: lazyRouteComponent(() => import("./sign-in/set-up"), "SetUp"),
+});
+
 const inside = createRoute({
   getParentRoute: () => root,
   id: "inside",
@@ -76,6 +82,12 @@ const fleet = createRoute({
   path: "/fleet",
   validateSearch: fleetSearch,
   component: screen(() => import("./fleet/fleet"), "Fleet"),
+});
+
+const bulkList = createRoute({
+  getParentRoute: () => inside,
+  path: "/bulk",
+  component: screen(() => import("./fleet/bulk-list"), "BulkList"),
 });
 
 const bulk = createRoute({
@@ -171,6 +183,7 @@ const reports = createRoute({
 const screens = [
   protection,
   fleet,
+  bulkList,
   bulk,
   appliance,
   point,
@@ -183,7 +196,7 @@ const screens = [
   profile,
   reports,
 ];
-const routes = root.addChildren([signIn, inside.addChildren(screens)]);
+const routes = root.addChildren([signIn, setUp, inside.addChildren(screens)]);
 
 export function makeRouter(queries: QueryClient) {
   return createRouter({

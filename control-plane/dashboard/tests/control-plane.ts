@@ -20,15 +20,21 @@ import { promisify } from "node:util";
 import type { Schemas } from "../src/api/client";
 
 const BIN = resolve(process.env["SAVEOS_BIN"] ?? join(import.meta.dirname, "../../../target/debug"));
+const ADMIN = "admin@example.org";
 /** How long a program may take for one step on a slow machine. */
 const PATIENCE_MS = 60_000;
 const run = promisify(execFile);
 
 interface Shown {
-  email: string;
-  password: string;
+  password?: string;
+  setup_link?: string;
   organisation: string;
   command_passphrase: string;
+}
+
+interface Beginning {
+  prepare?: (database: string, organisation: string) => void;
+  people?: boolean;
 }
 
 export interface Account {
@@ -72,6 +78,8 @@ export class ControlPlane {
   readonly folder: string;
   readonly url: string;
   readonly admin: Account;
+  /** With it the first account is made, where nobody has one. */
+  readonly setupLink: string | undefined;
   readonly organisation: string;
   private readonly passphrase: string;
   private process: ChildProcess;
@@ -81,14 +89,15 @@ export class ControlPlane {
   private constructor(folder: string, url: string, shown: Shown, process: ChildProcess) {
     this.folder = folder;
     this.url = url;
-    this.admin = { email: shown.email, password: shown.password };
+    this.admin = { email: ADMIN, password: shown.password ?? "chosen by whoever came first" };
+    this.setupLink = shown.setup_link;
     this.organisation = shown.organisation;
     this.passphrase = shown.command_passphrase;
     this.process = process;
   }
 
-  /** `prepare` may change the database before the server runs for good. */
-  static async start(prepare?: (database: string, organisation: string) => void): Promise<ControlPlane> {
+  /** `prepare` may change the database before the server runs for good. Without people, a test makes `admin` itself. */
+  static async start({ prepare, people = true }: Beginning = {}): Promise<ControlPlane> {
     const folder = mkdtempSync(join(tmpdir(), "saveos-web-"));
     const data = join(folder, "data");
     const [https, mqtt] = await freePorts();
@@ -102,7 +111,7 @@ export class ControlPlane {
       "--mqtt-port",
       String(mqtt),
     ];
-    const who = ["--organisation", "Test GmbH", "--admin", "admin@example.org"];
+    const who = ["--organisation", "Test GmbH", ...(people ? ["--admin", ADMIN] : [])];
     const said = execFileSync(join(BIN, "saveos-server"), ["init", "--json", "--data", data, ...where, ...who]);
     const shown = JSON.parse(said.toString()) as Shown;
     prepare?.(join(data, "saveos.sqlite"), shown.organisation);
@@ -198,6 +207,7 @@ export class ControlPlane {
 interface Status {
   device: string;
   claim_code: string;
+  claim_link?: string;
   recoverable: boolean;
 }
 

@@ -5,11 +5,33 @@ import { expect, test } from "./person";
 
 test("from first run to an alert that somebody answers", async ({ page }) => {
   test.setTimeout(240_000);
-  const plane = await ControlPlane.start();
+  const plane = await ControlPlane.start({ people: false });
   try {
     const box = await plane.box();
     const image = join(plane.folder, "disk.img");
     makeDisk(image, 900);
+
+    // Nobody has an account: whoever has the link makes the first.
+    const link = plane.setupLink ?? "";
+    await page.goto(link);
+    await page.getByLabel("E-mail address").fill(plane.admin.email);
+    await page.getByLabel(/^Password(?! again)/).fill(plane.admin.password);
+    await page.getByLabel("Password again").fill("something else");
+    await expect(page.getByText("This is another one.")).toBeVisible();
+    await page.getByRole("button", { name: "Make the account" }).click();
+    await page.getByLabel("Password again").fill(plane.admin.password);
+    await page.getByRole("button", { name: "Make the account" }).click();
+    await expect(page.getByRole("heading", { level: 1, name: "Protection" })).toBeVisible();
+    expect(page.url()).toBe(`${plane.url}/`);
+
+    // The link counts once, also for who has signed out.
+    await page.context().clearCookies();
+    await page.goto(link);
+    await page.getByLabel("E-mail address").fill("another@example.org");
+    await page.getByLabel(/^Password(?! again)/).fill(plane.admin.password);
+    await page.getByLabel("Password again").fill(plane.admin.password);
+    await page.getByRole("button", { name: "Make the account" }).click();
+    await expect(page.getByRole("alert")).toContainText("This link was used already");
 
     // Whoever is not signed in is asked to, and comes where he wanted to go.
     await page.goto(`${plane.url}/places`);
@@ -23,7 +45,7 @@ test("from first run to an alert that somebody answers", async ({ page }) => {
     await page.evaluate("window.sameDocument = true");
 
     await page.getByRole("link", { name: "Protection", exact: true }).click();
-    await expect(page.getByText("Four steps to the first backup")).toBeVisible();
+    await expect(page.getByText("Three steps to the first backup")).toBeVisible();
     await page.getByRole("link", { name: /Make a customer/ }).click();
     await page.getByRole("button", { name: "Add a customer" }).click();
     await page.getByRole("dialog").getByLabel("Name").fill("Bakery Sunrise");
@@ -35,7 +57,13 @@ test("from first run to an alert that somebody answers", async ({ page }) => {
     await expect(page.getByRole("link", { name: "Main street", exact: true })).toBeVisible();
 
     await page.getByRole("link", { name: "Add a box" }).click();
-    await page.getByLabel("Code of the box").fill((await box.status()).claim_code);
+    const { claim_code: code, claim_link: scanned } = await box.status();
+    // What the box draws as a QR code is this page, filled in.
+    const telephone = await page.context().newPage();
+    await telephone.goto(scanned ?? "");
+    await expect(telephone.getByLabel("Code of the box")).toHaveValue(code);
+    await telephone.close();
+    await page.getByLabel("Code of the box").fill(code);
     await page.getByLabel("Name of the box").fill("Under the till");
     await page.getByRole("button", { name: "Add", exact: true }).click();
     await expect(page.getByText("Waiting for the box", { exact: true })).toBeVisible();

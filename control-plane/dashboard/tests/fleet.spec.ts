@@ -49,6 +49,11 @@ test("boxes are found by a view that is an address, and many are asked for one t
   await expect(row("Office")).toContainText("was not asked: no disk is plugged in");
   await expect(row("Under the till")).toContainText("done");
   await expect(page.getByText("2 of 2 have ended")).toBeVisible();
+
+  await page.goto(`${world.plane.url}/fleet`);
+  await page.getByRole("link", { name: "What many boxes were asked" }).click();
+  await page.getByRole("link", { name: "Start a backup" }).first().click();
+  await expect(row("Office")).toContainText("was not asked: no disk is plugged in");
 });
 
 test("a restore is prepared here, signed on the server, and waits for somebody at the box", async ({ page, world }) => {

@@ -10,9 +10,9 @@ const GROWTH = 40;
 
 test("a list of 100,000 boxes is quick and stays small", async ({ page }) => {
   test.setTimeout(300_000);
-  const plane = await ControlPlane.start((database, organisation) => {
+  const prepare = (database: string, organisation: string) =>
     execFileSync("python3", [join(import.meta.dirname, "seed.py"), database, organisation, String(BOXES)]);
-  });
+  const plane = await ControlPlane.start({ prepare });
   try {
     await signIn(page, plane);
     await expect(page.getByTestId("verdict")).toContainText("boxes are not protected", { timeout: 60_000 });

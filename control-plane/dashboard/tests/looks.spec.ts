@@ -26,7 +26,8 @@ async function screens({
     ["protection", "/", "The last 30 days"],
     ["fleet", "/fleet", "Under the till"],
     ["fleet-empty", "/fleet?name=nobody", "No box fits"],
-    ["box", box, "What it is"],
+    ["bulk-list", "/bulk", /together yet|have ended/],
+    ["box", box, "Memory used"],
     ["box-recovery", `${box}?tab=recovery`, "complete"],
     ["box-jobs", `${box}?tab=jobs`, /new of/],
     ["box-events", `${box}?tab=events`, "job ended"],
@@ -73,6 +74,10 @@ for (const theme of THEMES) {
       await expect(page.getByRole("button", { name: "Sign in" })).toBeVisible();
       await check(page, "sign-in");
       await picture("sign-in");
+      await page.goto(`${world.plane.url}/setup#a-token`);
+      await expect(page.getByRole("button", { name: "Make the account" })).toBeEnabled();
+      await check(page, "set-up");
+      await picture("set-up");
       await signIn(page, world.plane);
       for (const [name, path, shows] of await screens(world)) {
         await page.goto(`${world.plane.url}${path}`);

@@ -10,7 +10,7 @@
 //!
 //! Who may not see a thing is told that it is not there.
 
-mod access;
+pub(crate) mod access;
 mod account_changes;
 mod accounts;
 mod alert_routes;
@@ -35,6 +35,7 @@ mod policies;
 mod problem;
 mod protection;
 mod reports;
+mod setup;
 mod signed;
 mod silences;
 mod tokens;
@@ -104,6 +105,7 @@ const DRAINED: usize = 4 * limits::ENROLMENT;
 /// All routes but that of the document, which cannot describe itself before it is whole.
 fn routes() -> OpenApiRouter<App> {
     let people = OpenApiRouter::new()
+        .routes(routes!(setup::set_up))
         .routes(routes!(login::login))
         .routes(routes!(login::logout))
         .routes(routes!(login::me))
@@ -133,7 +135,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(claims::list, claims::make))
         .routes(routes!(appliances::list))
         .routes(routes!(appliances_csv::csv))
-        .routes(routes!(bulk::make))
+        .routes(routes!(bulk::list, bulk::make))
         .routes(routes!(bulk::one))
         .routes(routes!(appliances::one, appliances::change))
         .routes(routes!(appliances::jobs))

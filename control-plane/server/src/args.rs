@@ -59,9 +59,10 @@ pub(crate) struct Init {
     /// Name of the organisation.
     #[arg(long, value_name = "NAME")]
     pub(crate) organisation: String,
-    /// E-mail address of the first administrator; the password is made here.
+    /// E-mail address of the first administrator; the password is made here. Without it a link is shown, and whoever opens it
+    /// chooses both in the browser.
     #[arg(long, value_name = "EMAIL")]
-    pub(crate) admin: String,
+    pub(crate) admin: Option<String>,
     /// Address to listen on.
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0")]
     pub(crate) bind: IpAddr,

@@ -1,6 +1,8 @@
-//! Makes a data folder: authority, command key, tree, first account. The config is written last, so that a folder that was
+//! Makes a data folder: authority, command key, tree, first account or the link to make it. The config is written last, so that a folder that was
 //! half made is none and `init` begins again.
 
+use crate::account;
+use crate::api::access;
 use crate::args::Init;
 use crate::audit;
 use crate::authority::{Authority, AuthorityError};
@@ -11,7 +13,7 @@ use crate::files::{self, FileError};
 use crate::password;
 use crate::policy::Policy;
 use crate::store::{Store, StoreError, Tx, values};
-use saveos_protocol::id::{NodeId, OrganisationId, UserId};
+use saveos_protocol::id::{NodeId, OrganisationId};
 use saveos_protocol::text::Text;
 use zeroize::Zeroizing;
 
@@ -44,9 +46,22 @@ pub(crate) enum InitError {
 /// What is shown once and kept nowhere.
 pub(crate) struct Shown {
     pub(crate) organisation: OrganisationId,
-    pub(crate) email: String,
-    pub(crate) password: Zeroizing<String>,
+    pub(crate) first: First,
     pub(crate) passphrase: Zeroizing<String>,
+}
+
+/// How the first administrator gets in.
+pub(crate) enum First {
+    /// With an account that was made here.
+    Account { email: String, password: Zeroizing<String> },
+    /// With a page that makes it.
+    Link(Zeroizing<String>),
+}
+
+/// What is stored of it.
+enum Stored {
+    Account { email: String, password: String },
+    Link { token: String },
 }
 
 /// Makes it.
@@ -54,13 +69,12 @@ pub(crate) async fn init(init: &Init) -> Result<Shown, InitError> {
     if Config::exists(&init.data) {
         return Err(InitError::Exists(init.data.display().to_string()));
     }
-    let email = init.admin.trim().to_lowercase();
-    if !email.contains('@') || email.len() > 254 || email.chars().any(char::is_whitespace) {
-        return Err(InitError::Email(init.admin.clone()));
-    }
+    let admin = init.admin.as_ref();
+    let email =
+        admin.map(|admin| account::address(admin).ok_or_else(|| InitError::Email(admin.clone()))).transpose()?;
     files::make_folder(&init.data)?;
     let now = clock::now();
-    let (password, passphrase) = (password::make(), password::make());
+    let passphrase = password::make();
     let organisation = OrganisationId::from_parts(now, clock::random());
     let config = Config {
         node: NodeId::from_parts(now, clock::random()),
@@ -76,30 +90,47 @@ pub(crate) async fn init(init: &Init) -> Result<Shown, InitError> {
     };
     Authority::make(&init.data, &config.name)?;
     let store = Store::open(&init.data)?;
-    let (name, stored, admin) = (config.name.to_string(), password::hash(&password), email.clone());
-    store.write(move |tx| first_rows(tx, organisation, &name, (&admin, &stored))).await?;
+    let (first, stored) = first(email, &config);
+    let name = config.name.to_string();
+    store.write(move |tx| first_rows(tx, organisation, &name, &stored)).await?;
     config.write(&init.data)?;
-    Ok(Shown { organisation, email, password, passphrase })
+    Ok(Shown { organisation, first, passphrase })
 }
 
-fn first_rows(
-    tx: &mut dyn Tx,
-    organisation: OrganisationId,
-    name: &str,
-    (email, password): (&str, &str),
-) -> Result<(), StoreError> {
+/// What is shown and what is stored. The token stands behind `#`: a browser sends it to no server and names it to no other page.
+fn first(email: Option<String>, config: &Config) -> (First, Stored) {
+    match email {
+        Some(email) => {
+            let password = password::make();
+            let stored = Stored::Account { email: email.clone(), password: password::hash(&password) };
+            (First::Account { email, password }, stored)
+        }
+        None => {
+            let token = Zeroizing::new(password::hex(&clock::random::<32>()));
+            let link = Zeroizing::new(format!("{}/setup#{}", config.server(), *token));
+            (First::Link(link), Stored::Link { token: access::hash(&token) })
+        }
+    }
+}
+
+fn first_rows(tx: &mut dyn Tx, organisation: OrganisationId, name: &str, first: &Stored) -> Result<(), StoreError> {
     let now = clock::now();
     // Of an `init` that was cut off.
-    for table in ["DELETE FROM node", "DELETE FROM account", "DELETE FROM granted"] {
+    for table in ["DELETE FROM node", "DELETE FROM account", "DELETE FROM granted", "DELETE FROM setup"] {
         tx.execute(table, &[])?;
     }
     let policy = serde_json::to_string(&Policy::default()).map_err(|_| StoreError::Damaged("a policy"))?;
     let sql = "INSERT INTO node (id, path, kind, name, policy, made_ms) VALUES ($1, $2, 'organisation', $3, $4, $5)";
     tx.execute(sql, &values![organisation, format!("/{organisation}/"), name, policy, now])?;
-    let account = UserId::from_parts(now, clock::random());
-    let sql = "INSERT INTO account (id, email, password, made_ms) VALUES ($1, $2, $3, $4)";
-    tx.execute(sql, &values![account, email, password, now])?;
-    let sql = "INSERT INTO granted (account, node, role) VALUES ($1, $2, 'admin')";
-    tx.execute(sql, &values![account, organisation])?;
-    audit::write(tx, email, "set up", &organisation.to_string(), now)
+    let who = match first {
+        Stored::Account { email, password } => {
+            account::make_first(tx, (email, password), organisation, now)?;
+            email
+        }
+        Stored::Link { token } => {
+            tx.execute("INSERT INTO setup (token, made_ms) VALUES ($1, $2)", &values![token.as_str(), now])?;
+            "init"
+        }
+    };
+    audit::write(tx, who, "set up", &organisation.to_string(), now)
 }

@@ -6,6 +6,7 @@
 //! boxes ─HTTPS─▶ api: enrol, renew ─▶ authority
 //! ```
 
+mod account;
 mod alerts;
 mod api;
 mod args;
@@ -40,6 +41,7 @@ mod store;
 
 use args::{Arguments, Command};
 use clap::Parser;
+use init::First;
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -67,19 +69,32 @@ fn init(arguments: &args::Init) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let shown = runtime.block_on(init::init(arguments))?;
     if arguments.json {
-        let json = serde_json::json!({
-            "organisation": shown.organisation, "email": shown.email, "password": *shown.password,
-            "command_passphrase": *shown.passphrase,
-        });
+        let mut json =
+            serde_json::json!({ "organisation": shown.organisation, "command_passphrase": *shown.passphrase });
+        match &shown.first {
+            First::Account { email, password } => {
+                (json["email"], json["password"]) = (email.as_str().into(), password.as_str().into());
+            }
+            First::Link(link) => json["setup_link"] = link.as_str().into(),
+        }
         println!("{json}");
         return Ok(());
     }
-    println!("{} is set up in {}.\n", arguments.organisation, arguments.data.display());
-    println!("administrator  {}", shown.email);
-    println!("password       {}", *shown.password);
-    println!("passphrase     {}  (of the command key)\n", *shown.passphrase);
-    println!("Both are shown once and kept nowhere. Without the passphrase nobody can order anything that destroys.");
-    println!("Next: saveos-server run --data {}", arguments.data.display());
+    let data = arguments.data.display();
+    println!("{} is set up in {data}.\n", arguments.organisation);
+    println!("passphrase     {}  (of the command key)", *shown.passphrase);
+    match &shown.first {
+        First::Account { email, password } => {
+            println!("administrator  {email}");
+            println!("password       {}", **password);
+        }
+        First::Link(link) => println!("first account  {}", **link),
+    }
+    println!("\nThey are shown once and kept nowhere. Without the passphrase nobody can order anything that destroys.");
+    println!("Next: saveos-server run --data {data}");
+    if let First::Link(_) = shown.first {
+        println!("Then open the link of the first account in a browser: it counts once, for whoever opens it.");
+    }
     Ok(())
 }
 

@@ -16,6 +16,8 @@ use crate::revocation;
 use crate::stop;
 use crate::store::{Store, StoreError, Tx, values};
 use axum_server::tls_rustls::RustlsConfig;
+use hyper_util::rt::TokioExecutor;
+use hyper_util::server::conn::auto::Builder;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use saveos_protocol::Topic;
@@ -84,6 +86,15 @@ const LOOK: Duration = Duration::from_secs(10);
 const DAYS: Duration = Duration::from_secs(600);
 /// Requests that run when it is told to stop have so long.
 const GRACE: Duration = Duration::from_secs(5);
+/// What the head of a request has to come, and the next request after it: whoever needs longer, a browser with nothing to ask
+/// among them, connects again.
+const HEAD_PATIENCE: Duration = Duration::from_secs(30);
+/// How often a silent HTTP/2 connection is asked whether it still is one.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
+/// Requests at once on one HTTP/2 connection: a browser with fifty live pages has as many.
+const STREAMS: u32 = 128;
+/// Of the head of an HTTP/2 request.
+const HEAD_BYTES: u32 = 16 << 10;
 
 /// Runs until `stop`.
 pub(crate) async fn run(data: &Path, metrics: Option<SocketAddr>, stop: watch::Receiver<bool>) -> Result<(), RunError> {
@@ -172,12 +183,14 @@ async fn serve(
     let certificates = certificates.collect::<Result<Vec<_>, _>>().map_err(RunError::Pem)?;
     let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).map_err(RunError::Pem)?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let tls = rustls::ServerConfig::builder_with_provider(provider)
+    let mut tls = rustls::ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(RunError::Tls)?
         .with_no_client_auth()
         .with_single_cert(certificates, key)
         .map_err(RunError::Tls)?;
+    // A browser opens six connections of HTTP/1.1 and no more, and a page that is live holds one.
+    tls.alpn_protocols = [&b"h2"[..], b"http/1.1"].map(<[u8]>::to_vec).into();
     let address = SocketAddr::new(config.bind, config.https_port);
     let handle = axum_server::Handle::new();
     let stopper = handle.clone();
@@ -186,9 +199,20 @@ async fn serve(
         stopper.graceful_shutdown(Some(GRACE));
     });
     tracing::info!(%address, server = %config.server(), "the API listens");
-    let server = axum_server::bind_rustls(address, RustlsConfig::from_config(Arc::new(tls))).handle(handle);
+    let mut server = axum_server::bind_rustls(address, RustlsConfig::from_config(Arc::new(tls))).handle(handle);
+    bound(server.http_builder());
     let service = api::app(app).into_make_service_with_connect_info::<SocketAddr>();
     server.serve(service).await.map_err(|source| RunError::Listen { address, source })
+}
+
+/// What one connection may take.
+fn bound(http: &mut Builder<TokioExecutor>) {
+    http.http1().header_read_timeout(HEAD_PATIENCE);
+    http.http2()
+        .keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_timeout(HEAD_PATIENCE)
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(HEAD_BYTES);
 }
 
 async fn look_for_alerts(app: App) {

@@ -52,6 +52,8 @@ fn each_is_shown_as_what_it_is() {
         bytes_stored: Bytes::from(10),
         hole_bytes: Bytes::ZERO,
         holes: Default::default(),
+        hole_files: None,
+        used: Default::default(),
         left_out_bytes: Bytes::ZERO,
         notes: Default::default(),
     };

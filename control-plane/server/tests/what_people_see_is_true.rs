@@ -62,6 +62,8 @@ fn backed_up(disk: DiskId, draw: u8, command: Option<saveos_protocol::id::Comman
         bytes_stored: Bytes::from(10),
         hole_bytes: Bytes::ZERO,
         holes: Default::default(),
+        hole_files: None,
+        used: Default::default(),
         left_out_bytes: Bytes::ZERO,
         notes: Default::default(),
     };

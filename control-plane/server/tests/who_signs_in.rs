@@ -46,6 +46,36 @@ fn factor(person: &Person) -> (Totp, Vec<String>) {
 }
 
 #[test]
+fn the_first_account_is_of_who_has_the_link_and_the_link_counts_once() {
+    let Some((server, link)) = Server::without_people() else { return };
+    let (page, token) = link.split_once('#').expect("a token behind #");
+    assert_eq!(page, format!("https://localhost:{}/setup", server.https));
+    let stored: String =
+        database(&server).query_row("SELECT token FROM setup", [], |row| row.get(0)).expect("a row of the link");
+    assert_ne!(stored, token, "who reads the database cannot use it");
+    let place = server.place();
+    let set_up = |token: &str, email: &str, password: &str| {
+        let body = json!({ "token": token, "email": email, "password": password }).to_string();
+        let headers = [("content-type", "application/json")];
+        place.request("POST", "/api/v1/setup", &headers, body.as_bytes()).expect("an answer").0
+    };
+    const PASSWORD: &str = "of my own choice";
+    assert_eq!(set_up(&stored, "me@example.org", PASSWORD), 404);
+    assert_eq!(set_up("", "me@example.org", PASSWORD), 404);
+    assert_eq!(set_up(token, "me", PASSWORD), 422);
+    assert_eq!(set_up(token, "me@example.org", "short"), 422, "and the link still counts");
+    assert_eq!(set_up(token, "Me@Example.org", PASSWORD), 204);
+    assert_eq!(set_up(token, "another@example.org", PASSWORD), 404);
+
+    let me = server.sign_in("me@example.org", PASSWORD);
+    assert_eq!(me.get("/api/v1/me")["grants"][0]["role"], "admin");
+    let trail = me.get("/api/v1/audit");
+    let deeds: Vec<_> = trail["items"].as_array().expect("deeds").iter().map(|deed| &deed["what"]).collect();
+    assert_eq!(deeds, ["signed in", "made the first account", "set up"]);
+    assert_eq!(trail["broken_at"], NOTHING);
+}
+
+#[test]
 fn a_password_alone_opens_nothing_and_no_code_counts_twice() {
     let Some(server) = Server::new() else { return };
     let admin = server.admin();

@@ -8,6 +8,7 @@ import { Facts, Panel } from "../kit/parts";
 import { Protected, Status, type Tone } from "../kit/status";
 import { Ago, useAgo, useBytes, useSpan } from "../kit/words";
 import styles from "./disk.module.css";
+import { holesIn, usedPercent } from "./layout";
 
 export function DiskPanel({ disk, box }: { disk: Disk; box: string }) {
   const t = useTranslations();
@@ -66,7 +67,9 @@ function Layout({ disk, box }: { disk: Disk; box: string }) {
         }),
       ),
   }).data?.items.find((point) => point.disk === disk.id);
-  const holes = newest?.summary?.hole_bytes ?? 0;
+  const summary = newest?.summary;
+  const missing = summary?.hole_bytes ?? 0;
+  const holes = summary?.holes?.shown ?? [];
   const parts = disk.partitions?.shown ?? [];
   if (parts.length === 0) {
     return (
@@ -77,8 +80,15 @@ function Layout({ disk, box }: { disk: Disk; box: string }) {
   }
   const used = parts.reduce((sum, part) => sum + part.size_bytes, 0);
   const size = Math.max(disk.size_bytes, used, 1);
-  const name = (part: Schemas["Partition"]) =>
-    `${part.label ?? t("partition", { number: part.number })} · ${part.filesystem} · ${bytes(part.size_bytes)}`;
+  const name = (part: Schemas["Partition"]) => {
+    const full = usedPercent(part, summary);
+    return [
+      part.label ?? t("partition", { number: part.number }),
+      part.filesystem,
+      bytes(part.size_bytes),
+      ...(full === null ? [] : [t("usedPercent", { percent: Math.round(full) })]),
+    ].join(" · ");
+  };
   return (
     <Stack gap={4}>
       <div className={styles.bar} role="img" aria-label={`${t("layout")}: ${parts.map(name).join("; ")}`}>
@@ -89,7 +99,15 @@ function Layout({ disk, box }: { disk: Disk; box: string }) {
             style={{ flexBasis: `${String((100 * part.size_bytes) / size)}%` }}
             title={name(part)}
           >
-            {name(part)}
+            <span className={styles.used} style={{ width: `${String(usedPercent(part, summary) ?? 0)}%` }} />
+            <span className={styles.name}>{name(part)}</span>
+            {holesIn(part, holes).map((hole) => (
+              <span
+                key={hole.left}
+                className={styles.hole}
+                style={{ left: `${String(hole.left)}%`, width: `${String(hole.width)}%` }}
+              />
+            ))}
           </div>
         ))}
         {size - used > size / 100 && (
@@ -98,7 +116,7 @@ function Layout({ disk, box }: { disk: Disk; box: string }) {
           </div>
         )}
       </div>
-      {holes > 0 && <Status tone="warn">{t("holes", { size: bytes(holes) })}</Status>}
+      {missing > 0 && <Status tone="warn">{t("holes", { size: bytes(missing) })}</Status>}
     </Stack>
   );
 }

@@ -32,6 +32,7 @@ export function Overview({ box }: { box: Appliance }) {
 
 function Running({ box }: { box: Appliance }) {
   const t = useTranslations();
+  const bytes = useBytes();
   const span = useSpan();
   const beat = box.heartbeat;
   const job = beat?.job;
@@ -42,7 +43,11 @@ function Running({ box }: { box: Appliance }) {
           <Group justify="space-between">
             <Text>{t(`work.${job.work}`)}</Text>
             <Text size="sm" c="dimmed">
-              {job.percent} %{job.left_s != null && ` · ${t("box.left", { time: span(job.left_s) })}`}
+              {[
+                `${String(job.percent)} %`,
+                ...(job.rate_bytes_s == null ? [] : [t("box.rate", { size: bytes(job.rate_bytes_s) })]),
+                ...(job.left_s == null ? [] : [t("box.left", { time: span(job.left_s) })]),
+              ].join(" · ")}
             </Text>
           </Group>
           <Progress value={job.percent} aria-label={t("box.progress", { work: t(`work.${job.work}`) })} animated />
@@ -111,6 +116,8 @@ function Identity({ box }: { box: Appliance }) {
           [t("firmware"), box.firmware],
           [t("slot"), slot && t(`slots.${slot}`)],
           [t("uptime"), box.heartbeat && span(box.heartbeat.uptime_ms / 1000)],
+          [t("busy"), percent(box.heartbeat?.busy_percent)],
+          [t("memoryUsed"), percent(box.heartbeat?.memory_used_percent)],
           [t("board"), box.heartbeat?.board_c != null && t("temperature", { celsius: box.heartbeat.board_c })],
           [t("enrolled"), moment(box.enrolled_ms)],
           [t("certificate"), moment(box.certificate_until_ms)],
@@ -135,6 +142,8 @@ function Identity({ box }: { box: Appliance }) {
     </Panel>
   );
 }
+
+const percent = (value: number | null | undefined) => value != null && `${String(value)} %`;
 
 const WHYS = ["lwt", "stop", "reboot", "update"] as const;
 function gone(t: ReturnType<typeof useTranslations<"box">>, why: string): string {

@@ -35,6 +35,7 @@ export function Fleet() {
       title={t("title")}
       actions={
         <>
+          <ScreenLink to="/bulk">{t("asked")}</ScreenLink>
           <Views />
           <Button
             component="a"

@@ -23,10 +23,6 @@ export function FirstRun() {
   return (
     <Panel title={t("title")}>
       <Lines>
-        <Line>
-          <Step done={false} label={t("password")} />
-          <ScreenLink to="/profile">{t("go")}</ScreenLink>
-        </Line>
         {steps.map((step) => (
           <Line key={step.key}>
             <Step done={step.done} label={t(step.key)} />

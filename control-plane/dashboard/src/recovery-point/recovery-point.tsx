@@ -163,6 +163,9 @@ function Holes({ summary }: { summary: Schemas["BackupSummary"] }) {
         </Lines>
       )}
       {more > 0 && <Text size="sm">{t("more", { count: more })}</Text>}
+      {summary.hole_files != null && summary.hole_files > 0 && (
+        <Text size="sm">{t("holeFiles", { count: summary.hole_files })}</Text>
+      )}
     </Panel>
   );
 }

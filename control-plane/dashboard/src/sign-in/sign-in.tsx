@@ -1,10 +1,11 @@
 // The door. A second factor is asked for when the account has one.
-import { Alert, Button, Center, Paper, PasswordInput, Stack, Text, TextInput, Title } from "@mantine/core";
+import { Alert, Button, PasswordInput, Text, TextInput } from "@mantine/core";
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { getRouteApi, useRouter } from "@tanstack/react-router";
-import { useEffect, useState } from "react";
+import { useState } from "react";
 import { useTranslations } from "use-intl";
 import { api, ApiError, ask } from "../api/client";
+import { Door } from "./door";
 
 const route = getRouteApi("/sign-in");
 
@@ -19,10 +20,6 @@ export function SignIn() {
   const [code, setCode] = useState("");
   const [asksCode, setAsksCode] = useState(false);
 
-  useEffect(() => {
-    document.title = `${t("title")} · SaveOS`;
-  }, [t]);
-
   const signing = useMutation({
     mutationFn: () => ask(api.POST("/api/v1/login", { body: { email, password, ...(code && { code }) } })),
     onSuccess: () => {
@@ -36,56 +33,42 @@ export function SignIn() {
   const said = signing.error && !(signing.error instanceof ApiError && signing.error.kind === "step-up-required");
 
   return (
-    <Center mih="100vh" p="sm" component="main">
-      <Paper withBorder radius="lg" p="xl" w="100%" maw={400}>
-        <form
-          onSubmit={(event) => {
-            event.preventDefault();
-            signing.mutate();
-          }}
-        >
-          <Stack>
-            <Title order={1} size="h3">
-              {t("title")}
-            </Title>
-            {ended && !signing.error && <Alert color="yellow">{t("ended")}</Alert>}
-            <TextInput
-              label={common("email")}
-              type="email"
-              autoComplete="username"
-              value={email}
-              onChange={(event) => setEmail(event.currentTarget.value)}
-              required
-            />
-            <PasswordInput
-              label={common("password")}
-              autoComplete="current-password"
-              value={password}
-              onChange={(event) => setPassword(event.currentTarget.value)}
-              required
-            />
-            {asksCode && (
-              <TextInput
-                label={t("code")}
-                description={t("codeHint")}
-                autoComplete="one-time-code"
-                value={code}
-                onChange={(event) => setCode(event.currentTarget.value)}
-                autoFocus
-                required
-              />
-            )}
-            {said && <WhatIsWrong error={signing.error} hasCode={code !== ""} />}
-            <Button type="submit" loading={signing.isPending}>
-              {t("button")}
-            </Button>
-            <Text size="sm" c="dimmed">
-              {t("first")}
-            </Text>
-          </Stack>
-        </form>
-      </Paper>
-    </Center>
+    <Door title={t("title")} onSubmit={() => signing.mutate()}>
+      {ended && !signing.error && <Alert color="yellow">{t("ended")}</Alert>}
+      <TextInput
+        label={common("email")}
+        type="email"
+        autoComplete="username"
+        value={email}
+        onChange={(event) => setEmail(event.currentTarget.value)}
+        required
+      />
+      <PasswordInput
+        label={common("password")}
+        autoComplete="current-password"
+        value={password}
+        onChange={(event) => setPassword(event.currentTarget.value)}
+        required
+      />
+      {asksCode && (
+        <TextInput
+          label={t("code")}
+          description={t("codeHint")}
+          autoComplete="one-time-code"
+          value={code}
+          onChange={(event) => setCode(event.currentTarget.value)}
+          autoFocus
+          required
+        />
+      )}
+      {said && <WhatIsWrong error={signing.error} hasCode={code !== ""} />}
+      <Button type="submit" loading={signing.isPending}>
+        {t("button")}
+      </Button>
+      <Text size="sm" c="dimmed">
+        {t("first")}
+      </Text>
+    </Door>
   );
 }
 

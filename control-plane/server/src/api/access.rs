@@ -135,7 +135,7 @@ impl Access {
 }
 
 /// What is stored of a token.
-pub(super) fn hash(token: &str) -> String {
+pub(crate) fn hash(token: &str) -> String {
     crate::password::hex(digest(&SHA256, token.as_bytes()).as_ref())
 }
 

@@ -3,8 +3,10 @@
 use super::App;
 use super::access::{Access, Role};
 use super::answer::List;
+use super::login::hashed;
 use super::problem::{ApiError, Body, at_most};
 use super::tree::path_of;
+use crate::account;
 use crate::audit;
 use crate::clock;
 use crate::password;
@@ -64,13 +66,7 @@ pub(super) async fn make(
     Body(new): Body<NewAccount>,
 ) -> Result<(StatusCode, Json<Made>), ApiError> {
     access.fresh(clock::now())?;
-    let email = new.email.trim().to_lowercase();
-    if !email.contains('@')
-        || email.len() > 254
-        || email.chars().any(|letter| letter.is_whitespace() || letter.is_control())
-    {
-        return Err(ApiError::field("/email", "not an e-mail address"));
-    }
+    let email = account::address(&new.email).ok_or_else(|| ApiError::field("/email", "not an e-mail address"))?;
     // Before 20 ms of a core are spent on a hash.
     let (node, asking) = (new.node.clone(), access.clone());
     app.store
@@ -99,17 +95,11 @@ pub(super) async fn make(
     Ok((StatusCode::CREATED, Json(Made { id, password: password.to_string() })))
 }
 
-/// A password and what is stored of it; two are hashed at once.
+/// A password and what is stored of it.
 pub(super) async fn new_password(app: &App) -> Result<(Zeroizing<String>, String), ApiError> {
-    let permit = app.hashing.acquire().await.map_err(|_| ApiError::new(ProblemKind::Unavailable))?;
-    let made = tokio::task::spawn_blocking(|| {
-        let password = password::make();
-        let stored = password::hash(&password);
-        (password, stored)
-    });
-    let made = made.await.map_err(|_| ApiError::new(ProblemKind::Internal))?;
-    drop(permit);
-    Ok(made)
+    let password = password::make();
+    let stored = hashed(app, password.to_string()).await?;
+    Ok((password, stored))
 }
 
 /// Accounts with a role below a node that one administers.

@@ -4,7 +4,7 @@
 
 use super::App;
 use super::access::{Access, Role};
-use super::answer::Made;
+use super::answer::{List, Made};
 use super::appliances::visible;
 use super::commands::{self, LIFE};
 use super::problem::{ApiError, Body};
@@ -26,6 +26,8 @@ use saveos_protocol::{Topic, V1, encode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Boxes that are asked at once: their names fit into a body.
@@ -69,6 +71,22 @@ pub(super) struct Bulk {
     #[serde(rename = "made_ms")]
     made: Timestamp,
     parts: Vec<Part>,
+}
+
+/// One line of the list.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "BulkLine")]
+pub(super) struct InShort {
+    id: String,
+    #[schemars(with = "Deed")]
+    action: Value,
+    made_by: String,
+    #[serde(rename = "made_ms")]
+    made: Timestamp,
+    /// What was asked of the boxes that one may see; a box with two disks backs up twice.
+    parts: u64,
+    /// That have ended, or were not asked.
+    ended: u64,
 }
 
 /// What one box was asked.
@@ -170,6 +188,46 @@ fn actions(tx: &mut dyn Tx, device: DeviceId, deed: Deed) -> Result<Vec<Action>,
         Deed::Rescan => vec![Action::Rescan {}],
         Deed::Reboot => vec![Action::Reboot {}],
     })
+}
+
+/// The last hundred things that boxes one may see were asked, the newest first.
+#[utoipa::path(
+    get,
+    path = "/api/v1/bulk",
+    tag = "people",
+    operation_id = "list_bulk",
+    responses((status = 200, description = "Done", body = ref("#/components/schemas/ListOfBulkLine"))),
+)]
+pub(super) async fn list(State(app): State<App>, access: Access) -> Result<Json<List<InShort>>, ApiError> {
+    const SHOWN: usize = 100;
+    let sql = "SELECT b.id, b.action, b.email, b.made_ms, COUNT(*),
+            COUNT(CASE WHEN p.refused IS NOT NULL OR c.ended_ms IS NOT NULL THEN 1 END)
+        FROM bulk b JOIN bulk_part p ON p.bulk = b.id JOIN appliance a ON a.id = p.device
+        JOIN node n ON n.id = a.node LEFT JOIN command c ON c.id = p.command
+        WHERE n.path >= $1 AND n.path < $2
+        GROUP BY b.id, b.action, b.email, b.made_ms ORDER BY b.made_ms DESC LIMIT 100";
+    let tops = access.outermost();
+    let read = app.store.read(move |tx: &mut dyn Tx| {
+        let mut lines = BTreeMap::new();
+        for (from, to) in &tops {
+            for row in tx.query(sql, &values![from.as_str(), to.as_str()])? {
+                let (id, made) = (row.text(0)?.to_owned(), row.time(3)?);
+                let (parts, ended) = (row.number(4)?, row.number(5)?);
+                // Of boxes in two places that he may see.
+                let line = lines.entry((Reverse(made), id.clone())).or_insert(InShort {
+                    id,
+                    action: row.maybe_json(1)?.unwrap_or_default(),
+                    made_by: row.text(2)?.to_owned(),
+                    made,
+                    parts: 0,
+                    ended: 0,
+                });
+                (line.parts, line.ended) = (line.parts + parts, line.ended + ended);
+            }
+        }
+        Ok::<_, StoreError>(lines.into_values().take(SHOWN).collect())
+    });
+    Ok(Json(List::whole(read.await?)))
 }
 
 /// What became of it, of the boxes that one may see.

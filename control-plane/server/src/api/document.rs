@@ -4,7 +4,7 @@
 
 use super::{
     account_changes, accounts, alert_routes, alerts, answer, appliances, bulk, claims, commands, facts, health, login,
-    logs, own, policies, protection, reports, signed, silences, tokens, tree,
+    logs, own, policies, protection, reports, setup, signed, silences, tokens, tree,
 };
 use crate::fleet;
 use crate::ingest::News;
@@ -63,6 +63,7 @@ fn schemas() -> Map<String, Value> {
     let mut schemas = settings.into_generator();
     let reads = [
         define::<login::Credentials>,
+        define::<setup::FirstAccount>,
         define::<tree::NewNode>,
         define::<bulk::New>,
         define::<accounts::NewAccount>,
@@ -90,6 +91,7 @@ fn schemas() -> Map<String, Value> {
         define::<policies::InForce>,
         define::<policies::Told>,
         define::<bulk::Bulk>,
+        define::<answer::List<bulk::InShort>>,
         define::<reports::Report>,
         define::<protection::Protection>,
         define::<answer::List<accounts::Account>>,

@@ -42,7 +42,7 @@ impl Tries {
     }
 
     /// The same for where it comes from.
-    fn begin_from(&self, address: IpAddr, now: Timestamp) -> Result<(), Duration> {
+    pub(super) fn begin_from(&self, address: IpAddr, now: Timestamp) -> Result<(), Duration> {
         self.count(&from(address), TRIES_FROM, now)
     }
 
@@ -70,7 +70,7 @@ impl Tries {
     }
 
     /// This one was right: the others from there still count.
-    fn take_back(&self, address: IpAddr) {
+    pub(super) fn take_back(&self, address: IpAddr) {
         if let Some((count, _)) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&from(address)) {
             *count = count.saturating_sub(1);
         }
@@ -206,6 +206,14 @@ pub(super) async fn fits(app: &App, password: String, stored: String) -> Result<
     let fits = tokio::task::spawn_blocking(move || password::fits(&password, &stored)).await.unwrap_or(false);
     drop(permit);
     Ok(fits)
+}
+
+/// What is stored of a password; two are hashed at once.
+pub(super) async fn hashed(app: &App, password: String) -> Result<String, ApiError> {
+    let permit = app.hashing.acquire().await.map_err(|_| ApiError::new(ProblemKind::Unavailable))?;
+    let stored = tokio::task::spawn_blocking(move || password::hash(&password)).await;
+    drop(permit);
+    stored.map_err(|_| ApiError::new(ProblemKind::Internal))
 }
 
 /// Passes whoever gave what was asked for.

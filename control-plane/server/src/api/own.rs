@@ -4,11 +4,10 @@
 use super::App;
 use super::access::Access;
 use super::answer::List;
-use super::login::{fits, proven};
+use super::login::{fits, hashed, proven};
 use super::problem::{ApiError, Body};
 use crate::audit;
 use crate::clock;
-use crate::password;
 use crate::second_factor::{self, Proof};
 use crate::store::{Row, StoreError, Tx, first, values};
 use axum::Json;
@@ -137,10 +136,7 @@ pub(super) async fn change_password(
         return Err(ApiError::field("/new", "12 bytes or more, at most 1,024"));
     }
     proves(&app, &access, given.password, given.code).await?;
-    let permit = app.hashing.acquire().await.map_err(|_| ApiError::new(ProblemKind::Unavailable))?;
-    let stored = tokio::task::spawn_blocking(move || password::hash(&given.new)).await;
-    let stored = stored.map_err(|_| ApiError::new(ProblemKind::Internal))?;
-    drop(permit);
+    let stored = hashed(&app, given.new).await?;
     let (token, now) = (access.person()?.to_owned(), clock::now());
     app.store
         .write(move |tx: &mut dyn Tx| {

@@ -22,11 +22,12 @@ pub(crate) struct Server {
     process: Option<Child>,
     /// What the program finds in its environment.
     pub(crate) environment: Vec<(&'static str, String)>,
-    https: u16,
+    pub(crate) https: u16,
     pub(crate) mqtt: u16,
     /// Its data lie on a file system of so many mebibytes that only it sees, and that ends with it.
     small: Option<u32>,
     password: String,
+    setup_link: Option<String>,
     pub(crate) passphrase: String,
     pub(crate) organisation: String,
     pub(crate) runtime: tokio::runtime::Runtime,
@@ -42,15 +43,22 @@ pub(crate) struct Person {
 impl Server {
     /// `None` where no Mosquitto is installed.
     pub(crate) fn new() -> Option<Server> {
-        Server::on(None)
+        Server::on(None, Some(ADMIN))
+    }
+
+    /// Nobody has an account yet; the link that makes the first.
+    pub(crate) fn without_people() -> Option<(Server, String)> {
+        let server = Server::on(None, None)?;
+        let link = server.setup_link.clone().expect("a link");
+        Some((server, link))
     }
 
     /// Its data lie on a file system of so many mebibytes, which ends with its process.
     pub(crate) fn on_a_small_disk(mebibytes: u32) -> Option<Server> {
-        Server::on(Some(mebibytes))
+        Server::on(Some(mebibytes), Some(ADMIN))
     }
 
-    fn on(small: Option<u32>) -> Option<Server> {
+    fn on(small: Option<u32>, admin: Option<&str>) -> Option<Server> {
         let found = ["/usr/sbin/mosquitto", "/usr/bin/mosquitto"].into_iter().any(|path| Path::new(path).exists());
         if !found {
             println!("SKIPPED: no mosquitto");
@@ -60,17 +68,19 @@ impl Server {
         let [https, mqtt] = free_ports();
         let output = Command::new(env!("CARGO_BIN_EXE_saveos-server"))
             .args(["init", "--json", "--host", "localhost", "--bind", "127.0.0.1", "--organisation", "A test"])
-            .args(["--admin", ADMIN, "--https-port", &https.to_string(), "--mqtt-port", &mqtt.to_string()])
+            .args(["--https-port", &https.to_string(), "--mqtt-port", &mqtt.to_string()])
+            .args(admin.map(|admin| ["--admin", admin]).into_iter().flatten())
             .arg("--data")
             .arg(folder.path().join("data"))
             .output()
             .expect("it starts");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let shown: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-        let text = |name: &str| shown[name].as_str().expect("a text").to_owned();
+        let text = |name: &str| shown[name].as_str().unwrap_or_default().to_owned();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let mut server = Server {
             password: text("password"),
+            setup_link: shown["setup_link"].as_str().map(str::to_owned),
             passphrase: text("command_passphrase"),
             organisation: text("organisation"),
             folder,
