@@ -59,8 +59,7 @@ fn read(journalctl: &str, since: Timestamp, most: u64) -> std::io::Result<Vec<u8
     command.args(["--unit=saveosd.service", "--output=short-iso-precise", "--no-pager", "--quiet"]);
     command.arg(format!("--since=@{}", since.as_millis() / 1000));
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
-    let mut tail = Vec::new();
-    let keep = usize::try_from(most).unwrap_or(usize::MAX);
+    let mut tail = Tail::of(usize::try_from(most).unwrap_or(usize::MAX));
     if let Some(pipe) = child.stdout.take() {
         let (mut pipe, mut piece) = (pipe.take(LONGEST), vec![0; 64 * 1024]);
         loop {
@@ -68,24 +67,50 @@ fn read(journalctl: &str, since: Timestamp, most: u64) -> std::io::Result<Vec<u8
             if len == 0 {
                 break;
             }
-            tail.extend_from_slice(&piece[..len]);
-            if tail.len() > 2 * keep.max(piece.len()) {
-                tail.drain(..tail.len() - keep);
-            }
+            tail.add(&piece[..len]);
         }
     }
     // It may still have much to say; what was read is enough.
     let _ = child.kill();
     let status = child.wait()?;
-    if tail.is_empty() && !status.success() {
+    if tail.bytes.is_empty() && !status.success() {
         return Err(std::io::Error::other(format!("{journalctl}: {status}")));
     }
-    if tail.len() > keep {
-        tail.drain(..tail.len() - keep);
-        let line = tail.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-        tail.drain(..line);
+    Ok(tail.lines())
+}
+
+/// The end of what came so far, and a byte more: it tells whether the end begins with a line.
+struct Tail {
+    bytes: Vec<u8>,
+    keep: usize,
+}
+
+impl Tail {
+    fn of(most: usize) -> Tail {
+        Tail { bytes: Vec::new(), keep: most.saturating_add(1) }
     }
-    Ok(tail)
+
+    fn add(&mut self, piece: &[u8]) {
+        self.bytes.extend_from_slice(piece);
+        // Not at every piece: each time moves what is kept.
+        if self.bytes.len() / 2 > self.keep.max(piece.len()) {
+            self.cut();
+        }
+    }
+
+    fn cut(&mut self) {
+        self.bytes.drain(..self.bytes.len().saturating_sub(self.keep));
+    }
+
+    /// Whole lines; of one that is longer than all that is kept, its end.
+    fn lines(mut self) -> Vec<u8> {
+        self.cut();
+        if self.bytes.len() == self.keep {
+            let end = self.bytes.iter().position(|byte| *byte == b'\n').unwrap_or(0);
+            self.bytes.drain(..=end);
+        }
+        self.bytes
+    }
 }
 
 #[cfg(test)]
@@ -106,6 +131,18 @@ mod tests {
             "https://localhost:8443/api/../../etc",
         ] {
             assert!(!ours(elsewhere), "{elsewhere}");
+        }
+    }
+
+    #[test]
+    fn the_end_is_the_same_in_whatever_pieces_it_comes() {
+        let said: String = (1..=1000).map(|line| format!("{line}\n")).collect();
+        for (keep, end) in [(20, "997\n998\n999\n1000\n"), (13, "998\n999\n1000\n"), (12, "999\n1000\n"), (4, "")] {
+            for size in 1..200 {
+                let mut tail = Tail::of(keep);
+                said.as_bytes().chunks(size).for_each(|piece| tail.add(piece));
+                assert_eq!(String::from_utf8_lossy(&tail.lines()), end, "{keep} bytes in pieces of {size}");
+            }
         }
     }
 
