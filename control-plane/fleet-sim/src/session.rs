@@ -16,6 +16,7 @@ use saveos_protocol::time::Timestamp;
 use saveos_protocol::topic::{Down, Filter, Up};
 use saveos_protocol::unit::{Count, DesiredVersion, Millis};
 use saveos_protocol::{Topic, V1, decode, encode};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
@@ -49,6 +50,8 @@ pub struct Appliance {
     /// It waits before it comes back as a real box does; in tests it is back at once.
     patient: bool,
     ails: Mutex<Ails>,
+    /// The last fact that went to the broker.
+    sent: AtomicU64,
 }
 
 impl Appliance {
@@ -75,7 +78,13 @@ impl Appliance {
             heartbeat,
             patient,
             ails: Mutex::default(),
+            sent: AtomicU64::new(0),
         })
+    }
+
+    /// The last fact that it gave away, whether or not somebody acknowledged it.
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
     }
 
     /// Who it is.
@@ -218,6 +227,7 @@ impl Appliance {
                     break;
                 }
                 sent = entry.n;
+                self.sent.store(sent, Ordering::Relaxed);
             }
             if Instant::now() >= next_beat {
                 next_beat = Instant::now() + self.heartbeat;

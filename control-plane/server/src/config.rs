@@ -8,6 +8,7 @@ use saveos_protocol::id::{NodeId, OrganisationId};
 use saveos_protocol::text::{BrokerUrl, Text, WebUrl};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::path::Path;
 
 /// Why there is no config.
@@ -58,6 +59,14 @@ pub(crate) struct Config {
     /// Networks that are not public and that a webhook may lead to nevertheless.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) allowed_networks: Vec<IpNet>,
+    /// Messages that the broker keeps for a server that is away or slow; what comes beyond is thrown away, and boxes tell it again.
+    #[serde(default = "broker_queue")]
+    pub(crate) broker_queue: NonZeroU32,
+}
+
+/// 20 s of 5,000 boxes.
+pub(crate) fn broker_queue() -> NonZeroU32 {
+    NonZeroU32::new(100_000).expect("it is not zero")
 }
 
 impl Config {

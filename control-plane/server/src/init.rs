@@ -8,7 +8,7 @@ use crate::audit;
 use crate::authority::{Authority, AuthorityError};
 use crate::clock;
 use crate::command_key::{self, KeyError};
-use crate::config::{Config, ConfigError};
+use crate::config::{self, Config, ConfigError};
 use crate::files::{self, FileError};
 use crate::password;
 use crate::policy::Policy;
@@ -87,6 +87,7 @@ pub(crate) async fn init(init: &Init) -> Result<Shown, InitError> {
         command_key: command_key::make(&init.data, &passphrase)?,
         mail: None,
         allowed_networks: Vec::new(),
+        broker_queue: config::broker_queue(),
     };
     Authority::make(&init.data, &config.name)?;
     let store = Store::open(&init.data)?;

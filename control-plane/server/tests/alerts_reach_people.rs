@@ -21,12 +21,11 @@ const SOON: Duration = Duration::from_secs(70);
 fn server(web: &Web, relay: u16) -> Option<Server> {
     let mut server = Server::new()?;
     server.stop();
-    let path = server.data().join("config.json");
-    let mut config: Value = serde_json::from_slice(&std::fs::read(&path).expect("a config")).expect("JSON");
-    config["mail"] =
-        json!({ "from": "SaveOS <saveos@example.org>", "host": "localhost", "port": relay, "tls": "none" });
-    config["allowed_networks"] = json!(["127.0.0.0/8"]);
-    replace(&path, &config.to_string());
+    server.configure(|config| {
+        config["mail"] =
+            json!({ "from": "SaveOS <saveos@example.org>", "host": "localhost", "port": relay, "tls": "none" });
+        config["allowed_networks"] = json!(["127.0.0.0/8"]);
+    });
     let trusted = server.data().join("trusted.pem");
     replace(&trusted, &web.certificate);
     server.environment.push(("SSL_CERT_FILE", trusted.display().to_string()));

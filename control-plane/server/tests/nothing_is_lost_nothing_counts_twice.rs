@@ -2,6 +2,7 @@
 
 mod support;
 
+use rustix::process::{Pid, Signal, kill_process};
 use saveos_fleet_sim::Appliance;
 use saveos_protocol::fact::{Body, StoreCapacity, StoreLevel};
 use saveos_protocol::unit::Bytes;
@@ -96,6 +97,29 @@ fn a_database_from_an_older_backup_gets_back_what_it_misses() {
     // A box that has nothing new to say is asked, too.
     boxes[0].tell(something(1));
     server.until("what is missing comes", || (server.facts().len() == boxes.len() * 51 + 1).then_some(()));
+    settle(&server, &boxes);
+    server.compare(&boxes);
+}
+
+#[test]
+fn what_the_broker_throws_away_for_a_slow_server_is_told_again() {
+    let Some(mut server) = Server::new() else { return };
+    server.stop();
+    server.configure(|config| config["broker_queue"] = 500.into());
+    server.start();
+    let boxes = server.fleet(4);
+    boxes.iter().for_each(|appliance| appliance.tell(something(1)));
+    settle(&server, &boxes);
+    // Its session stays and takes nothing: 2,000 messages are on their way, 500 wait, and the broker still says that it has them.
+    let process = Pid::from_raw(server.id().cast_signed()).expect("it runs");
+    kill_process(process, Signal::STOP).expect("it runs");
+    for size in 0..1500 {
+        boxes.iter().for_each(|appliance| appliance.tell(something(size)));
+    }
+    let all_gone = || boxes.iter().all(|appliance| appliance.sent() == appliance.level().last);
+    server.until("the boxes have given all away", || all_gone().then_some(()));
+    kill_process(process, Signal::CONT).expect("it runs");
+    server.until("the server says so", || server.log().contains("the broker threw messages away").then_some(()));
     settle(&server, &boxes);
     server.compare(&boxes);
 }

@@ -11,6 +11,7 @@ use saveos_protocol::id::DeviceId;
 use saveos_protocol::time::Timestamp;
 use saveos_protocol::topic::acl;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -46,13 +47,15 @@ pub(crate) struct Files {
     folder: PathBuf,
     address: SocketAddr,
     bind: IpAddr,
+    queue: NonZeroU32,
 }
 
 impl Files {
     /// Below `data`.
     pub(crate) fn new(data: &Path, config: &Config) -> Files {
         let reach = if config.bind.is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { config.bind };
-        Files { folder: data.join("broker"), address: SocketAddr::new(reach, config.mqtt_port), bind: config.bind }
+        let address = SocketAddr::new(reach, config.mqtt_port);
+        Files { folder: data.join("broker"), address, bind: config.bind, queue: config.broker_queue }
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -136,19 +139,20 @@ impl Files {
     }
 
     /// The config. 2000 messages in flight are the window of the ingest, boxes lower their own to 20; 64 KiB is the largest
-    /// packet of the contract; a queue of 100,000 holds 20 s of 5,000 boxes for a server that restarts.
+    /// packet of the contract.
     fn text(&self, acl: &str, revoked: &str, listen: SocketAddr) -> String {
         let folder = self.folder.display();
         // Mosquitto leaves root's rights for a user that cannot read our files; everybody else keeps his own.
         let user = if rustix::process::geteuid().is_root() { "user root\n" } else { "" };
         format!(
             "persistence true\npersistence_location {folder}/data/\nautosave_interval 60\n\
-             persistent_client_expiration 14d\nmax_inflight_messages 2000\nmax_queued_messages 100000\n\
+             persistent_client_expiration 14d\nmax_inflight_messages 2000\nmax_queued_messages {queue}\n\
              max_queued_bytes 134217728\nmax_packet_size 65536\nmax_keepalive 300\nset_tcp_nodelay true\n\
              allow_anonymous false\nacl_file {folder}/{acl}\nlog_dest stderr\nlog_type error\nlog_type warning\n\
              {user}listener {port} {address}\ncafile {folder}/authority.pem\ncertfile {folder}/server.pem\n\
              keyfile {folder}/server.key\ncrlfile {folder}/{revoked}\ntls_version tlsv1.3\nrequire_certificate true\n\
              use_identity_as_username true\nuse_username_as_clientid true\nmax_connections 20000\n",
+            queue = self.queue,
             port = listen.port(),
             address = listen.ip(),
         )

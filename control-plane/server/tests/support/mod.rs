@@ -132,6 +132,15 @@ impl Server {
         });
     }
 
+    /// Changes what `init` decided, for a server that does not run.
+    pub(crate) fn configure(&self, change: impl FnOnce(&mut Value)) {
+        let path = self.data().join("config.json");
+        let mut config = serde_json::from_slice(&std::fs::read(&path).expect("a config")).expect("JSON");
+        change(&mut config);
+        let mut file = std::fs::File::create(path).expect("it can be written");
+        std::io::Write::write_all(&mut file, config.to_string().as_bytes()).expect("it can be written");
+    }
+
     /// Its process id.
     pub(crate) fn id(&self) -> u32 {
         self.process.as_ref().expect("it runs").id()
