@@ -45,11 +45,13 @@ const FUZZ_TARGETS: &[(&str, &str, &str)] = &[
     ("key_slot", ENGINE, "fuzz/corpus/key_slot"),
     ("nbd", ENGINE, "fuzz/corpus/nbd"),
     ("index_run", ENGINE, "fuzz/corpus/index_run"),
+    ("smart", DAEMON, "fuzz/corpus/smart"),
     ("message", PROTOCOL, "golden/v1"),
     ("topic", PROTOCOL, "fuzz/corpus/topic"),
 ];
 
 const ENGINE: &str = "appliance/engine";
+const DAEMON: &str = "appliance/daemon";
 const PROTOCOL: &str = "control-plane/protocol";
 
 /// The task: runs all suites, or those named, and ends with one line that counts tests.

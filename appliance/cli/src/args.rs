@@ -152,6 +152,8 @@ pub(crate) enum Command {
         /// A block device or an image file
         source: PathBuf,
     },
+    #[command(flatten)]
+    Appliance(Question),
     /// Print shell completions
     Completions {
         /// Which shell
@@ -162,6 +164,37 @@ pub(crate) enum Command {
         /// Write one file a page to this folder instead
         folder: Option<PathBuf>,
     },
+}
+
+/// What the daemon of an appliance is asked.
+#[derive(Subcommand)]
+pub(crate) enum Question {
+    /// On an appliance: how it is, what runs, what waits to be reported
+    Status {
+        /// Draw the QR code with which somebody adds this box to the control plane
+        #[arg(long)]
+        qr: bool,
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// On an appliance: what it did and does
+    Jobs {
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// On an appliance: which disks it knows, and why one waits
+    Disks {
+        #[command(flatten)]
+        asking: Asking,
+    },
+}
+
+/// Where the daemon listens.
+#[derive(clap::Args)]
+pub(crate) struct Asking {
+    /// The daemon's socket, where it is not at its usual place
+    #[arg(long, value_name = "PATH")]
+    pub(crate) socket: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]

@@ -1,5 +1,6 @@
 //! One file a command; this one only chooses.
 
+mod appliance;
 mod backup;
 mod files;
 mod forget;
@@ -35,6 +36,7 @@ pub(crate) fn run(command: Command, out: &Output) -> anyhow::Result<Exit> {
         Command::Key(command) => key::run(command, out),
         Command::Repair(command) => repair::run(command, out),
         Command::Plan { source } => plan::run(&source, out),
+        Command::Appliance(question) => appliance::ask(&question, out),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "saveos", &mut script);
