@@ -20,10 +20,10 @@ const SUITES: &[Suite] = &[
     ("lint", |_| run("cargo", &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])),
     ("deny", |_| deny()),
     ("unit", |tally| tests(&["--workspace", "--lib", "--bins"], tally)),
-    ("engine", |tally| tests_in("appliance/engine", tally)),
-    ("cli", |tally| tests_in("appliance/cli", tally)),
-    ("daemon", |tally| tests_in("appliance/daemon", tally)),
-    ("protocol", |tally| tests_in("control-plane/protocol", tally)),
+    ("engine", |tally| tests_in("saveos-engine", tally)),
+    ("cli", |tally| tests_in("saveos", tally)),
+    ("daemon", |tally| tests_in("saveos-daemon", tally)),
+    ("protocol", |tally| tests_in("saveos-protocol", tally)),
     ("server", server),
     ("demo", |_| crate::demo::run(&["--once"])),
     ("web", crate::dashboard::test),
@@ -97,16 +97,23 @@ fn tests(which: &[&str], tally: &mut Tally) -> anyhow::Result<()> {
 /// The test programs of one package. By name among all of the workspace: `-p` would compile anew whatever the package depends
 /// on, with the features that it asks for alone.
 fn tests_in(package: &str, tally: &mut Tally) -> anyhow::Result<()> {
-    let mut names = Vec::new();
-    for entry in std::fs::read_dir(root().join(package).join("tests"))? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "rs") {
-            names.extend(path.file_stem().map(|name| name.to_string_lossy().into_owned()));
-        }
-    }
-    names.sort();
+    let names = test_programs(package)?;
     let which = names.iter().flat_map(|name| ["--test", name]);
     tests(&std::iter::once("--workspace").chain(which).collect::<Vec<_>>(), tally)
+}
+
+/// As cargo finds them: a file or a folder of `tests/` each.
+fn test_programs(package: &str) -> anyhow::Result<Vec<String>> {
+    let metadata = output("cargo", &["metadata", "--locked", "--no-deps", "--format-version", "1"])?;
+    let metadata: serde_json::Value = serde_json::from_str(&metadata)?;
+    let packages = metadata["packages"].as_array().into_iter().flatten();
+    let targets = packages.filter(|found| found["name"] == package).flat_map(|found| found["targets"].as_array());
+    let programs = targets.flatten().filter(|target| target["kind"][0] == "test");
+    let names: Vec<String> = programs.filter_map(|target| target["name"].as_str()).map(str::to_owned).collect();
+    if names.is_empty() {
+        bail!("no tests in a package `{package}`");
+    }
+    Ok(names)
 }
 
 /// With Schemathesis, which holds the answers of the API against its document.
@@ -115,7 +122,7 @@ fn server(tally: &mut Tally) -> anyhow::Result<()> {
     if !folder.join("bin/schemathesis").exists() {
         python_packages(&folder, &["schemathesis==4.32.5"])?;
     }
-    tests_in("control-plane/server", tally)
+    tests_in("saveos-server", tally)
 }
 
 /// As root and in CI nothing is missing that setup could not install: there a skip is a hole in the tests.
