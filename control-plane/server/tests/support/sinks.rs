@@ -56,7 +56,9 @@ impl Web {
 fn post(stream: StreamOwned<ServerConnection, TcpStream>, status: u16, said: &Sender<Posted>) -> std::io::Result<()> {
     let mut stream = BufReader::new(stream);
     let mut line = String::new();
-    stream.read_line(&mut line)?;
+    if stream.read_line(&mut line)? == 0 {
+        return Ok(());
+    }
     let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
     let mut headers = BTreeMap::new();
     loop {
@@ -99,7 +101,15 @@ fn take(mut stream: TcpStream, said: &Sender<(String, String)>) -> std::io::Resu
             "RCPT" => line.clone_into(&mut to),
             "DATA" => {
                 stream.write_all(b"354 go on\r\n")?;
-                let letter: Vec<String> = lines.by_ref().map_while(Result::ok).take_while(|line| line != ".").collect();
+                let mut letter = Vec::new();
+                // A letter without its end was never handed over: whoever sent it died over it.
+                loop {
+                    match lines.next().transpose()? {
+                        Some(line) if line == "." => break,
+                        Some(line) => letter.push(line),
+                        None => return Ok(()),
+                    }
+                }
                 let _ = said.send((to.clone(), letter.join("\n")));
             }
             "QUIT" => return stream.write_all(b"221 bye\r\n"),
