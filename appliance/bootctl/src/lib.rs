@@ -1,0 +1,16 @@
+//! Which of the two system slots starts next, and how often a new one is tried.
+//!
+//! ```text
+//! RAUC, the health gate, the initramfs ─▶ BootState (pure rules) ─▶ Copy (bytes, CRC) ─▶ Store (two copies, flushed) ◀─ boot script
+//! ```
+//!
+//! The boot script (`images/boot/boot.cmd`) reads the same two copies with U-Boot's `env import -c` and follows
+//! [`BootState::boots`]; a test lets both decide over the same states.
+
+mod copy;
+mod state;
+mod store;
+
+pub use copy::{COPY_SIZE, Copy, Damage};
+pub use state::{BootState, Boots, Slot, TRIES, Wipe};
+pub use store::{Disk, OFFSETS, Store, StoreError};
