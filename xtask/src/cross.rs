@@ -83,8 +83,8 @@ fn write_script(folder: &Path, script: &Path) -> anyhow::Result<()> {
     Ok(file.write_all(text.as_bytes())?)
 }
 
-/// Builds a package and gives the folder of its programs, or says why there is no compiler for it.
-pub(crate) fn build(package: &str, profile: &str) -> anyhow::Result<Result<PathBuf, String>> {
+/// Builds packages and gives the folder of their programs, or says why there is no compiler for them.
+pub(crate) fn build(packages: &[&str], profile: &str) -> anyhow::Result<Result<PathBuf, String>> {
     setup::for_cross()?;
     let compiler = match compiler()? {
         Compiler::Missing(why) => return Ok(Err(why)),
@@ -93,15 +93,19 @@ pub(crate) fn build(package: &str, profile: &str) -> anyhow::Result<Result<PathB
     };
     let folder = root().join("target/aarch64");
     let mut cargo = Command::new("cargo");
-    cargo.args(["build", "--locked", "--target", TARGET, "--profile", profile, "-p", package, "--target-dir"]);
-    cargo.arg(&folder).env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", "aarch64-linux-gnu-gcc");
+    cargo.args(["build", "--locked", "--target", TARGET, "--profile", profile, "--target-dir"]);
+    cargo
+        .arg(&folder)
+        .args(packages.iter().flat_map(|package| ["-p", package]))
+        .env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", "aarch64-linux-gnu-gcc");
     if let Some(script) = compiler {
         cargo.env("RUSTC", script);
     }
-    println!("$ cargo build --target {TARGET} --profile {profile} -p {package}");
+    let packages = packages.join(" -p ");
+    println!("$ cargo build --target {TARGET} --profile {profile} -p {packages}");
     let status = cargo.status().context("could not start cargo")?;
     if !status.success() {
-        bail!("{package} does not build for {TARGET}");
+        bail!("{packages} does not build for {TARGET}");
     }
     Ok(Ok(folder.join(TARGET).join(profile)))
 }

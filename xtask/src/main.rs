@@ -4,6 +4,7 @@ mod bench;
 mod cross;
 mod dashboard;
 mod demo;
+mod image;
 mod setup;
 mod shell;
 mod test;
@@ -19,7 +20,9 @@ cargo xtask setup                install what the others need, and say what
 cargo xtask bench engine [--size GIB] [--runs N] [--only PEERS] [--cold]   time saveos beside its peers, on the same disk
 cargo xtask bench fleet          5,000 simulated boxes and 5,000 facts a second at a real control plane
 cargo xtask bench scale          memory and reads at 8 TiB, ten million files, 30 million chunks
-cargo xtask xbuild PACKAGE       build for aarch64, on whatever this is
+cargo xtask xbuild [PACKAGE…]    build for aarch64, on whatever this is (default: what an appliance runs)
+cargo xtask image [--machine qemu] [--fast]   make the appliance's disk image and its update bundle (fast: programs and image less small)
+cargo xtask hil [SCENARIO…] [--bench virtual] [--junit FILE]   make the image, start it on a bench, hold it to what it promises
 cargo xtask fuzz TARGET [SECONDS]   fuzz one parser (default 60 s)
 ";
 
@@ -35,13 +38,17 @@ fn main() -> anyhow::Result<()> {
         ["bench", "engine", options @ ..] => bench::engine(options),
         ["bench", "fleet"] => bench::fleet::run(),
         ["bench", "scale"] => shell::run("cargo", &["bench", "--locked", "-p", "saveos-engine", "--bench", "scale"]),
-        ["xbuild", package] => match cross::build(package, "release")? {
-            Ok(folder) => {
-                println!("built in {}", folder.display());
-                Ok(())
+        ["xbuild", packages @ ..] => {
+            match cross::build(if packages.is_empty() { image::PROGRAMS } else { packages }, "release")? {
+                Ok(folder) => {
+                    println!("built in {}", folder.display());
+                    Ok(())
+                }
+                Err(why) => bail!(why),
             }
-            Err(why) => bail!(why),
-        },
+        }
+        ["image", words @ ..] => image::run(words),
+        ["hil", words @ ..] => image::hil(words),
         ["fuzz", target] => test::fuzz(target, 60),
         ["fuzz", target, seconds] => test::fuzz(target, seconds.parse()?),
         [] | ["help" | "--help" | "-h"] => {

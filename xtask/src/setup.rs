@@ -95,6 +95,32 @@ pub(crate) fn for_cross() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What making an image needs, and starting it.
+pub(crate) fn for_images() -> anyhow::Result<()> {
+    install(&[
+        ("mmdebstrap", "mmdebstrap"),
+        ("genimage", "genimage"),
+        ("mcopy", "mtools"),
+        ("mkfs.vfat", "dosfstools"),
+        ("mke2fs", "e2fsprogs"),
+        ("mksquashfs", "squashfs-tools"),
+        ("veritysetup", "cryptsetup-bin"),
+        ("rauc", "rauc"),
+        ("mkimage", "u-boot-tools"),
+        ("dtc", "device-tree-compiler"),
+        ("cpio", "cpio"),
+        ("depmod", "kmod"),
+        ("sfdisk", "fdisk"),
+        ("openssl", "openssl"),
+        ("systemd-sysusers", "systemd"),
+        ("qemu-system-aarch64", "qemu-system-arm"),
+    ])?;
+    if std::path::Path::new("/usr/lib/u-boot/qemu_arm64/u-boot.bin").exists() {
+        return Ok(());
+    }
+    install_packages(&["u-boot-qemu"])
+}
+
 /// A browser, and what its tests make disks with.
 pub(crate) fn for_browser() -> anyhow::Result<()> {
     install(&[FLEET, FILESYSTEMS, &[("chromium", "chromium"), ("python3", "python3")]].concat())

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 const HELP: &str = "\
 Which of the two system slots starts.
 
-saveos-bootctl [--file PATH] COMMAND      PATH: /dev/disk/by-partlabel/bootstate, unless it is said
+saveos-bootctl [--file PATH] COMMAND      PATH: /dev/saveos/bootstate, unless it is said
 
   status                     all that is remembered
   get-primary                the slot that starts next
@@ -15,13 +15,14 @@ saveos-bootctl [--file PATH] COMMAND      PATH: /dev/disk/by-partlabel/bootstate
   get-state A|B              good or bad
   set-state A|B good|bad     it proved itself, or must not start
   get-current                the slot that runs
+  revive                     from a rescue: one more try for the slot that proved itself last
   wipe none|network|pairing|everything   what the next start erases
   init                       the state of a new box: A holds a system, B none
 
 Exit: 0 done, 1 failed, 2 not understood.
 ";
 
-const PARTITION: &str = "/dev/disk/by-partlabel/bootstate";
+const PARTITION: &str = "/dev/saveos/bootstate";
 
 enum Failure {
     Usage(String),
@@ -87,6 +88,10 @@ fn run(path: &str, command: &[&str]) -> Result<String, Failure> {
         ["set-state", slot, "good"] => change(path, slot, BootState::mark_good),
         ["set-state", slot, "bad"] => change(path, slot, BootState::mark_bad),
         ["get-current"] => line(&current()?),
+        ["revive"] => {
+            open(path)?.change(BootState::revive)?;
+            Ok(String::new())
+        }
         ["wipe", name] => {
             let wipe = Wipe::LEVELS.into_iter().find(|wipe| wipe.name() == *name);
             let wipe = wipe.ok_or_else(|| Failure::Usage(format!("`{name}` is no level")))?;

@@ -186,6 +186,15 @@ impl BootState {
             self.trial = None;
         }
     }
+
+    /// No slot could start, and time went by: the one that proved itself last gets one more try.
+    pub fn revive(&mut self) {
+        if self.primary().is_none() {
+            self.first = self.confirmed;
+            self.trial = Some(self.confirmed);
+            self.set_left(self.confirmed, 1);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -253,6 +262,12 @@ mod tests {
     fn with_two_bad_slots_the_last_good_one_starts_to_be_repaired() {
         let state = BootState { left: [0, 0], confirmed: Slot::B, ..BootState::default() };
         assert_eq!(state.boots(), Boots { slot: Slot::B, rescue: true, writes: None });
+        let mut revived = state;
+        revived.revive();
+        let (slots, rest) = starts(revived);
+        assert_eq!((slots, rest.boots().rescue), (vec![Slot::B, Slot::B], true), "one try, then a rescue again");
+        revived.mark_good(Slot::B);
+        assert_eq!(revived.boots(), Boots { slot: Slot::B, rescue: false, writes: None });
     }
 
     proptest! {

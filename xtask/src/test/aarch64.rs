@@ -12,7 +12,7 @@ const MUST_USE_AES: &[&str] = &["aes_gcm_enc_kernel", "aes_gcm_dec_kernel", "aes
 
 /// Builds and looks; skipped where nothing can be built.
 pub(super) fn uses_aes(tally: &mut Tally) -> anyhow::Result<()> {
-    let folder = match cross::build("saveos", "cross")? {
+    let folder = match cross::build(&["saveos"], "cross")? {
         Ok(folder) => folder,
         Err(why) => {
             tally.line(&format!("SKIPPED: {why}"));

@@ -1,0 +1,38 @@
+//! What a scenario may do to a box, whatever holds the box: a virtual machine or a rack. A bench that cannot do something says why,
+//! and the scenario is counted as skipped for that reason.
+
+use crate::console::Console;
+use std::path::Path;
+
+/// What not every bench can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ability {
+    /// A shell as root on the console.
+    Shell,
+    /// Reads the system disk of a box that is off, and changes it.
+    SystemDisk,
+    /// Everything that was written to the system disk, in order.
+    BlockLog,
+}
+
+/// A place with one box.
+pub(crate) trait Bench {
+    /// As it is called in the report.
+    fn name(&self) -> String;
+    /// Why it cannot do something, if it cannot.
+    fn lacks(&self, ability: Ability) -> Option<String>;
+    /// Writes an image to the system disk of the box, which is off.
+    fn flash(&mut self, image: &Path) -> anyhow::Result<()>;
+    /// Switches the power on.
+    fn power_on(&mut self) -> anyhow::Result<()>;
+    /// Cuts the power.
+    fn power_off(&mut self) -> anyhow::Result<()>;
+    /// The console since power on.
+    fn console(&mut self) -> anyhow::Result<&mut Console>;
+    /// The system disk of a box that is off.
+    fn system_disk(&mut self) -> anyhow::Result<&Path>;
+    /// What was written to the system disk since power on.
+    fn written(&mut self) -> anyhow::Result<Vec<crate::block_log::Entry>>;
+    /// Gives a file to the box: the address under which it fetches it.
+    fn serve(&mut self, file: &Path) -> anyhow::Result<String>;
+}

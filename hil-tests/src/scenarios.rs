@@ -1,0 +1,48 @@
+//! The scenarios: what a box promises, said once for every bench.
+
+mod boot_ready;
+mod power_cuts;
+mod rotten_slot;
+mod update;
+
+use crate::bench::{Ability, Bench};
+use anyhow::{Context, bail};
+use std::path::Path;
+use std::time::Duration;
+
+/// One promise.
+pub(crate) struct Scenario {
+    /// As a person names it.
+    pub(crate) name: &'static str,
+    /// What the bench must be able to do.
+    pub(crate) needs: &'static [Ability],
+    /// Gives what it measured.
+    pub(crate) run: fn(&mut dyn Bench, &Path) -> anyhow::Result<String>,
+}
+
+/// All, the quick ones first.
+pub(crate) const ALL: &[Scenario] = &[
+    Scenario { name: "boot_ready", needs: &[Ability::Shell, Ability::BlockLog], run: boot_ready::run },
+    Scenario { name: "rotten_slot", needs: &[Ability::Shell, Ability::SystemDisk], run: rotten_slot::run },
+    Scenario {
+        name: "power_cuts",
+        needs: &[Ability::Shell, Ability::SystemDisk, Ability::BlockLog],
+        run: power_cuts::run,
+    },
+];
+
+/// A start must be over by then, on a machine that has other things to do too; what a start takes is printed.
+const READY: Duration = Duration::from_secs(90);
+
+/// Waits for a start that works, and in which slot.
+fn ready(bench: &mut dyn Bench, slot: &str) -> anyhow::Result<Duration> {
+    let console = bench.console()?;
+    let at = console.expect("SAVEOS-READY slot=", READY)?;
+    console.expect(" ", READY)?;
+    let text = console.text();
+    let line = text.lines().rev().find(|line| line.contains("SAVEOS-READY")).context("it was said")?;
+    if !line.contains(&format!("slot={slot} ")) {
+        bail!("the wrong slot: {line}");
+    }
+    Ok(at)
+}

@@ -1,0 +1,161 @@
+//! Makes the appliance's image and its update bundles from `images/`, and starts them on a bench.
+
+use crate::cross;
+use crate::setup;
+use crate::shell::{output, quiet, root, run as shell};
+use anyhow::{Context, bail};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// What an appliance runs of ours.
+pub(crate) const PROGRAMS: &[&str] = &["saveos-daemon", "saveos", "saveos-bootctl"];
+
+/// Where an image and what belongs to it are made.
+struct Workshop {
+    machine: String,
+    folder: PathBuf,
+    /// The date of everything in it: that of the commit.
+    date: String,
+    version: String,
+    fast: bool,
+}
+
+/// `cargo xtask image`.
+pub(crate) fn run(words: &[&str]) -> anyhow::Result<()> {
+    let (mut machine, mut fast) = ("qemu", false);
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        match *word {
+            "--machine" => machine = words.next().context("--machine MACHINE")?,
+            "--fast" => fast = true,
+            other => bail!("image does not know `{other}`"),
+        }
+    }
+    let workshop = Workshop::open(machine, fast)?;
+    workshop.make()?;
+    println!("made in {}", workshop.folder.display());
+    Ok(())
+}
+
+/// `cargo xtask hil`: what it makes is fast to make; what it measures is that.
+pub(crate) fn hil(words: &[&str]) -> anyhow::Result<()> {
+    let workshop = Workshop::open("qemu", true)?;
+    workshop.make()?;
+    workshop.make_for_bench()?;
+    let folder = workshop.folder.to_string_lossy().into_owned();
+    let bench = ["run", "--locked", "--quiet", "-p", "saveos-hil", "--", "--images", &folder];
+    shell("cargo", &[&bench[..], words].concat())
+}
+
+impl Workshop {
+    fn open(machine: &str, fast: bool) -> anyhow::Result<Workshop> {
+        let definition = root().join("images").join(machine);
+        if !definition.join("genimage.cfg").is_file() {
+            bail!("no machine `{machine}`: there is no {}", definition.display());
+        }
+        if output("id", &["-u"])?.trim() != "0" {
+            bail!("an image holds files of root: run this as root");
+        }
+        setup::for_images()?;
+        let folder = root().join("target/image").join(machine);
+        std::fs::create_dir_all(&folder)?;
+        let date = output("git", &["log", "-1", "--format=%ct"])?.trim().to_owned();
+        let version = std::fs::read_to_string(root().join("VERSION"))?.trim().to_owned();
+        Ok(Workshop { machine: machine.to_owned(), folder, date, version, fast })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// Runs a script of `images/build`.
+    fn script(&self, name: &str, arguments: &[&Path]) -> anyhow::Result<()> {
+        let script = root().join("images/build").join(name);
+        let keyring = self.keys()?.join("authority.pem");
+        let mut command = Command::new(&script);
+        command.args(arguments).env("SAVEOS_KEYRING", keyring);
+        if self.fast {
+            command.env("SAVEOS_ZSTD", "3");
+        }
+        println!("$ {name} {}", arguments.last().map_or(String::new(), |last| last.display().to_string()));
+        let status = command.status().with_context(|| format!("could not start {}", script.display()))?;
+        if status.success() { Ok(()) } else { bail!("{name} ended with {status}") }
+    }
+
+    fn keys(&self) -> anyhow::Result<PathBuf> {
+        let folder = root().join("target/image/keys");
+        quiet(&root().join("images/build/keys.sh").to_string_lossy(), &[&folder.to_string_lossy()])?;
+        Ok(folder)
+    }
+
+    /// Debian's packages, fetched once for each list of them.
+    fn packages(&self) -> anyhow::Result<PathBuf> {
+        let (list, archive) = (root().join("images/rootfs/packages"), root().join("target/image/packages.tar"));
+        let of = root().join("target/image/packages.of");
+        let wanted = std::fs::read_to_string(&list)?;
+        if !archive.is_file() || std::fs::read_to_string(&of).ok().as_ref() != Some(&wanted) {
+            self.script("fetch.sh", &[&list, &archive])?;
+            std::fs::File::create(&of)?.write_all(wanted.as_bytes())?;
+        }
+        Ok(archive)
+    }
+
+    /// The image of a new box, and the bundle that updates another to it.
+    fn make(&self) -> anyhow::Result<()> {
+        let profile = if self.fast { "box" } else { "release" };
+        let programs = match cross::build(PROGRAMS, profile)? {
+            Ok(folder) => folder,
+            Err(why) => bail!(why),
+        };
+        let archive = self.packages()?;
+        let tree = self.path("root");
+        self.script("rootfs.sh", &[&archive, &programs, Path::new(&self.machine), &tree])?;
+        self.slot("first", &tree, &self.version)?;
+        shell("cargo", &["build", "--locked", "--quiet", "-p", "saveos-bootctl"])?;
+        let bootctl = root().join("target/debug/saveos-bootctl");
+        let machine = Path::new(&self.machine);
+        let slot = self.path("first");
+        self.script("disk.sh", &[machine, &slot, &bootctl, Path::new(&self.date), &self.path("disk.img")])?;
+        self.bundle("first", &self.version, &format!("saveos-{}-{}.raucb", self.machine, self.version))
+    }
+
+    fn slot(&self, name: &str, tree: &Path, version: &str) -> anyhow::Result<()> {
+        self.script("slot.sh", &[tree, Path::new(version), Path::new(&self.date), &self.path(name)])
+    }
+
+    fn bundle(&self, slot: &str, version: &str, name: &str) -> anyhow::Result<()> {
+        let keys = self.keys()?;
+        let compatible = format!("saveos-{}", self.machine);
+        let (certificate, key, keyring) =
+            (keys.join("signer.pem"), keys.join("signer.key"), keys.join("authority.pem"));
+        let (slot, bundle) = (self.path(slot), self.path(name));
+        let words = [Path::new(&compatible), Path::new(version), &slot, &certificate, &key, &keyring, &bundle];
+        self.script("bundle.sh", &words)
+    }
+
+    /// What a bench starts besides: a system that works, one that does not, and U-Boot's environment.
+    fn make_for_bench(&self) -> anyhow::Result<()> {
+        let environment = self.path("uboot-env.bin");
+        let text = root().join("images/qemu/uboot.env");
+        quiet("mkenvimage", &["-s", "0x40000", "-o", &environment.to_string_lossy(), &text.to_string_lossy()])?;
+        let tree = self.path("root");
+        for (name, version, change) in [
+            ("good", "2.0.0", "mkdir -p usr/share/saveos && echo 2 >usr/share/saveos/generation"),
+            ("panics", "3.0.0", "rm usr/lib/systemd/systemd"),
+        ] {
+            let changed = self.path(&format!("root-{name}"));
+            let (from, to) = (tree.to_string_lossy(), changed.to_string_lossy());
+            // Links to the same files: a change makes new ones or takes a link away.
+            quiet(
+                "sh",
+                &["-ec", "rm -rf \"$2\"; cp -al \"$1\" \"$2\"; cd \"$2\"; eval \"$3\"", "sh", &from, &to, change],
+            )?;
+            quiet("ln", &["-sf", &format!("{from}.kernel"), &format!("{to}.kernel")])?;
+            self.slot(name, &changed, version)?;
+            self.bundle(name, version, &format!("{name}.raucb"))?;
+            std::fs::remove_dir_all(&changed)?;
+        }
+        Ok(())
+    }
+}
