@@ -15,6 +15,15 @@ pub(crate) enum Ability {
     BlockLog,
 }
 
+/// How a customer's disk is connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bus {
+    /// Plugged in and pulled at any time.
+    Usb,
+    /// Connected while the box is off.
+    Sata,
+}
+
 /// A place with one box.
 pub(crate) trait Bench {
     /// As it is called in the report.
@@ -27,6 +36,10 @@ pub(crate) trait Bench {
     fn power_on(&mut self) -> anyhow::Result<()>;
     /// Cuts the power.
     fn power_off(&mut self) -> anyhow::Result<()>;
+    /// Connects a disk; `unplug` pulls it, whatever the box does with it then.
+    fn plug(&mut self, bus: Bus, image: &Path) -> anyhow::Result<()>;
+    /// Pulls the disk.
+    fn unplug(&mut self) -> anyhow::Result<()>;
     /// The console since power on.
     fn console(&mut self) -> anyhow::Result<&mut Console>;
     /// The system disk of a box that is off.

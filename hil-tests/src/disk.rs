@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use serde_json::Value;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -28,4 +28,26 @@ pub(crate) fn flip(image: &Path, at: u64) -> anyhow::Result<()> {
     file.read_exact_at(&mut byte, at)?;
     byte[0] ^= 0x10;
     Ok(file.write_all_at(&byte, at)?)
+}
+
+/// The boot state in an image.
+pub(crate) struct BootStateIn<'a> {
+    /// The image.
+    pub(crate) image: &'a File,
+    /// Where its partition begins.
+    pub(crate) at: u64,
+}
+
+impl saveos_bootctl::Disk for BootStateIn<'_> {
+    fn read(&self, bytes: &mut [u8], offset: u64) -> std::io::Result<()> {
+        self.image.read_exact_at(bytes, self.at + offset)
+    }
+
+    fn write(&mut self, bytes: &[u8], offset: u64) -> std::io::Result<()> {
+        self.image.write_all_at(bytes, self.at + offset)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.image.sync_data()
+    }
 }

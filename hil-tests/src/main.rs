@@ -8,6 +8,7 @@ mod file_server;
 mod qmp;
 mod report;
 mod scenarios;
+mod source_disk;
 mod virtual_bench;
 
 use anyhow::{Context, bail};

@@ -1,9 +1,11 @@
 //! The scenarios: what a box promises, said once for every bench.
 
+mod boot_choice;
 mod boot_ready;
 mod power_cuts;
 mod rotten_slot;
 mod update;
+mod usb_backup;
 
 use crate::bench::{Ability, Bench};
 use anyhow::{Context, bail};
@@ -23,6 +25,9 @@ pub(crate) struct Scenario {
 /// All, the quick ones first.
 pub(crate) const ALL: &[Scenario] = &[
     Scenario { name: "boot_ready", needs: &[Ability::Shell, Ability::BlockLog], run: boot_ready::run },
+    Scenario { name: "boot_choice", needs: &[Ability::SystemDisk], run: boot_choice::run },
+    Scenario { name: "usb_backup", needs: &[Ability::Shell], run: usb_backup::usb },
+    Scenario { name: "sata_backup", needs: &[Ability::Shell], run: usb_backup::sata },
     Scenario { name: "rotten_slot", needs: &[Ability::Shell, Ability::SystemDisk], run: rotten_slot::run },
     Scenario {
         name: "power_cuts",

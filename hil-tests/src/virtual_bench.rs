@@ -1,11 +1,12 @@
 //! The virtual bench: a box that QEMU emulates, from its boot loader on, with a log of everything that it writes.
 
-use crate::bench::{Ability, Bench};
+use crate::bench::{Ability, Bench, Bus};
 use crate::block_log::{self, Entry};
 use crate::console::Console;
 use crate::file_server;
 use crate::qmp::Qmp;
 use anyhow::{Context, bail};
+use serde_json::json;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -17,6 +18,9 @@ const U_BOOT: &str = "/usr/lib/u-boot/qemu_arm64/u-boot.bin";
 /// A box in QEMU.
 pub(crate) struct VirtualBench {
     folder: tempfile::TempDir,
+    disk: PathBuf,
+    /// Connected while it is off.
+    sata: Option<PathBuf>,
     environment: PathBuf,
     running: Option<Running>,
 }
@@ -30,7 +34,8 @@ struct Running {
 impl VirtualBench {
     /// `environment` is U-Boot's, in a flash of its own.
     pub(crate) fn new(environment: PathBuf) -> anyhow::Result<VirtualBench> {
-        Ok(VirtualBench { folder: tempfile::tempdir()?, environment, running: None })
+        let folder = tempfile::tempdir()?;
+        Ok(VirtualBench { disk: folder.path().join("disk.img"), sata: None, folder, environment, running: None })
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -64,9 +69,9 @@ impl Bench for VirtualBench {
 
     fn flash(&mut self, image: &Path) -> anyhow::Result<()> {
         self.power_off()?;
-        let disk = self.path("disk.img");
+        self.sata = None;
         // A copy with its holes.
-        let copied = Command::new("cp").arg("--sparse=always").arg(image).arg(&disk).status()?;
+        let copied = Command::new("cp").arg("--sparse=always").arg(image).arg(&self.disk).status()?;
         if !copied.success() {
             bail!("could not copy {}", image.display());
         }
@@ -77,7 +82,7 @@ impl Bench for VirtualBench {
         if self.running.is_some() {
             bail!("it is on");
         }
-        let (disk, log) = (self.path("disk.img"), self.path("written.log"));
+        let log = self.path("written.log");
         let (console, monitor) = (self.path("console"), self.path("qmp"));
         let flash = self.path("flash.img");
         if !flash.exists() {
@@ -89,7 +94,13 @@ impl Bench for VirtualBench {
         for socket in [&console, &monitor] {
             let _ = std::fs::remove_file(socket);
         }
-        let mut qemu = Command::new("qemu-system-aarch64")
+        let mut qemu = Command::new("qemu-system-aarch64");
+        if let Some(image) = &self.sata {
+            qemu.args(["-device", "ahci,id=ahci", "-blockdev"])
+                .arg(format!("driver=file,filename={},node-name=sata0", image.display()))
+                .args(["-device", "ide-hd,bus=ahci.0,drive=sata0,serial=SATA0001"]);
+        }
+        let mut qemu = qemu
             .args("-M virt -cpu cortex-a76 -accel tcg,thread=multi,tb-size=256 -smp 2 -m 768 -display none".split(' '))
             .args(["-nodefaults", "-bios", U_BOOT, "-drive"])
             .arg(format!("if=pflash,unit=1,format=raw,file={}", flash.display()))
@@ -98,7 +109,7 @@ impl Bench for VirtualBench {
             .args(["-serial", "chardev:con", "-qmp"])
             .arg(format!("unix:{},server=on,wait=off", monitor.display()))
             .arg("-blockdev")
-            .arg(format!("driver=file,filename={},node-name=file0", disk.display()))
+            .arg(format!("driver=file,filename={},node-name=file0", self.disk.display()))
             .arg("-blockdev")
             .arg(format!("driver=file,filename={},node-name=log0", log.display()))
             .args(["-blockdev", "driver=blklogwrites,file=file0,log=log0,log-sector-size=512,node-name=disk0"])
@@ -121,10 +132,40 @@ impl Bench for VirtualBench {
         if let Some(mut running) = self.running.take() {
             // `quit` closes the disk files; what the guest had not flushed is in them all the same. A cut that loses what was
             // not flushed is replayed from the log.
-            if running.qmp.ask("quit", &serde_json::json!({})).is_err() {
+            if running.qmp.ask("quit", &json!({})).is_err() {
                 running.qemu.kill()?;
             }
             running.qemu.wait()?;
+        }
+        Ok(())
+    }
+
+    fn plug(&mut self, bus: Bus, image: &Path) -> anyhow::Result<()> {
+        match (bus, &mut self.running) {
+            (Bus::Sata, None) => self.sata = Some(image.to_owned()),
+            (Bus::Usb, Some(running)) => {
+                let disk = json!({ "driver": "file", "filename": image, "node-name": "usb0" });
+                running.qmp.ask("blockdev-add", &disk)?;
+                let device = json!({
+                    "driver": "usb-storage", "bus": "xhci.0", "drive": "usb0", "id": "usbdisk", "serial": "USB0001"
+                });
+                running.qmp.ask("device_add", &device)?;
+            }
+            _ => bail!("a {bus:?} disk cannot be connected now"),
+        }
+        Ok(())
+    }
+
+    fn unplug(&mut self) -> anyhow::Result<()> {
+        let running = self.running.as_mut().context("it is off")?;
+        running.qmp.ask("device_del", &json!({ "id": "usbdisk" }))?;
+        // The guest lets go of it in its own time; then its file may be closed.
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while let Err(error) = running.qmp.ask("blockdev-del", &json!({ "node-name": "usb0" })) {
+            if Instant::now() > deadline {
+                return Err(error);
+            }
+            std::thread::sleep(Duration::from_millis(50));
         }
         Ok(())
     }
@@ -137,7 +178,7 @@ impl Bench for VirtualBench {
         if self.running.is_some() {
             bail!("it is on");
         }
-        Ok(Box::leak(self.path("disk.img").into_boxed_path()))
+        Ok(&self.disk)
     }
 
     fn written(&mut self) -> anyhow::Result<Vec<Entry>> {

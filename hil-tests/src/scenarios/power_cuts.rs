@@ -4,7 +4,7 @@
 use super::{ready, update};
 use crate::bench::Bench;
 use crate::block_log::Entry;
-use crate::disk::partition;
+use crate::disk::{BootStateIn, partition};
 use anyhow::{Context, bail, ensure};
 use saveos_bootctl::{Slot, Store};
 use std::fs::{File, OpenOptions};
@@ -59,23 +59,6 @@ struct System {
     works: bool,
 }
 
-/// The boot state on the copy.
-struct OnCopy<'a>(&'a File, u64);
-
-impl saveos_bootctl::Disk for OnCopy<'_> {
-    fn read(&self, bytes: &mut [u8], offset: u64) -> std::io::Result<()> {
-        self.0.read_exact_at(bytes, self.1 + offset)
-    }
-
-    fn write(&mut self, _: &[u8], _: u64) -> std::io::Result<()> {
-        Err(std::io::ErrorKind::PermissionDenied.into())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 impl Sweep {
     fn over(disk: &Path, copy: &Path, images: &Path) -> anyhow::Result<Sweep> {
         std::fs::copy(disk, copy)?;
@@ -127,7 +110,8 @@ impl Sweep {
     /// Starts, as the boot script does, until it comes to rest: each slot that is started must be whole, the last one must work.
     fn judge(&mut self, when: impl Fn() -> String) -> anyhow::Result<()> {
         self.states += 1;
-        let mut state = Store::on(OnCopy(&self.copy, self.bootstate.start)).load().unwrap_or_default();
+        let mut state =
+            Store::on(BootStateIn { image: &self.copy, at: self.bootstate.start }).load().unwrap_or_default();
         loop {
             let boots = state.boots();
             let held = self.held(boots.slot)?;

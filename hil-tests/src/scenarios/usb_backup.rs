@@ -1,0 +1,100 @@
+//! A disk is plugged in and backed up, by itself; it is what it was, and what comes back with the recovery words is the same, bit for
+//! bit.
+
+use super::ready;
+use crate::bench::{Bench, Bus};
+use crate::source_disk;
+use anyhow::{Context, ensure};
+use serde_json::Value;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+const SOON: Duration = Duration::from_secs(60);
+const BACKED_UP: Duration = Duration::from_secs(90);
+/// Whatever is plugged in is backed up.
+const POLICY: &str = r#"{"backup": {"on_plug": "backup", "time_zone": "UTC"}, "new_disk": "backup"}"#;
+
+pub(super) fn usb(bench: &mut dyn Bench, images: &Path) -> anyhow::Result<String> {
+    run(bench, images, Bus::Usb)
+}
+
+pub(super) fn sata(bench: &mut dyn Bench, images: &Path) -> anyhow::Result<String> {
+    run(bench, images, Bus::Sata)
+}
+
+fn run(bench: &mut dyn Bench, images: &Path, bus: Bus) -> anyhow::Result<String> {
+    let folder = tempfile::tempdir()?;
+    let source = folder.path().join("source.img");
+    source_disk::make(&source)?;
+    let before = checksum(&source)?;
+    bench.flash(&images.join("disk.img"))?;
+    if bus == Bus::Sata {
+        // Its cable is not for pulling.
+        bench.plug(bus, &source)?;
+    }
+    bench.power_on()?;
+    ready(bench, "A")?;
+    let console = bench.console()?;
+    let settings = "echo 'SAVEOSD_OPTIONS=--policy /config/policy.json' >/config/saveosd.env";
+    let policy = format!(
+        "install -m 0600 -o saveos -g saveos /dev/null /config/policy.json; echo '{POLICY}' >/config/policy.json"
+    );
+    console.run(&format!("{settings}; {policy}; sync; systemctl restart saveosd"), SOON)?;
+    let began = Instant::now();
+    if bus == Bus::Usb {
+        bench.plug(bus, &source)?;
+    }
+    let job = done(bench, 1)?;
+    let took = began.elapsed();
+
+    let console = bench.console()?;
+    let ask = |console: &mut crate::console::Console, what: &str| -> anyhow::Result<Value> {
+        let answer = console.run(&format!("saveosd {what} --json"), SOON)?;
+        serde_json::from_str(&answer).with_context(|| format!("saveosd {what}: {answer}"))
+    };
+    let words = ask(console, "words")?["words"].as_str().context("words")?.to_owned();
+    console.run(&format!("echo '{words}' >/tmp/words"), SOON)?;
+    let restore = "saveos restore latest - --repo /data/saveos/repository --words-file /tmp/words | sha256sum";
+    let restored = console.run(restore, BACKED_UP)?;
+    let restored = restored.lines().rev().find_map(|line| line.split(' ').next().filter(|word| word.len() == 64));
+    ensure!(restored == Some(before.as_str()), "{restored:?} came back, not {before}; {job}");
+    bench.power_off()?;
+    ensure!(checksum(&source)? == before, "the customer's disk was changed");
+    Ok(format!(
+        "backed up {:.1} s after it was plugged in; restored bit for bit; the disk is what it was",
+        took.as_secs_f64()
+    ))
+}
+
+/// Waits for that many backups that are done; gives the last.
+fn done(bench: &mut dyn Bench, times: usize) -> anyhow::Result<Value> {
+    let deadline = Instant::now() + BACKED_UP;
+    loop {
+        let console = bench.console()?;
+        let answer = console.run("saveosd jobs --json || true", SOON)?;
+        let jobs: Value = serde_json::from_str(&answer).unwrap_or_default();
+        let done: Vec<Value> = jobs["jobs"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter(|job| job["state"] == "done" && job["work"] == "backup")
+            .cloned()
+            .collect();
+        if done.len() >= times {
+            return done.last().cloned().context("a job");
+        }
+        if Instant::now() > deadline {
+            let log = console.run("journalctl -u saveosd --no-pager -n 25 | cut -c1-400; ls -l /dev/sd*", SOON)?;
+            let disks = console.run("saveosd disks", SOON)?;
+            anyhow::bail!("no backup: {answer}\n{disks}\n{log}");
+        }
+        std::thread::sleep(Duration::from_millis(500));
+    }
+}
+
+fn checksum(path: &Path) -> anyhow::Result<String> {
+    let output = Command::new("sha256sum").arg(path).output()?;
+    let text = String::from_utf8(output.stdout)?;
+    Ok(text.split(' ').next().context("a checksum")?.to_owned())
+}
