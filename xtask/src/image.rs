@@ -1,8 +1,11 @@
 //! Makes the appliance's image and its update bundles from `images/`, and starts them on a bench.
 
+mod sbom;
+
 use crate::cross;
 use crate::setup;
 use crate::shell::{output, quiet, root, run as shell};
+use crate::test::tally::Tally;
 use anyhow::{Context, bail};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -11,6 +14,17 @@ use std::process::Command;
 /// What an appliance runs of ours.
 pub(crate) const PROGRAMS: &[&str] = &["saveos-daemon", "saveos", "saveos-bootctl"];
 
+/// What it is made for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// Boxes: small, and as fast as it can be.
+    Release,
+    /// A bench: quick to make, not too slow where it is emulated.
+    Bench,
+    /// The smoke test: with programs that another suite builds anyway.
+    Smoke,
+}
+
 /// Where an image and what belongs to it are made.
 struct Workshop {
     machine: String,
@@ -18,38 +32,48 @@ struct Workshop {
     /// The date of everything in it: that of the commit.
     date: String,
     version: String,
-    fast: bool,
+    purpose: Purpose,
 }
 
 /// `cargo xtask image`.
 pub(crate) fn run(words: &[&str]) -> anyhow::Result<()> {
-    let (mut machine, mut fast) = ("qemu", false);
-    let mut words = words.iter();
-    while let Some(word) = words.next() {
-        match *word {
-            "--machine" => machine = words.next().context("--machine MACHINE")?,
-            "--fast" => fast = true,
-            other => bail!("image does not know `{other}`"),
-        }
-    }
-    let workshop = Workshop::open(machine, fast)?;
+    let machine = match words {
+        [] => "qemu",
+        ["--machine", machine] => machine,
+        other => bail!("image does not know `{}`", other.join(" ")),
+    };
+    let workshop = Workshop::open(machine, Purpose::Release)?;
     workshop.make()?;
     println!("made in {}", workshop.folder.display());
     Ok(())
 }
 
-/// `cargo xtask hil`: what it makes is fast to make; what it measures is that.
+/// `cargo xtask hil`.
 pub(crate) fn hil(words: &[&str]) -> anyhow::Result<()> {
-    let workshop = Workshop::open("qemu", true)?;
+    let workshop = Workshop::open("qemu", Purpose::Bench)?;
     workshop.make()?;
     workshop.make_for_bench()?;
-    let folder = workshop.folder.to_string_lossy().into_owned();
-    let bench = ["run", "--locked", "--quiet", "-p", "saveos-hil", "--", "--images", &folder];
-    shell("cargo", &[&bench[..], words].concat())
+    workshop.start(words)
+}
+
+/// The quick scenarios, on a new box: it starts, and it backs up a disk that is plugged in.
+pub(crate) fn smoke(tally: &mut Tally) -> anyhow::Result<()> {
+    if output("id", &["-u"])?.trim() != "0" {
+        tally.line("SKIPPED: an image holds files of root");
+        return Ok(());
+    }
+    let workshop = Workshop::open("qemu", Purpose::Smoke)?;
+    workshop.make()?;
+    workshop.make_environment()?;
+    for scenario in ["boot_ready", "usb_backup"] {
+        workshop.start(&[scenario])?;
+        tally.passed();
+    }
+    Ok(())
 }
 
 impl Workshop {
-    fn open(machine: &str, fast: bool) -> anyhow::Result<Workshop> {
+    fn open(machine: &str, purpose: Purpose) -> anyhow::Result<Workshop> {
         let definition = root().join("images").join(machine);
         if !definition.join("genimage.cfg").is_file() {
             bail!("no machine `{machine}`: there is no {}", definition.display());
@@ -62,7 +86,7 @@ impl Workshop {
         std::fs::create_dir_all(&folder)?;
         let date = output("git", &["log", "-1", "--format=%ct"])?.trim().to_owned();
         let version = std::fs::read_to_string(root().join("VERSION"))?.trim().to_owned();
-        Ok(Workshop { machine: machine.to_owned(), folder, date, version, fast })
+        Ok(Workshop { machine: machine.to_owned(), folder, date, version, purpose })
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -75,7 +99,7 @@ impl Workshop {
         let keyring = self.keys()?.join("authority.pem");
         let mut command = Command::new(&script);
         command.args(arguments).env("SAVEOS_KEYRING", keyring);
-        if self.fast {
+        if self.purpose != Purpose::Release {
             command.env("SAVEOS_ZSTD", "3");
         }
         println!("$ {name} {}", arguments.last().map_or(String::new(), |last| last.display().to_string()));
@@ -103,12 +127,14 @@ impl Workshop {
 
     /// The image of a new box, and the bundle that updates another to it.
     fn make(&self) -> anyhow::Result<()> {
-        let profile = if self.fast { "box" } else { "release" };
+        let profile = if self.purpose != Purpose::Release { "box" } else { "release" };
         let programs = match cross::build(PROGRAMS, profile)? {
             Ok(folder) => folder,
             Err(why) => bail!(why),
         };
         let archive = self.packages()?;
+        let name = |kind: &str| format!("saveos-{}-{}.{kind}", self.machine, self.version);
+        sbom::write(&archive, &self.version, &self.path(&name("cdx.json")))?;
         let tree = self.path("root");
         self.script("rootfs.sh", &[&archive, &programs, Path::new(&self.machine), &tree])?;
         self.slot("first", &tree, &self.version)?;
@@ -117,7 +143,7 @@ impl Workshop {
         let machine = Path::new(&self.machine);
         let slot = self.path("first");
         self.script("disk.sh", &[machine, &slot, &bootctl, Path::new(&self.date), &self.path("disk.img")])?;
-        self.bundle("first", &self.version, &format!("saveos-{}-{}.raucb", self.machine, self.version))
+        self.bundle("first", &self.version, &name("raucb"))
     }
 
     fn slot(&self, name: &str, tree: &Path, version: &str) -> anyhow::Result<()> {
@@ -134,11 +160,23 @@ impl Workshop {
         self.script("bundle.sh", &words)
     }
 
-    /// What a bench starts besides: a system that works, one that does not, and U-Boot's environment.
-    fn make_for_bench(&self) -> anyhow::Result<()> {
+    /// Starts scenarios on the virtual bench.
+    fn start(&self, words: &[&str]) -> anyhow::Result<()> {
+        let folder = self.folder.to_string_lossy().into_owned();
+        let bench = ["run", "--locked", "--quiet", "-p", "saveos-hil", "--", "--images", &folder];
+        shell("cargo", &[&bench[..], words].concat())
+    }
+
+    /// U-Boot's environment: which disk, at which addresses.
+    fn make_environment(&self) -> anyhow::Result<()> {
         let environment = self.path("uboot-env.bin");
         let text = root().join("images/qemu/uboot.env");
-        quiet("mkenvimage", &["-s", "0x40000", "-o", &environment.to_string_lossy(), &text.to_string_lossy()])?;
+        quiet("mkenvimage", &["-s", "0x40000", "-o", &environment.to_string_lossy(), &text.to_string_lossy()])
+    }
+
+    /// What a bench starts besides: a system that works, and one that does not.
+    fn make_for_bench(&self) -> anyhow::Result<()> {
+        self.make_environment()?;
         let tree = self.path("root");
         for (name, version, change) in [
             ("good", "2.0.0", "mkdir -p usr/share/saveos && echo 2 >usr/share/saveos/generation"),

@@ -14,14 +14,14 @@ use anyhow::bail;
 const HELP: &str = "\
 cargo xtask demo [--once]        show the product: a box, its control plane, a disk; stays up, or checks all and stops
 cargo xtask demo engine          back up a real disk image, change it, restore it, compare
-cargo xtask test [SUITE…]        run every check and test (or: format lint deny unit engine cli daemon protocol server demo web reader aarch64 fuzz)
+cargo xtask test [SUITE…]        run every check and test (or: format lint deny unit engine cli bootctl daemon protocol server demo web reader aarch64 image fuzz)
 cargo xtask dashboard            build the dashboard, which the next build of saveos-server carries
 cargo xtask setup                install what the others need, and say what
 cargo xtask bench engine [--size GIB] [--runs N] [--only PEERS] [--cold]   time saveos beside its peers, on the same disk
 cargo xtask bench fleet          5,000 simulated boxes and 5,000 facts a second at a real control plane
 cargo xtask bench scale          memory and reads at 8 TiB, ten million files, 30 million chunks
 cargo xtask xbuild [PACKAGE…]    build for aarch64, on whatever this is (default: what an appliance runs)
-cargo xtask image [--machine qemu] [--fast]   make the appliance's disk image and its update bundle (fast: programs and image less small)
+cargo xtask image [--machine qemu]   make the appliance's disk image and its update bundle
 cargo xtask hil [SCENARIO…] [--bench virtual] [--junit FILE]   make the image, start it on a bench, hold it to what it promises
 cargo xtask fuzz TARGET [SECONDS]   fuzz one parser (default 60 s)
 ";

@@ -22,6 +22,7 @@ const SUITES: &[Suite] = &[
     ("unit", |tally| tests(&["--workspace", "--lib", "--bins"], tally)),
     ("engine", |tally| tests_in("saveos-engine", tally)),
     ("cli", |tally| tests_in("saveos", tally)),
+    ("bootctl", |tally| tests_in("saveos-bootctl", tally)),
     ("daemon", |tally| tests_in("saveos-daemon", tally)),
     ("protocol", |tally| tests_in("saveos-protocol", tally)),
     ("server", server),
@@ -29,6 +30,7 @@ const SUITES: &[Suite] = &[
     ("web", crate::dashboard::test),
     ("reader", |_| reader()),
     ("aarch64", aarch64::uses_aes),
+    ("image", crate::image::smoke),
     ("fuzz", |_| FUZZ_TARGETS.iter().try_for_each(|(target, ..)| fuzz(target, 5))),
 ];
 

@@ -25,7 +25,7 @@ pub(super) fn run(bench: &mut dyn Bench, images: &Path) -> anyhow::Result<String
     bench.power_on()?;
     bench.console()?.expect("slot B is bad", SOON)?;
     let other = ready(bench, "A")?;
-    let status = bench.console()?.run("saveos-bootctl status", SOON)?;
+    let status = update::boot_state(bench, "saveos-bootctl status")?;
     ensure!(status.contains("B      bad"), "{status}");
     bench.power_off()?;
 

@@ -37,8 +37,15 @@ pub(super) fn restart_into(bench: &mut dyn Bench, slot: &str) -> anyhow::Result<
     Ok(began.elapsed())
 }
 
+/// Runs a command that needs the boot state, once its partition has its name.
+pub(super) fn boot_state(bench: &mut dyn Bench, command: &str) -> anyhow::Result<String> {
+    let console = bench.console()?;
+    console.run("until [ -e /dev/saveos/bootstate ]; do sleep 0.2; done", SOON)?;
+    console.run(command, SOON)
+}
+
 /// The running slot proved itself.
 pub(super) fn confirm(bench: &mut dyn Bench) -> anyhow::Result<()> {
     let command = "saveos-bootctl set-state $(saveos-bootctl get-current) good";
-    bench.console()?.run(command, SOON).map(drop)
+    boot_state(bench, command).map(drop)
 }
