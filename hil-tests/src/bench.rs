@@ -36,9 +36,11 @@ pub(crate) trait Bench {
     fn power_on(&mut self) -> anyhow::Result<()>;
     /// Cuts the power.
     fn power_off(&mut self) -> anyhow::Result<()>;
-    /// Connects a disk; `unplug` pulls it, whatever the box does with it then.
+    /// Connects a disk.
     fn plug(&mut self, bus: Bus, image: &Path) -> anyhow::Result<()>;
-    /// Pulls the disk.
+    /// Connects a disk by USB that gives only so many bytes a second.
+    fn plug_slow(&mut self, image: &Path, rate: u64) -> anyhow::Result<()>;
+    /// Pulls the disk, whatever the box does with it.
     fn unplug(&mut self) -> anyhow::Result<()>;
     /// The console since power on.
     fn console(&mut self) -> anyhow::Result<&mut Console>;

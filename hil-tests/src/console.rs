@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 /// What follows a command, so that its end is seen; spelt so that the echo of the command does not look like it.
 const END: &str = "ENDED=";
+/// What comes before its output.
+const BEGUN: &str = "BEGUN=";
 
 #[derive(Default)]
 struct Heard {
@@ -79,16 +81,16 @@ impl Console {
 
     /// Runs a command in the shell of a bench image; gives what it printed.
     pub(crate) fn run(&mut self, command: &str, within: Duration) -> anyhow::Result<String> {
-        let from = self.read;
-        self.port.write_all(format!("{command}; echo ENDED\"=\"$?.\n").as_bytes())?;
+        self.port.write_all(format!("echo BEGUN\"=\"; {command}; echo ENDED\"=\"$?.\n").as_bytes())?;
         self.port.flush()?;
+        // A shell that has not started yet says other things first, and the terminal repeats the command.
+        self.expect(BEGUN, within).with_context(|| format!("`{command}` did not begin"))?;
+        let from = self.read;
         self.expect(END, within).with_context(|| format!("`{command}` did not end"))?;
         let printed = self.text()[from..self.read - END.len()].to_owned();
         self.expect(".", within)?;
         let text = self.text();
         let code = text[..self.read - 1].rsplit(END).next().unwrap_or_default().to_owned();
-        // The echo of the command ends with its own line.
-        let printed = printed.split_once("ENDED\"=\"$?.").map_or(printed.as_str(), |(_, after)| after);
         let printed = printed.replace('\r', "").trim().to_owned();
         if code == "0" { Ok(printed) } else { bail!("`{command}` ended with {code}: {printed}") }
     }

@@ -4,6 +4,7 @@ mod boot_choice;
 mod boot_ready;
 mod power_cuts;
 mod rotten_slot;
+mod unplug_resume;
 mod update;
 mod usb_backup;
 
@@ -28,6 +29,7 @@ pub(crate) const ALL: &[Scenario] = &[
     Scenario { name: "boot_choice", needs: &[Ability::SystemDisk], run: boot_choice::run },
     Scenario { name: "usb_backup", needs: &[Ability::Shell], run: usb_backup::usb },
     Scenario { name: "sata_backup", needs: &[Ability::Shell], run: usb_backup::sata },
+    Scenario { name: "unplug_resume", needs: &[Ability::Shell], run: unplug_resume::run },
     Scenario { name: "rotten_slot", needs: &[Ability::Shell, Ability::SystemDisk], run: rotten_slot::run },
     Scenario {
         name: "power_cuts",

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, bail};
 use std::fs::{File, OpenOptions};
-use std::io::{Seek, SeekFrom, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -45,6 +45,18 @@ pub(crate) fn make(image: &Path) -> anyhow::Result<()> {
     for name in ["letter.txt", "photo.raw"] {
         run(Command::new("ntfscp").arg("-q").arg(&part).arg(files.join(name)).arg(name))?;
     }
+    lay(&part, image, NTFS.0)
+}
+
+/// What somebody does with it elsewhere: a file more.
+pub(crate) fn change(image: &Path) -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (part, added) = (folder.path().join("part"), folder.path().join("added.txt"));
+    let mut disk = File::open(image)?;
+    disk.seek(SeekFrom::Start(NTFS.0))?;
+    std::io::copy(&mut disk.take(NTFS.1), &mut File::create(&part)?)?;
+    File::create(&added)?.write_all(&text(300_000))?;
+    run(Command::new("ntfscp").arg("-q").arg(&part).arg(&added).arg("added.txt"))?;
     lay(&part, image, NTFS.0)
 }
 

@@ -31,6 +31,16 @@ struct Running {
     qmp: Qmp,
 }
 
+impl Running {
+    /// Connects a disk by USB.
+    fn plug(&mut self, disk: &serde_json::Value) -> anyhow::Result<()> {
+        self.qmp.ask("blockdev-add", disk)?;
+        let device =
+            json!({ "driver": "usb-storage", "bus": "xhci.0", "drive": "usb0", "id": "usbdisk", "serial": "USB0001" });
+        self.qmp.ask("device_add", &device).map(drop)
+    }
+}
+
 impl VirtualBench {
     /// `environment` is U-Boot's, in a flash of its own.
     pub(crate) fn new(environment: PathBuf) -> anyhow::Result<VirtualBench> {
@@ -144,16 +154,19 @@ impl Bench for VirtualBench {
         match (bus, &mut self.running) {
             (Bus::Sata, None) => self.sata = Some(image.to_owned()),
             (Bus::Usb, Some(running)) => {
-                let disk = json!({ "driver": "file", "filename": image, "node-name": "usb0" });
-                running.qmp.ask("blockdev-add", &disk)?;
-                let device = json!({
-                    "driver": "usb-storage", "bus": "xhci.0", "drive": "usb0", "id": "usbdisk", "serial": "USB0001"
-                });
-                running.qmp.ask("device_add", &device)?;
+                running.plug(&json!({ "driver": "file", "filename": image, "node-name": "usb0" }))?;
             }
             _ => bail!("a {bus:?} disk cannot be connected now"),
         }
         Ok(())
+    }
+
+    fn plug_slow(&mut self, image: &Path, rate: u64) -> anyhow::Result<()> {
+        let running = self.running.as_mut().context("it is off")?;
+        let group = json!({ "qom-type": "throttle-group", "id": "slow", "limits": { "bps-total": rate } });
+        running.qmp.ask("object-add", &group)?;
+        let file = json!({ "driver": "file", "filename": image });
+        running.plug(&json!({ "driver": "throttle", "throttle-group": "slow", "file": file, "node-name": "usb0" }))
     }
 
     fn unplug(&mut self) -> anyhow::Result<()> {

@@ -92,5 +92,3 @@ printf '%s\n' 'options nbd nbds_max=2' 'options loop max_loop=0' >etc/modprobe.d
 # The kernel goes into its own slot.
 mv "boot/vmlinuz-$kernel" "$root.kernel"
 for path in $(words "$images/rootfs/removed"); do rm -rf ./$path; done
-qemu=$(command -v qemu-aarch64-static || true)
-[ -z "$qemu" ] || "$qemu" usr/sbin/ldconfig -r . || true

@@ -127,7 +127,11 @@ impl Workshop {
 
     /// The image of a new box, and the bundle that updates another to it.
     fn make(&self) -> anyhow::Result<()> {
-        let profile = if self.purpose != Purpose::Release { "box" } else { "release" };
+        let profile = match self.purpose {
+            Purpose::Release => "release",
+            Purpose::Bench => "box",
+            Purpose::Smoke => "cross",
+        };
         let programs = match cross::build(PROGRAMS, profile)? {
             Ok(folder) => folder,
             Err(why) => bail!(why),

@@ -47,7 +47,7 @@ pub(super) fn run(bench: &mut dyn Bench, images: &Path) -> anyhow::Result<String
     bench.power_on()?;
     let again = ready(bench, "A")?;
     let same = bench.console()?.run("cat /etc/machine-id", SOON)?;
-    ensure!(same == machine, "the machine id changed");
+    ensure!(same == machine, "the machine id was {machine} and is {same}");
     Ok(format!(
         "ready after {:.1} s, then {:.1} s; {} writes, 0 to the boot state",
         at.as_secs_f64(),

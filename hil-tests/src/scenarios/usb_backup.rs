@@ -35,12 +35,7 @@ fn run(bench: &mut dyn Bench, images: &Path, bus: Bus) -> anyhow::Result<String>
     }
     bench.power_on()?;
     ready(bench, "A")?;
-    let console = bench.console()?;
-    let settings = "echo 'SAVEOSD_OPTIONS=--policy /config/policy.json' >/config/saveosd.env";
-    let policy = format!(
-        "install -m 0600 -o saveos -g saveos /dev/null /config/policy.json; echo '{POLICY}' >/config/policy.json"
-    );
-    console.run(&format!("{settings}; {policy}; sync; systemctl restart saveosd"), SOON)?;
+    eager(bench)?;
     let began = Instant::now();
     if bus == Bus::Usb {
         bench.plug(bus, &source)?;
@@ -48,17 +43,8 @@ fn run(bench: &mut dyn Bench, images: &Path, bus: Bus) -> anyhow::Result<String>
     let job = done(bench, 1)?;
     let took = began.elapsed();
 
-    let console = bench.console()?;
-    let ask = |console: &mut crate::console::Console, what: &str| -> anyhow::Result<Value> {
-        let answer = console.run(&format!("saveosd {what} --json"), SOON)?;
-        serde_json::from_str(&answer).with_context(|| format!("saveosd {what}: {answer}"))
-    };
-    let words = ask(console, "words")?["words"].as_str().context("words")?.to_owned();
-    console.run(&format!("echo '{words}' >/tmp/words"), SOON)?;
-    let restore = "saveos restore latest - --repo /data/saveos/repository --words-file /tmp/words | sha256sum";
-    let restored = console.run(restore, BACKED_UP)?;
-    let restored = restored.lines().rev().find_map(|line| line.split(' ').next().filter(|word| word.len() == 64));
-    ensure!(restored == Some(before.as_str()), "{restored:?} came back, not {before}; {job}");
+    let restored = restored(bench)?;
+    ensure!(restored == before, "{restored} came back, not {before}; {job}");
     bench.power_off()?;
     ensure!(checksum(&source)? == before, "the customer's disk was changed");
     Ok(format!(
@@ -67,8 +53,30 @@ fn run(bench: &mut dyn Bench, images: &Path, bus: Bus) -> anyhow::Result<String>
     ))
 }
 
+/// Lets the box back up whatever is plugged in.
+pub(super) fn eager(bench: &mut dyn Bench) -> anyhow::Result<()> {
+    let settings = "echo 'SAVEOSD_OPTIONS=--policy /config/policy.json' >/config/saveosd.env";
+    let policy = format!(
+        "install -m 0600 -o saveos -g saveos /dev/null /config/policy.json; echo '{POLICY}' >/config/policy.json"
+    );
+    bench.console()?.run(&format!("{settings}; {policy}; sync; systemctl restart saveosd"), SOON).map(drop)
+}
+
+/// The checksum of what comes back with the recovery words.
+pub(super) fn restored(bench: &mut dyn Bench) -> anyhow::Result<String> {
+    let console = bench.console()?;
+    let answer = console.run("saveosd words --json", SOON)?;
+    let answer: Value = serde_json::from_str(&answer).with_context(|| format!("saveosd words: {answer}"))?;
+    let words = answer["words"].as_str().context("words")?;
+    console.run(&format!("echo '{words}' >/tmp/words"), SOON)?;
+    let restore = "saveos restore latest - --repo /data/saveos/repository --words-file /tmp/words | sha256sum";
+    let printed = console.run(restore, BACKED_UP)?;
+    let sum = printed.lines().rev().find_map(|line| line.split(' ').next().filter(|word| word.len() == 64));
+    sum.map(str::to_owned).with_context(|| format!("no checksum: {printed}"))
+}
+
 /// Waits for that many backups that are done; gives the last.
-fn done(bench: &mut dyn Bench, times: usize) -> anyhow::Result<Value> {
+pub(super) fn done(bench: &mut dyn Bench, times: usize) -> anyhow::Result<Value> {
     let deadline = Instant::now() + BACKED_UP;
     loop {
         let console = bench.console()?;
@@ -93,7 +101,8 @@ fn done(bench: &mut dyn Bench, times: usize) -> anyhow::Result<Value> {
     }
 }
 
-fn checksum(path: &Path) -> anyhow::Result<String> {
+/// SHA-256 of a file here.
+pub(super) fn checksum(path: &Path) -> anyhow::Result<String> {
     let output = Command::new("sha256sum").arg(path).output()?;
     let text = String::from_utf8(output.stdout)?;
     Ok(text.split(' ').next().context("a checksum")?.to_owned())
