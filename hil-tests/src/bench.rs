@@ -13,6 +13,8 @@ pub(crate) enum Ability {
     SystemDisk,
     /// Everything that was written to the system disk, in order.
     BlockLog,
+    /// Takes the battery from the clock.
+    Clock,
 }
 
 /// How a customer's disk is connected.
@@ -32,8 +34,12 @@ pub(crate) trait Bench {
     fn lacks(&self, ability: Ability) -> Option<String>;
     /// Writes an image to the system disk of the box, which is off.
     fn flash(&mut self, image: &Path) -> anyhow::Result<()>;
+    /// Makes the system disk of a box that is off so much larger; whether this bench can.
+    fn enlarge_system_disk(&mut self, by: u64) -> anyhow::Result<bool>;
     /// Switches the power on.
     fn power_on(&mut self) -> anyhow::Result<()>;
+    /// Lets its clock say 1970 at the next power on, as one whose battery is empty.
+    fn forget_the_time(&mut self);
     /// Cuts the power.
     fn power_off(&mut self) -> anyhow::Result<()>;
     /// Connects a disk.

@@ -2,6 +2,7 @@
 
 mod boot_choice;
 mod boot_ready;
+mod clock_1970;
 mod power_cuts;
 mod rotten_slot;
 mod unplug_resume;
@@ -30,6 +31,7 @@ pub(crate) const ALL: &[Scenario] = &[
     Scenario { name: "usb_backup", needs: &[Ability::Shell], run: usb_backup::usb },
     Scenario { name: "sata_backup", needs: &[Ability::Shell], run: usb_backup::sata },
     Scenario { name: "unplug_resume", needs: &[Ability::Shell], run: unplug_resume::run },
+    Scenario { name: "clock_1970", needs: &[Ability::Shell, Ability::Clock], run: clock_1970::run },
     Scenario { name: "rotten_slot", needs: &[Ability::Shell, Ability::SystemDisk], run: rotten_slot::run },
     Scenario {
         name: "power_cuts",

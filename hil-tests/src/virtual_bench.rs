@@ -19,6 +19,8 @@ const U_BOOT: &str = "/usr/lib/u-boot/qemu_arm64/u-boot.bin";
 pub(crate) struct VirtualBench {
     folder: tempfile::TempDir,
     disk: PathBuf,
+    /// It starts in 1970.
+    timeless: bool,
     /// Connected while it is off.
     sata: Option<PathBuf>,
     environment: PathBuf,
@@ -45,7 +47,14 @@ impl VirtualBench {
     /// `environment` is U-Boot's, in a flash of its own.
     pub(crate) fn new(environment: PathBuf) -> anyhow::Result<VirtualBench> {
         let folder = tempfile::tempdir()?;
-        Ok(VirtualBench { disk: folder.path().join("disk.img"), sata: None, folder, environment, running: None })
+        Ok(VirtualBench {
+            disk: folder.path().join("disk.img"),
+            sata: None,
+            timeless: false,
+            folder,
+            environment,
+            running: None,
+        })
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -88,6 +97,12 @@ impl Bench for VirtualBench {
         Ok(())
     }
 
+    fn enlarge_system_disk(&mut self, by: u64) -> anyhow::Result<bool> {
+        let disk = std::fs::OpenOptions::new().write(true).open(self.system_disk()?)?;
+        disk.set_len(disk.metadata()?.len() + by)?;
+        Ok(true)
+    }
+
     fn power_on(&mut self) -> anyhow::Result<()> {
         if self.running.is_some() {
             bail!("it is on");
@@ -109,6 +124,9 @@ impl Bench for VirtualBench {
             qemu.args(["-device", "ahci,id=ahci", "-blockdev"])
                 .arg(format!("driver=file,filename={},node-name=sata0", image.display()))
                 .args(["-device", "ide-hd,bus=ahci.0,drive=sata0,serial=SATA0001"]);
+        }
+        if std::mem::take(&mut self.timeless) {
+            qemu.args(["-rtc", "base=1970-01-01T00:00:00"]);
         }
         let mut qemu = qemu
             .args("-M virt -cpu cortex-a76 -accel tcg,thread=multi,tb-size=256 -smp 2 -m 768 -display none".split(' '))
@@ -136,6 +154,10 @@ impl Bench for VirtualBench {
         let console = Console::on(console.try_clone()?, console);
         self.running = Some(Running { qemu, console, qmp });
         Ok(())
+    }
+
+    fn forget_the_time(&mut self) {
+        self.timeless = true;
     }
 
     fn power_off(&mut self) -> anyhow::Result<()> {

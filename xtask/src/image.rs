@@ -63,13 +63,27 @@ pub(crate) fn smoke(tally: &mut Tally) -> anyhow::Result<()> {
         return Ok(());
     }
     let workshop = Workshop::open("qemu", Purpose::Smoke)?;
-    workshop.make()?;
+    let from = workshop.make()?;
+    let made = workshop.checksum()?;
+    workshop.assemble(&from)?;
+    if workshop.checksum()? != made {
+        bail!("the same packages and programs gave another image the second time");
+    }
+    tally.passed();
     workshop.make_environment()?;
     for scenario in ["boot_ready", "usb_backup"] {
         workshop.start(&[scenario])?;
         tally.passed();
     }
     Ok(())
+}
+
+/// From what an image is made.
+struct Inputs {
+    /// Debian's packages, unpacked.
+    archive: PathBuf,
+    /// The folder of our programs.
+    programs: PathBuf,
 }
 
 impl Workshop {
@@ -125,8 +139,8 @@ impl Workshop {
         Ok(archive)
     }
 
-    /// The image of a new box, and the bundle that updates another to it.
-    fn make(&self) -> anyhow::Result<()> {
+    /// The image of a new box, and the bundle that updates another to it; from what they are made.
+    fn make(&self) -> anyhow::Result<Inputs> {
         let profile = match self.purpose {
             Purpose::Release => "release",
             Purpose::Bench => "box",
@@ -139,15 +153,26 @@ impl Workshop {
         let archive = self.packages()?;
         let name = |kind: &str| format!("saveos-{}-{}.{kind}", self.machine, self.version);
         sbom::write(&archive, &self.version, &self.path(&name("cdx.json")))?;
-        let tree = self.path("root");
-        self.script("rootfs.sh", &[&archive, &programs, Path::new(&self.machine), &tree])?;
-        self.slot("first", &tree, &self.version)?;
         shell("cargo", &["build", "--locked", "--quiet", "-p", "saveos-bootctl"])?;
+        let from = Inputs { archive, programs };
+        self.assemble(&from)?;
+        self.bundle("first", &self.version, &name("raucb"))?;
+        Ok(from)
+    }
+
+    /// The disk of a new box.
+    fn assemble(&self, from: &Inputs) -> anyhow::Result<()> {
+        let tree = self.path("root");
+        self.script("rootfs.sh", &[&from.archive, &from.programs, Path::new(&self.machine), &tree])?;
+        self.slot("first", &tree, &self.version)?;
         let bootctl = root().join("target/debug/saveos-bootctl");
         let machine = Path::new(&self.machine);
         let slot = self.path("first");
-        self.script("disk.sh", &[machine, &slot, &bootctl, Path::new(&self.date), &self.path("disk.img")])?;
-        self.bundle("first", &self.version, &name("raucb"))
+        self.script("disk.sh", &[machine, &slot, &bootctl, Path::new(&self.date), &self.path("disk.img")])
+    }
+
+    fn checksum(&self) -> anyhow::Result<String> {
+        output("sha256sum", &[&self.path("disk.img").to_string_lossy()])
     }
 
     fn slot(&self, name: &str, tree: &Path, version: &str) -> anyhow::Result<()> {

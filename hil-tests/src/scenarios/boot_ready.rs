@@ -3,14 +3,18 @@
 use super::ready;
 use crate::bench::Bench;
 use crate::disk::partition;
-use anyhow::{bail, ensure};
+use anyhow::{Context, bail, ensure};
 use std::path::Path;
 use std::time::Duration;
 
+/// The disk of a box is larger than what an image is made for.
+const LARGER: u64 = 256 << 20;
 const SOON: Duration = Duration::from_secs(30);
 
 pub(super) fn run(bench: &mut dyn Bench, images: &Path) -> anyhow::Result<String> {
     bench.flash(&images.join("disk.img"))?;
+    let made = partition(&images.join("disk.img"), "data")?;
+    let larger = bench.enlarge_system_disk(LARGER)?;
     bench.power_on()?;
     let at = ready(bench, "A")?;
     let console = bench.console()?;
@@ -37,6 +41,14 @@ pub(super) fn run(bench: &mut dyn Bench, images: &Path) -> anyhow::Result<String
     ensure!(machine.len() == 32 && machine.bytes().all(|byte| byte.is_ascii_hexdigit()), "machine id {machine}");
     let daemon = console.run("systemctl show -p User,ActiveState --value saveosd", SOON)?;
     ensure!(daemon.replace('\n', " ") == "saveos active", "the daemon is {daemon}");
+    if larger {
+        let size = console.run("df -B1 --output=size /data | tail -n 1", SOON)?;
+        let size: u64 = size.trim().parse().with_context(|| format!("df: {size}"))?;
+        ensure!(
+            size > made.end - made.start + LARGER / 2,
+            "data has {size} bytes: it did not take the rest of the disk"
+        );
+    }
     bench.power_off()?;
 
     let range = partition(&images.join("disk.img"), "bootstate")?;
