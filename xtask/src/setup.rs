@@ -115,10 +115,16 @@ pub(crate) fn for_images() -> anyhow::Result<()> {
         ("systemd-sysusers", "systemd"),
         ("qemu-system-aarch64", "qemu-system-arm"),
     ])?;
-    if std::path::Path::new("/usr/lib/u-boot/qemu_arm64/u-boot.bin").exists() {
-        return Ok(());
+    // No programs: what signs Debian's packages, also on Ubuntu, and the boot loader of the virtual machine.
+    for (file, package) in [
+        ("/usr/share/keyrings/debian-archive-keyring.gpg", "debian-archive-keyring"),
+        ("/usr/lib/u-boot/qemu_arm64/u-boot.bin", "u-boot-qemu"),
+    ] {
+        if !std::path::Path::new(file).exists() {
+            install_packages(&[package])?;
+        }
     }
-    install_packages(&["u-boot-qemu"])
+    Ok(())
 }
 
 /// A browser, and what its tests make disks with.

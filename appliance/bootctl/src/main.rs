@@ -1,6 +1,6 @@
 //! `saveos-bootctl`: RAUC's custom boot backend, what the initramfs marks a slot with, and what makes the state of a new image.
 
-use saveos_bootctl::{BootState, Slot, Store, StoreError, Wipe};
+use saveos_bootctl::{BootState, Slot, Store, StoreError};
 use std::fs::{File, OpenOptions};
 use std::process::ExitCode;
 
@@ -16,7 +16,6 @@ saveos-bootctl [--file PATH] COMMAND      PATH: /dev/saveos/bootstate, unless it
   set-state A|B good|bad     it proved itself, or must not start
   get-current                the slot that runs
   revive                     from a rescue: one more try for the slot that proved itself last
-  wipe none|network|pairing|everything   what the next start erases
   init                       the state of a new box: A holds a system, B none
 
 Exit: 0 done, 1 failed, 2 not understood.
@@ -92,12 +91,6 @@ fn run(path: &str, command: &[&str]) -> Result<String, Failure> {
             open(path)?.change(BootState::revive)?;
             Ok(String::new())
         }
-        ["wipe", name] => {
-            let wipe = Wipe::LEVELS.into_iter().find(|wipe| wipe.name() == *name);
-            let wipe = wipe.ok_or_else(|| Failure::Usage(format!("`{name}` is no level")))?;
-            open(path)?.change(|state| state.wipe = wipe)?;
-            Ok(String::new())
-        }
         ["init"] => {
             open(path)?.save(BootState::factory())?;
             Ok(String::new())
@@ -137,17 +130,11 @@ fn current() -> Result<Slot, Failure> {
 fn told(state: &BootState) -> String {
     let slot = |slot: Slot| match (state.left(slot), state.trial == Some(slot)) {
         (0, _) => "bad".to_owned(),
-        (left, true) => format!("in trial, {left} tries left"),
+        (left, true) => format!("in trial, tries left: {left}"),
         _ if state.confirmed == slot => "good, proved itself last".to_owned(),
         _ => "good".to_owned(),
     };
     let boots = state.boots();
     let rescue = if boots.rescue { ", to be repaired" } else { "" };
-    format!(
-        "A      {}\nB      {}\nnext   {}{rescue}\nwipe   {}\n",
-        slot(Slot::A),
-        slot(Slot::B),
-        boots.slot,
-        state.wipe.name()
-    )
+    format!("A      {}\nB      {}\nnext   {}{rescue}\n", slot(Slot::A), slot(Slot::B), boots.slot)
 }

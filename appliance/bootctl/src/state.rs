@@ -49,7 +49,7 @@ impl FromStr for Slot {
     }
 }
 
-/// What the next start erases, before anything is mounted.
+/// What a start is to erase, before anything is mounted. Its place in the state is fixed; no image acts on it yet, so no command sets it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Wipe {
     /// Nothing.
@@ -75,17 +75,6 @@ impl Wipe {
             Wipe::Network => 1,
             Wipe::Pairing => 2,
             Wipe::Everything => 3,
-        }
-    }
-
-    /// As it is asked for.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Wipe::None => "none",
-            Wipe::Network => "network",
-            Wipe::Pairing => "pairing",
-            Wipe::Everything => "everything",
         }
     }
 }
