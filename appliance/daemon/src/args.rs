@@ -3,6 +3,8 @@
 use crate::enrol::Server;
 use crate::run::Places;
 use crate::status::Question;
+use crate::update::agent::Settings;
+use crate::update::slots::Slots;
 use std::path::PathBuf;
 
 /// The appliance's daemon: backs up the disks that are plugged in and keeps what happened for the control plane.
@@ -58,12 +60,59 @@ pub(crate) struct Run {
     /// PEM file with the authority of that server's certificate.
     #[arg(long, value_name = "FILE", requires = "server")]
     server_authority: Option<PathBuf>,
+    #[command(flatten)]
+    update: Update,
     /// Seconds between two heartbeats to the control plane [default: as the control plane wants it, or 60].
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(2..=3600))]
     heartbeat: Option<u64>,
     /// Log one JSON object a line.
     #[arg(long)]
     pub(crate) log_json: bool,
+}
+
+/// How a box with two system slots is updated.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Updates of a box with two system slots")]
+pub(crate) struct Update {
+    /// Folder in which the system says what runs (`slot`, `version`, `compatible`); without it nothing is updated.
+    #[arg(long, value_name = "DIR")]
+    system: Option<PathBuf>,
+    /// Root metadata of The Update Framework: whose signatures make a release.
+    #[arg(long, value_name = "FILE", default_value = "/usr/share/saveos/release-root.json")]
+    release_root: PathBuf,
+    /// Where releases are, `metadata/` and `targets/` below it [default: SERVER/releases/ of the enrolment].
+    #[arg(long, value_name = "URL")]
+    releases: Option<url::Url>,
+    /// A file that asks the system for something about its slots, as saveos-slots.path watches it.
+    #[arg(long, value_name = "PATH", default_value = "/run/saveos/slots.json")]
+    slot_order: PathBuf,
+    /// Where the system answers.
+    #[arg(long, value_name = "PATH", default_value = "/run/saveos-slots/answer.json")]
+    slot_answer: PathBuf,
+    /// Seconds after its start in which a new system must be healthy.
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    trial: u64,
+}
+
+impl Update {
+    fn settings(&self) -> Option<Settings> {
+        let releases = self.releases.clone().map(with_slash);
+        Some(Settings {
+            system: self.system.clone()?,
+            root: self.release_root.clone(),
+            releases,
+            slots: Slots { order: self.slot_order.clone(), answer: self.slot_answer.clone() },
+            patience: std::time::Duration::from_secs(self.trial),
+        })
+    }
+}
+
+/// A folder as an address: what is joined to it goes below it.
+pub(crate) fn with_slash(mut url: url::Url) -> url::Url {
+    if !url.path().ends_with('/') {
+        url.set_path(&format!("{}/", url.path()));
+    }
+    url
 }
 
 impl Run {
@@ -80,6 +129,7 @@ impl Run {
             repository: self.repository.clone().unwrap_or_else(|| self.data.join("repository")),
             socket,
             policy: self.policy.clone(),
+            update: self.update.settings(),
             heartbeat: self.heartbeat.map(std::time::Duration::from_secs),
             server: self
                 .server

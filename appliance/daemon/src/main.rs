@@ -28,6 +28,7 @@ mod smart;
 mod status;
 mod told;
 mod trust;
+mod update;
 mod uplink;
 mod vault;
 mod vitals;

@@ -6,7 +6,7 @@ use saveos_protocol::hex::EscrowKey;
 use saveos_protocol::id::DiskId;
 use saveos_protocol::shadow::Desired;
 use saveos_protocol::shadow::{BackupPolicy, NewDisk, OnPlug, Retention, VerifyPolicy};
-use saveos_protocol::shadow::{DiskPolicy, Role};
+use saveos_protocol::shadow::{DiskPolicy, ReleaseTarget, Role};
 use saveos_protocol::unit::DesiredVersion;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -47,6 +47,9 @@ pub(crate) struct Policy {
     /// Disks with their own.
     #[serde(default)]
     pub(crate) disks: Vec<DiskPolicy>,
+    /// What firmware to run; none: stay.
+    #[serde(default)]
+    pub(crate) release: Option<ReleaseTarget>,
 }
 
 impl Policy {
@@ -59,6 +62,7 @@ impl Policy {
             new_disk: NewDisk::Ignore,
             verify: VerifyPolicy::default(),
             disks: Vec::new(),
+            release: None,
         }
     }
 
@@ -78,6 +82,7 @@ impl Policy {
             new_disk: desired.new_disk,
             verify: desired.verify,
             disks: desired.disks.clone(),
+            release: desired.release.clone(),
         }
     }
 

@@ -14,6 +14,7 @@ use crate::db::DbError;
 use crate::identity::random;
 use crate::outbox::{self, OutboxError};
 use crate::plan::Tried;
+use crate::update::advance::Backups;
 use rusqlite::{Connection, OptionalExtension, params};
 use saveos_protocol::command::Action;
 use saveos_protocol::fact::{Body, JobEnded, JobResult, JobStarted, Trigger, Work};
@@ -205,6 +206,14 @@ pub(crate) fn of_work(db: &Connection, work: Work) -> Result<Tried, DbError> {
     let (done, asked, open): (Option<u64>, Option<u64>, u64) =
         db.query_row(sql, [work.as_str()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
     Ok(Tried { done: done.map(Timestamp::saturating), asked: asked.map(Timestamp::saturating), open: open > 0 })
+}
+
+/// How backups ended since then.
+pub(crate) fn backups_since(db: &Connection, since: Timestamp) -> Result<Backups, DbError> {
+    let sql = "SELECT count(*) FILTER (WHERE state = 'done'), count(*) FILTER (WHERE state = 'failed')
+               FROM job WHERE work = 'backup' AND ended_ms >= ?1";
+    let since = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
+    Ok(db.query_row(sql, [since], |row| Ok(Backups { good: row.get(0)?, failed: row.get(1)? }))?)
 }
 
 /// How work stands that does exactly this.

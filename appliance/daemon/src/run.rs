@@ -8,6 +8,7 @@ mod keys;
 mod plugging;
 mod report;
 mod room;
+mod update;
 
 use crate::clock::{self, Moment};
 use crate::db::{self, DbError};
@@ -23,6 +24,7 @@ use crate::queue::{self, Job};
 use crate::status;
 use crate::told;
 use crate::trust::Trust;
+use crate::update::agent::{self, Agent};
 use crate::uplink::{self, Line};
 use crate::vault::{Vault, VaultError, Words};
 use crate::wishes::Wishes;
@@ -97,6 +99,8 @@ pub(crate) struct Places {
     pub(crate) repository: PathBuf,
     pub(crate) socket: PathBuf,
     pub(crate) policy: Option<PathBuf>,
+    /// None: the system has no slots.
+    pub(crate) update: Option<agent::Settings>,
     pub(crate) heartbeat: Option<Duration>,
     pub(crate) server: Option<Server>,
 }
@@ -156,6 +160,7 @@ struct Daemon {
     /// For the uplink: what the box is.
     reported: Arc<Mutex<Option<Reported>>>,
     next_report: Instant,
+    agent: Agent,
     /// The turn before.
     last: Moment,
 }
@@ -184,8 +189,10 @@ impl Daemon {
         queue::wait_again(&db)?;
         let device = identity.device;
         let bench = Arc::new(Bench { vault, device, rules: Arc::clone(&rules) });
+        let agent = Agent::open(places.update.as_ref(), &places.data, &db)?;
         let mut daemon = Daemon {
             db,
+            agent,
             data: places.data.clone(),
             identity,
             server: places.server.as_ref().map(|server| server.url.clone()),
@@ -288,7 +295,9 @@ impl Daemon {
             };
         }
         self.held = plan.held.into_iter().collect();
+        self.look_at_update(&now)?;
         if self.running.is_none()
+            && !self.agent.holds_jobs(&now)
             && let Some(job) = queue::begin_next(&mut self.db, &now)?
         {
             self.begin(job)?;
@@ -375,6 +384,7 @@ impl Daemon {
     /// A clean end: the job stops at the next piece and waits for the next start.
     fn finish(mut self) -> Result<(), RunError> {
         self.wishes.calm_down(true);
+        self.agent.finish();
         if let Some(at_work) = self.running.take() {
             match at_work.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)) {
                 Stop::Ended(result) => queue::end(&mut self.db, &at_work.job, *result, &clock::now())?,

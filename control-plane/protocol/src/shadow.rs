@@ -13,7 +13,10 @@ pub use crate::unit::DesiredVersion;
 pub use admit::{Admission, admit, approve};
 pub use desired::{Desired, DesiredFault, DiskPolicy, Escrow, ReleaseTarget, Role, Uplink};
 pub use policy::{BackupPolicy, Check, NewDisk, OnPlug, Retention, RetentionRule, Schedule, VerifyPolicy, Window};
-pub use reported::{Applied, DiskReport, Firmware, Hardware, Reported, Section, SectionError, Slot, StoreReport};
+pub use reported::{
+    Applied, DiskReport, Firmware, Hardware, Reported, Section, SectionError, Slot, StoreReport, UpdateFailure,
+    UpdateReport, UpdateState,
+};
 pub use weaken::{Weakening, weakens};
 
 use crate::fact::FactNumber;

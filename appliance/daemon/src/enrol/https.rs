@@ -33,6 +33,30 @@ pub(crate) enum HttpsError {
 /// A slow link carries 48 KiB in that time.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// A client that believes the authorities and nobody else; without any it speaks plain HTTP only, for what is signed by itself.
+pub(crate) fn client(authority: Option<&str>) -> Result<ureq::Agent, HttpsError> {
+    let items = parse_pem(authority.unwrap_or_default().as_bytes()).map(|item| match item {
+        Ok(PemItem::Certificate(certificate)) => Ok(certificate),
+        _ => Err(HttpsError::Authority),
+    });
+    let roots: Vec<Certificate<'static>> = items.collect::<Result<_, _>>()?;
+    if roots.is_empty() && authority.is_some() {
+        return Err(HttpsError::Authority);
+    }
+    let tls = TlsConfig::builder()
+        .root_certs(RootCerts::new_with_certs(&roots))
+        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .build();
+    let config = ureq::Agent::config_builder()
+        .tls_config(tls)
+        .https_only(authority.is_some())
+        .max_redirects(0)
+        .proxy(None)
+        .timeout_global(Some(PATIENCE))
+        .user_agent(concat!("saveosd/", env!("CARGO_PKG_VERSION")));
+    Ok(config.build().new_agent())
+}
+
 /// The server.
 pub(crate) struct Https {
     agent: ureq::Agent,
@@ -42,27 +66,8 @@ pub(crate) struct Https {
 impl Https {
     /// `authority`: certificates in PEM that the server's may be signed by.
     pub(crate) fn new(server: &str, authority: &str) -> Result<Https, HttpsError> {
-        let items = parse_pem(authority.as_bytes()).map(|item| match item {
-            Ok(PemItem::Certificate(certificate)) => Ok(certificate),
-            _ => Err(HttpsError::Authority),
-        });
-        let roots: Vec<Certificate<'static>> = items.collect::<Result<_, _>>()?;
-        if roots.is_empty() {
-            return Err(HttpsError::Authority);
-        }
-        let tls = TlsConfig::builder()
-            .root_certs(RootCerts::new_with_certs(&roots))
-            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-            .build();
-        let config = ureq::Agent::config_builder()
-            .tls_config(tls)
-            .https_only(true)
-            .max_redirects(0)
-            .proxy(None)
-            .timeout_global(Some(PATIENCE))
-            .user_agent(concat!("saveosd/", env!("CARGO_PKG_VERSION")));
         let base = format!("{}/api/v1/", server.trim_end_matches('/'));
-        Ok(Https { agent: config.build().new_agent(), base })
+        Ok(Https { agent: client(Some(authority))?, base })
     }
 
     /// A nonce to sign.

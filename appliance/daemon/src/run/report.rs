@@ -10,7 +10,7 @@ use saveos_protocol::V1;
 use saveos_protocol::fact::KeyState;
 use saveos_protocol::hex::RepositoryId;
 use saveos_protocol::shadow::{
-    Applied, DesiredVersion, DiskReport, Firmware, Reported, Section, SectionError, Slot, StoreReport, Version,
+    Applied, DesiredVersion, DiskReport, Reported, Section, SectionError, StoreReport, Version,
 };
 use saveos_protocol::text::Text;
 use saveos_protocol::unit::{Bytes, Count, FactNumber};
@@ -76,7 +76,7 @@ impl Daemon {
             ts: now.ts,
             boot: now.boot,
             uptime: now.uptime,
-            firmware: Firmware { release: machine::release(), slot: Slot::None },
+            firmware: self.agent.firmware(),
             hardware: machine::hardware(),
             disks: self.disk_reports()?.into_iter().collect(),
             stores: store.into_iter().collect(),

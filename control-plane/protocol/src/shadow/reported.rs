@@ -64,6 +64,72 @@ pub struct Firmware {
     pub release: Release,
     /// How sure we are of it.
     pub slot: Slot,
+    /// The update under way, or how the last one ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub update: Option<UpdateReport>,
+}
+
+crate::word::words! { open
+    /// How far an update is.
+    UpdateState {
+        /// Its signed metadata is to be read.
+        Offered = "offered",
+        /// Its bundle comes.
+        Fetching = "fetching",
+        /// Its bundle is here and is written to the other slot when no job runs.
+        Installing = "installing",
+        /// It was read back from the slot and starts when no job runs.
+        Installed = "installed",
+        /// The box restarts into it, or runs in it and has not proven its health.
+        Trying = "trying",
+        /// It is healthy; its first good backup is awaited.
+        Soaking = "soaking",
+        /// It failed; the box goes back to the slot before.
+        Leaving = "leaving",
+        /// It proved itself.
+        Confirmed = "confirmed",
+        /// It failed, and the box runs what it ran before.
+        Failed = "failed",
+    }
+}
+
+crate::word::words! { open
+    /// Why an update failed, or waits to be tried again.
+    UpdateFailure {
+        /// What is signed says no: another machine, expired, older than what was seen, or not signed by whom we trust.
+        Refused = "refused",
+        /// The network, or who answered.
+        Download = "download",
+        /// The bundle is not what its metadata says.
+        Damaged = "damaged",
+        /// It could not be written to the slot, or did not come back from it.
+        Install = "install",
+        /// No start of it came as far as its daemon.
+        NotStarted = "not_started",
+        /// It runs, but not as well as the one before.
+        Unhealthy = "unhealthy",
+        /// No backup worked in it.
+        NoBackup = "no_backup",
+        /// The box could not be made to start it.
+        NotArmed = "not_armed",
+    }
+}
+
+/// The update under way, or how the last one ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct UpdateReport {
+    /// To which release.
+    pub release: Release,
+    /// How far it is.
+    pub state: UpdateState,
+    /// Since then, by the box's clock.
+    pub since: Timestamp,
+    /// Why it failed, or waits to be tried again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<UpdateFailure>,
+    /// In words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<Text>,
 }
 
 /// The box itself.

@@ -1,0 +1,364 @@
+//! The update agent at work: looks with the daemon's loop, writes the journal, and does one deed at a time on a thread of its own.
+
+use super::advance::{Backups, Deed, Done, Running, Seen};
+use super::download::Download;
+use super::gate::{Gate, Vital};
+use super::journal::{Bundle, Journal, SlotName, Step};
+use super::metadata::{Marks, Source};
+use super::slots::{Slots, read_small};
+use crate::clock::Moment;
+use crate::db::{self, DbError};
+use crate::enrol;
+use crate::queue;
+use crate::wishes::Wishes;
+use rusqlite::Connection;
+use saveos_protocol::id::DiskId;
+use saveos_protocol::shadow::{Firmware, ReleaseTarget, Slot, UpdateFailure};
+use saveos_protocol::text::{Release, Text};
+use saveos_protocol::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use url::Url;
+
+/// A box with two slots, and where its releases come from.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// Folder in which the system says which slot runs, of which release, and for which machine it was made.
+    pub(crate) system: PathBuf,
+    /// The root metadata that came with the system.
+    pub(crate) root: PathBuf,
+    /// None: the control plane that the box is enrolled with.
+    pub(crate) releases: Option<Url>,
+    pub(crate) slots: Slots,
+    /// A new system that is not healthy by then is left.
+    pub(crate) patience: Duration,
+}
+
+/// What the daemon sees in a turn.
+pub(crate) struct Look<'a> {
+    pub(crate) offer: Option<ReleaseTarget>,
+    pub(crate) busy: bool,
+    pub(crate) disks: Vec<DiskId>,
+    /// What the control plane's clock said last.
+    pub(crate) heard: Option<Timestamp>,
+    /// Whether the repository opens.
+    pub(crate) store: &'a dyn Fn() -> bool,
+    /// The control plane of the enrolment, and its authorities.
+    pub(crate) server: Option<(Url, String)>,
+}
+
+/// The agent.
+pub(crate) struct Agent {
+    /// None: this is no box with slots.
+    slotted: Option<Slotted>,
+    journal: Journal,
+    folder: PathBuf,
+    data: PathBuf,
+    gate: Gate,
+    started: Instant,
+    on_trial: Option<bool>,
+    /// What was heard last, and when that changed under our eyes.
+    heard: (Option<Timestamp>, Option<Instant>),
+    store: (bool, Option<Instant>),
+    next_look: Instant,
+    work: Option<AtWork>,
+}
+
+struct Slotted {
+    settings: Settings,
+    release: Release,
+    slot: SlotName,
+    compatible: String,
+}
+
+struct AtWork {
+    deed: Deed,
+    seen: Seen,
+    cancel: Arc<AtomicBool>,
+    thread: JoinHandle<(Done, Option<bool>)>,
+}
+
+/// How much of a bundle is here.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Fetched {
+    bundle: Bundle,
+    durable: u64,
+    spent: u64,
+}
+
+const FETCHED: &str = "update_fetched";
+const MARKS: &str = "update_marks";
+/// The control plane counts as reachable so long after it was heard.
+const CONNECTED: Duration = Duration::from_secs(3600);
+/// Between two looks at the store while a new system is judged, and at slots that do not answer.
+const AGAIN: Duration = Duration::from_secs(10);
+const BUNDLE: &str = "bundle.raucb";
+
+impl Agent {
+    pub(crate) fn open(settings: Option<&Settings>, data: &Path, db: &Connection) -> Result<Agent, DbError> {
+        let slotted = settings.and_then(|settings| {
+            let slotted = Slotted::read(settings);
+            if slotted.is_none() {
+                tracing::error!(folder = %settings.system.display(), "the system does not say which slot runs: it is not updated");
+            }
+            slotted
+        });
+        let mut journal = Journal::read(db)?;
+        if slotted.is_some() && journal.attempt.is_some() {
+            journal.started();
+            journal.write(db)?;
+        }
+        Ok(Agent {
+            gate: Gate::new(slotted.as_ref().map_or(Duration::ZERO, |slotted| slotted.settings.patience)),
+            slotted,
+            journal,
+            folder: data.join("update"),
+            data: data.to_owned(),
+            started: Instant::now(),
+            on_trial: None,
+            heard: (crate::uplink::heard(db)?, None),
+            store: (true, None),
+            next_look: Instant::now(),
+            work: None,
+        })
+    }
+
+    /// What runs and how sure we are of it, for the control plane.
+    pub(crate) fn firmware(&self) -> Firmware {
+        let Some(slotted) = &self.slotted else {
+            return Firmware { release: crate::machine::release(), slot: Slot::None, update: None };
+        };
+        let slot = if self.on_trial == Some(true) { Slot::Trial } else { Slot::Good };
+        Firmware { release: slotted.release.clone(), slot, update: self.journal.report() }
+    }
+
+    /// Whether no job may begin.
+    pub(crate) fn holds_jobs(&self, now: &Moment) -> bool {
+        self.running(now).is_some_and(|running| self.journal.holds_jobs(&running, now.ts))
+    }
+
+    /// One look, and the next deed where one is due.
+    pub(crate) fn turn(
+        &mut self,
+        db: &Connection,
+        look: &Look<'_>,
+        now: &Moment,
+        wishes: &Wishes,
+    ) -> Result<(), DbError> {
+        if self.slotted.is_none() {
+            return Ok(());
+        }
+        self.listen(look.heard);
+        if let Some(work) = &self.work
+            && !work.thread.is_finished()
+        {
+            let called_off =
+                self.journal.attempt.as_ref().is_some_and(|attempt| look.offer.as_ref() != Some(&attempt.offer));
+            if called_off && matches!(work.deed, Deed::Fetch(_)) {
+                work.cancel.store(true, Ordering::Relaxed);
+            }
+            return Ok(());
+        }
+        self.end_deed(db, now)?;
+        let Some(seen) = self.seen(db, look, now)? else { return Ok(()) };
+        let before = self.journal.clone();
+        let deed = self.journal.advance(&seen, now.ts);
+        if self.journal != before {
+            self.journal.write(db)?;
+            self.clean_up();
+        }
+        match deed {
+            None => {}
+            Some(Deed::Restart) => {
+                let done = match wishes.reboot() {
+                    Ok(true) => Done::Done,
+                    Ok(false) => Done::Failed(UpdateFailure::NotArmed, Text::cut("nobody restarts this box")),
+                    Err(error) => Done::Failed(UpdateFailure::NotArmed, Text::cut(&error.to_string())),
+                };
+                self.journal.ended(&Deed::Restart, done, &seen, now.ts);
+                self.journal.write(db)?;
+            }
+            Some(Deed::Look) if self.next_look > Instant::now() => {}
+            Some(deed) => self.begin(deed, seen, look)?,
+        }
+        Ok(())
+    }
+
+    /// The thread is asked to end, and its deed is done again after the next start.
+    pub(crate) fn finish(&mut self) {
+        if let Some(work) = self.work.take() {
+            work.cancel.store(true, Ordering::Relaxed);
+            // An installation goes on without us; its answer is for nobody, and it is done again.
+            drop(work.thread.join());
+        }
+    }
+
+    fn running(&self, now: &Moment) -> Option<Running> {
+        let slotted = self.slotted.as_ref()?;
+        Some(Running { release: slotted.release.clone(), slot: slotted.slot, boot: now.boot })
+    }
+
+    fn listen(&mut self, heard: Option<Timestamp>) {
+        if self.heard.0 != heard {
+            self.heard = (heard, Some(Instant::now()));
+        }
+    }
+
+    fn seen(&mut self, db: &Connection, look: &Look<'_>, now: &Moment) -> Result<Option<Seen>, DbError> {
+        let Some(running) = self.running(now) else { return Ok(None) };
+        let connected = self.heard.1.is_some_and(|at| at.elapsed() < CONNECTED);
+        let attempt = self.journal.attempt.as_ref();
+        let before = attempt.and_then(|attempt| match &attempt.step {
+            Step::Trying { before, .. } | Step::Installed { before, .. } if before.slot != running.slot => Some(before),
+            _ => None,
+        });
+        if before.is_some() || self.on_trial == Some(true) {
+            let due = self.store.1.is_none_or(|at| at.elapsed() >= AGAIN);
+            if due {
+                self.store = ((look.store)(), Some(Instant::now()));
+            }
+        }
+        let vital = Vital { connected, disks: &look.disks, store: self.store.0 };
+        let health = self.gate.look(vital, before, (self.started.elapsed(), now.uptime.duration()));
+        let backups = match attempt {
+            Some(attempt) => queue::backups_since(db, attempt.since)?,
+            None => Backups::default(),
+        };
+        let backed_up = queue::backups_since(db, Timestamp::saturating(0))?.good > 0;
+        let (offer, busy, disks) = (look.offer.clone(), look.busy, look.disks.clone());
+        Ok(Some(Seen { offer, running, on_trial: self.on_trial, busy, health, connected, disks, backups, backed_up }))
+    }
+
+    fn begin(&mut self, deed: Deed, seen: Seen, look: &Look<'_>) -> Result<(), DbError> {
+        let Some(slotted) = &self.slotted else { return Ok(()) };
+        let cancel = Arc::new(AtomicBool::new(false));
+        let (slots, source) = (slotted.settings.slots.clone(), slotted.source(look.server.clone()));
+        let (data, folder) = (self.data.clone(), self.folder.clone());
+        let (own_deed, own_cancel) = (deed.clone(), Arc::clone(&cancel));
+        let work = move || {
+            let stopped = || own_cancel.load(Ordering::Relaxed);
+            match (&own_deed, source) {
+                (Deed::Read(offer), Ok(source)) => (read(&source, offer, &data), None),
+                (Deed::Fetch(bundle), Ok(source)) => (fetch(&source, bundle, &folder, &data, &stopped), None),
+                (Deed::Read(_) | Deed::Fetch(_), Err(text)) => {
+                    (Done::Failed(UpdateFailure::Download, Text::cut(&text)), None)
+                }
+                (deed, _) => slots.order(deed, &stopped),
+            }
+        };
+        match std::thread::Builder::new().name("update".to_owned()).spawn(work) {
+            Ok(thread) => self.work = Some(AtWork { deed, seen, cancel, thread }),
+            Err(error) => tracing::error!(%error, "no thread for an update"),
+        }
+        Ok(())
+    }
+
+    fn end_deed(&mut self, db: &Connection, now: &Moment) -> Result<(), DbError> {
+        let Some(work) = self.work.take() else { return Ok(()) };
+        let (done, on_trial) = work.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        self.on_trial = on_trial.or(self.on_trial);
+        if work.deed == Deed::Look {
+            self.next_look = Instant::now() + AGAIN;
+        }
+        let before = self.journal.clone();
+        self.journal.ended(&work.deed, done, &work.seen, now.ts);
+        if self.journal != before {
+            self.journal.write(db)?;
+            self.clean_up();
+        }
+        Ok(())
+    }
+
+    /// A bundle that nobody needs any more makes room for backups.
+    fn clean_up(&self) {
+        let needed = self.journal.attempt.as_ref().is_some_and(|attempt| attempt.bundle().is_some());
+        if !needed
+            && self.folder.exists()
+            && let Err(error) = std::fs::remove_dir_all(&self.folder)
+        {
+            tracing::warn!(%error, "an old bundle stays");
+        }
+    }
+}
+
+impl Slotted {
+    fn read(settings: &Settings) -> Option<Slotted> {
+        let word = |name: &str| {
+            String::from_utf8(read_small(&settings.system.join(name))?).ok().map(|text| text.trim().to_owned())
+        };
+        let slot = match word("slot")?.as_str() {
+            "A" => SlotName::A,
+            "B" => SlotName::B,
+            _ => return None,
+        };
+        Some(Slotted {
+            settings: settings.clone(),
+            release: word("version")?.parse().ok()?,
+            slot,
+            compatible: word("compatible")?,
+        })
+    }
+
+    fn source(&self, server: Option<(Url, String)>) -> Result<Source, String> {
+        let root =
+            std::fs::read(&self.settings.root).map_err(|error| format!("no root of trust for releases: {error}"))?;
+        let (base, authority) = match (&self.settings.releases, server) {
+            (Some(url), _) => (url.clone(), None),
+            (None, Some((url, authority))) => (url, Some(authority)),
+            (None, None) => return Err("the box has no control plane yet".to_owned()),
+        };
+        let agent = enrol::client(authority.as_deref()).map_err(|error| error.to_string())?;
+        Ok(Source { base, root, compatible: self.compatible.clone(), agent })
+    }
+}
+
+fn read(source: &Source, offer: &ReleaseTarget, data: &Path) -> Done {
+    let work = || {
+        let db = db::connect(data)?;
+        let kept = db::note(&db, MARKS)?;
+        let mut marks: Marks = kept.and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default();
+        let done = source.read(&offer.release, &mut marks);
+        let json = serde_json::to_string(&marks).map_err(|_| DbError::Damaged("the marks of releases"))?;
+        db::set_note(&db, MARKS, &json)?;
+        Ok(done)
+    };
+    work().unwrap_or_else(failed)
+}
+
+fn fetch(source: &Source, bundle: &Bundle, folder: &Path, data: &Path, stopped: &dyn Fn() -> bool) -> Done {
+    let Some(url) = source.url(bundle) else {
+        return Done::Failed(UpdateFailure::Download, Text::cut("the bundle has no address"));
+    };
+    let work = || {
+        let db = db::connect(data)?;
+        let kept: Option<Fetched> = db::note(&db, FETCHED)?.and_then(|json| serde_json::from_str(&json).ok());
+        let kept = kept.filter(|kept| kept.bundle == *bundle);
+        let (durable, spent) = kept.map_or((0, 0), |kept| (kept.durable, kept.spent));
+        if let Err(source) = saveos_engine::storage::local::make_folder(folder) {
+            let text = format!("no folder for the bundle: {source}");
+            return Ok(Done::Failed(UpdateFailure::Download, Text::cut(&text)));
+        }
+        let file = folder.join(BUNDLE);
+        let download = Download { agent: &source.agent, url: url.as_str(), bundle, file: &file, durable, spent };
+        let mut most = durable;
+        let done = download.run(&mut |durable, spent| {
+            most = most.max(durable);
+            let fetched = Fetched { bundle: bundle.clone(), durable, spent };
+            let noted = serde_json::to_string(&fetched).is_ok_and(|json| db::set_note(&db, FETCHED, &json).is_ok());
+            noted && !stopped()
+        });
+        Ok(match done {
+            Done::Failed(UpdateFailure::Download, text) if most > durable => Done::Cut(text),
+            done => done,
+        })
+    };
+    work().unwrap_or_else(failed)
+}
+
+fn failed(error: DbError) -> Done {
+    Done::Failed(UpdateFailure::Download, Text::cut(&error.to_string()))
+}
