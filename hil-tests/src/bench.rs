@@ -2,7 +2,9 @@
 //! and the scenario is counted as skipped for that reason.
 
 use crate::console::Console;
+use crate::file_server::Served;
 use std::path::Path;
+use std::sync::Arc;
 
 /// What not every bench can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +56,6 @@ pub(crate) trait Bench {
     fn system_disk(&mut self) -> anyhow::Result<&Path>;
     /// What was written to the system disk since power on.
     fn written(&mut self) -> anyhow::Result<Vec<crate::block_log::Entry>>;
-    /// Gives a file to the box: the address under which it fetches it.
-    fn serve(&mut self, file: &Path) -> anyhow::Result<String>;
+    /// Gives a file or a folder to the box: the address under which it fetches it, and what becomes of that.
+    fn serve(&mut self, place: &Path) -> anyhow::Result<(String, Arc<Served>)>;
 }

@@ -3,7 +3,11 @@
 mod boot_choice;
 mod boot_ready;
 mod clock_1970;
+mod ota_bad;
+mod ota_good;
+mod ota_refused;
 mod power_cuts;
+mod releases;
 mod rotten_slot;
 mod unplug_resume;
 mod update;
@@ -33,6 +37,10 @@ pub(crate) const ALL: &[Scenario] = &[
     Scenario { name: "unplug_resume", needs: &[Ability::Shell], run: unplug_resume::run },
     Scenario { name: "clock_1970", needs: &[Ability::Shell, Ability::Clock], run: clock_1970::run },
     Scenario { name: "rotten_slot", needs: &[Ability::Shell, Ability::SystemDisk], run: rotten_slot::run },
+    Scenario { name: "ota_good", needs: &[Ability::Shell], run: ota_good::run },
+    Scenario { name: "ota_bad", needs: &[Ability::Shell], run: ota_bad::run },
+    Scenario { name: "ota_hang", needs: &[Ability::Shell], run: ota_bad::hang },
+    Scenario { name: "ota_refused", needs: &[Ability::Shell, Ability::BlockLog], run: ota_refused::run },
     Scenario {
         name: "power_cuts",
         needs: &[Ability::Shell, Ability::SystemDisk, Ability::BlockLog],

@@ -3,13 +3,14 @@
 use crate::bench::{Ability, Bench, Bus};
 use crate::block_log::{self, Entry};
 use crate::console::Console;
-use crate::file_server;
+use crate::file_server::{self, Served};
 use crate::qmp::Qmp;
 use anyhow::{Context, bail};
 use serde_json::json;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Debian's U-Boot for QEMU's `virt` machine (package u-boot-qemu).
@@ -220,9 +221,10 @@ impl Bench for VirtualBench {
         block_log::read(&self.path("written.log"))
     }
 
-    fn serve(&mut self, file: &Path) -> anyhow::Result<String> {
+    fn serve(&mut self, place: &Path) -> anyhow::Result<(String, Arc<Served>)> {
+        let (port, served) = file_server::serve(place.to_owned())?;
         // How QEMU's network of the guest calls the loopback of this machine.
-        Ok(format!("http://10.0.2.2:{}/", file_server::serve(file.to_owned())?))
+        Ok((format!("http://10.0.2.2:{port}/"), served))
     }
 }
 

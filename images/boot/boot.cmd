@@ -50,7 +50,9 @@ if test -z "${slot}"; then
 	setenv slot ${SAVEOS_GOOD}
 	setenv rescue "saveos.rescue=1"
 fi
+setenv trial
 if test -n "${counted}"; then
+	setenv trial "saveos.trial=1"
 	setexpr SAVEOS_SEQ 0x${SAVEOS_SEQ} + 1
 	env export -c -s 0x4000 ${ramdisk_addr_r} ${names}
 	${devtype} write ${ramdisk_addr_r} ${older} 0x20
@@ -60,7 +62,7 @@ test -n "${SAVEOS_WIPE}" || setenv SAVEOS_WIPE 0
 if test "${slot}" = "A"; then setenv label kernel-a; else setenv label kernel-b; fi
 part start ${devtype} ${devnum} ${label} at
 part size ${devtype} ${devnum} ${label} size
-setenv bootargs "${board_args} quiet loglevel=3 panic=2 rauc.slot=${slot} saveos.wipe=${SAVEOS_WIPE} ${rescue} lsm=landlock audit=0 rcupdate.rcu_expedited=1 cryptomgr.notests net.ifnames=0 systemd.gpt_auto=0 systemd.show_status=0"
+setenv bootargs "${board_args} quiet loglevel=3 panic=2 rauc.slot=${slot} saveos.wipe=${SAVEOS_WIPE} ${rescue} ${trial} lsm=landlock audit=0 rcupdate.rcu_expedited=1 cryptomgr.notests net.ifnames=0 systemd.gpt_auto=0 systemd.show_status=0"
 echo "SAVEOS-BOOT slot=${slot} ${rescue}"
 ${devtype} read ${kernel_slot_addr} ${at} ${size} && bootm ${kernel_slot_addr}#c ${kernel_slot_addr}#c ${fdt_addr}
 

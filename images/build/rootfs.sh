@@ -32,13 +32,14 @@ for applet in awk find ps vi less ping udhcpc; do [ -e "usr/bin/$applet" ] || ln
 rm -f etc/fstab
 cp -r "$images/rootfs/tree/." .
 [ ! -d "$images/$machine/tree" ] || cp -r "$images/$machine/tree/." .
-for program in saveosd saveos saveos-bootctl; do
+for program in saveosd saveos saveos-bootctl saveos-slots; do
 	install -m 0755 "$programs/$program" "usr/bin/$program"
 	aarch64-linux-gnu-strip --strip-all "usr/bin/$program"
 done
 install -m 0644 "$top"/appliance/daemon/*.service "$top"/appliance/daemon/*.path usr/lib/systemd/system/
 sed -i "s/@COMPATIBLE@/saveos-$machine/" etc/rauc/system.conf
 install -m 0644 "$SAVEOS_KEYRING" etc/rauc/keyring.pem
+install -D -m 0644 "$SAVEOS_RELEASE_ROOT" usr/share/saveos/release-root.json
 printf '%s\n' 'ID=saveos' 'NAME=SaveOS' 'PRETTY_NAME=SaveOS' 'HOME_URL=https://saveos.example' >usr/lib/os-release
 ln -sf ../usr/lib/os-release etc/os-release
 

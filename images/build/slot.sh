@@ -47,6 +47,7 @@ done | awk '!seen[$0]++' | while read -r module; do
 done >initramfs/modules.order
 echo "0 $((size / 512)) verity 1 @ @ 4096 4096 $blocks $blocks sha256 $hash $salt" >initramfs/root.table
 echo "$version" >initramfs/version
+sed -n 's/^compatible=//p' "$root/etc/rauc/system.conf" >initramfs/compatible
 find initramfs -exec touch -h -d "@$date" {} +
 (cd initramfs && find . | LC_ALL=C sort | cpio --quiet --reproducible -R 0:0 -o -H newc) >initramfs.cpio
 

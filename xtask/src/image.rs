@@ -35,6 +35,22 @@ struct Workshop {
     purpose: Purpose,
 }
 
+/// Systems for a bench, by what was done to them: name, version, change.
+const RELEASES: &[(&str, &str, &str)] = &[
+    ("good", "2.0.0", "mkdir -p usr/share/saveos && echo 2 >usr/share/saveos/generation"),
+    ("panics", "3.0.0", "rm usr/lib/systemd/systemd"),
+    ("daemonless", "3.1.0", "rm usr/bin/saveosd"),
+    ("crashes", "3.2.0", "rm usr/bin/saveosd; ln -s /usr/bin/false usr/bin/saveosd"),
+    ("rotten", "3.3.0", "true"),
+    ("blind", "3.4.0", "rm usr/lib/modules/*/kernel/drivers/usb/storage/*"),
+    (
+        "hangs",
+        "3.5.0",
+        "printf '%s\\n' '[Unit]' DefaultDependencies=no '[Service]' 'ExecStart=/usr/bin/sh -c \"sleep 45; kill -SEGV 1\"' \
+         >etc/systemd/system/hang.service; ln -s ../hang.service etc/systemd/system/sysinit.target.wants/",
+    ),
+];
+
 /// `cargo xtask image`.
 pub(crate) fn run(words: &[&str]) -> anyhow::Result<()> {
     let machine = match words {
@@ -78,6 +94,16 @@ pub(crate) fn smoke(tally: &mut Tally) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Changes one bit in the middle.
+fn rot(image: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::FileExt;
+    let file = std::fs::File::options().read(true).write(true).open(image)?;
+    let (at, mut byte) = (file.metadata()?.len() / 3, [0]);
+    file.read_exact_at(&mut byte, at)?;
+    file.write_all_at(&[byte[0] ^ 1], at)?;
+    Ok(())
+}
+
 /// From what an image is made.
 struct Inputs {
     /// Debian's packages, unpacked.
@@ -113,6 +139,7 @@ impl Workshop {
         let keyring = self.keys()?.join("authority.pem");
         let mut command = Command::new(&script);
         command.args(arguments).env("SAVEOS_KEYRING", keyring);
+        command.env("SAVEOS_RELEASE_ROOT", self.release_root());
         if self.purpose != Purpose::Release {
             command.env("SAVEOS_ZSTD", "3");
         }
@@ -125,6 +152,21 @@ impl Workshop {
         let folder = root().join("target/image/keys");
         quiet(&root().join("images/build/keys.sh").to_string_lossy(), &[&folder.to_string_lossy()])?;
         Ok(folder)
+    }
+
+    /// Whose signatures make a release for this image: keys of the bench.
+    fn release_keys(&self) -> anyhow::Result<()> {
+        let (keys, file) = (root().join("target/image/keys/release"), self.release_root());
+        if file.is_file() {
+            return Ok(());
+        }
+        let release = ["run", "--locked", "--quiet", "-p", "saveos-release", "--", "root", "--days", "7300", "--keys"];
+        let (keys, file) = (keys.to_string_lossy(), file.to_string_lossy());
+        shell("cargo", &[&release[..], &[&keys, &file]].concat())
+    }
+
+    fn release_root(&self) -> PathBuf {
+        root().join("target/image/keys/release-root.json")
     }
 
     /// Debian's packages, fetched once for each list of them.
@@ -151,6 +193,8 @@ impl Workshop {
             Err(why) => bail!(why),
         };
         let archive = self.packages()?;
+        self.keys()?;
+        self.release_keys()?;
         let name = |kind: &str| format!("saveos-{}-{}.{kind}", self.machine, self.version);
         sbom::write(&archive, &self.version, &self.path(&name("cdx.json")))?;
         shell("cargo", &["build", "--locked", "--quiet", "-p", "saveos-bootctl"])?;
@@ -207,10 +251,7 @@ impl Workshop {
     fn make_for_bench(&self) -> anyhow::Result<()> {
         self.make_environment()?;
         let tree = self.path("root");
-        for (name, version, change) in [
-            ("good", "2.0.0", "mkdir -p usr/share/saveos && echo 2 >usr/share/saveos/generation"),
-            ("panics", "3.0.0", "rm usr/lib/systemd/systemd"),
-        ] {
+        for (name, version, change) in RELEASES {
             let changed = self.path(&format!("root-{name}"));
             let (from, to) = (tree.to_string_lossy(), changed.to_string_lossy());
             // Links to the same files: a change makes new ones or takes a link away.
@@ -220,6 +261,10 @@ impl Workshop {
             )?;
             quiet("ln", &["-sf", &format!("{from}.kernel"), &format!("{to}.kernel")])?;
             self.slot(name, &changed, version)?;
+            if *name == "rotten" {
+                // As flash does it that forgets: signed, written, read back, and wrong when it starts.
+                rot(&self.path("rotten/root.img"))?;
+            }
             self.bundle(name, version, &format!("{name}.raucb"))?;
             std::fs::remove_dir_all(&changed)?;
         }

@@ -14,3 +14,8 @@ mod store;
 pub use copy::{COPY_SIZE, Copy, Damage};
 pub use state::{BootState, Boots, Slot, TRIES, Wipe};
 pub use store::{Disk, OFFSETS, Store, StoreError};
+
+/// The slot that runs, as the boot script told the kernel in its command line.
+pub fn running_slot(command_line: &str) -> Option<Slot> {
+    command_line.split_whitespace().find_map(|word| word.strip_prefix("rauc.slot=")?.parse().ok())
+}

@@ -123,8 +123,8 @@ fn change(path: &str, slot: &str, change: fn(&mut BootState, Slot)) -> Result<St
 /// As the boot script told the kernel.
 fn current() -> Result<Slot, Failure> {
     let line = std::fs::read_to_string("/proc/cmdline").map_err(|error| Failure::of(&error))?;
-    let slot = line.split_whitespace().find_map(|word| word.strip_prefix("rauc.slot=")?.parse().ok());
-    slot.ok_or_else(|| Failure::Failed("this system was not started from a slot".to_owned()))
+    saveos_bootctl::running_slot(&line)
+        .ok_or_else(|| Failure::Failed("this system was not started from a slot".to_owned()))
 }
 
 fn told(state: &BootState) -> String {

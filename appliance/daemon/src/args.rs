@@ -89,6 +89,9 @@ pub(crate) struct Update {
     /// Where the system answers.
     #[arg(long, value_name = "PATH", default_value = "/run/saveos-slots/answer.json")]
     slot_answer: PathBuf,
+    /// What a system that was tried and left said last.
+    #[arg(long, value_name = "PATH", default_value = "/data/trial.log")]
+    last_words: PathBuf,
     /// Seconds after its start in which a new system must be healthy.
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     trial: u64,
@@ -102,6 +105,7 @@ impl Update {
             root: self.release_root.clone(),
             releases,
             slots: Slots { order: self.slot_order.clone(), answer: self.slot_answer.clone() },
+            last_words: self.last_words.clone(),
             patience: std::time::Duration::from_secs(self.trial),
         })
     }

@@ -76,6 +76,19 @@ fn for_people(answer: &Value) -> String {
     lines.join("\n") + "\n"
 }
 
+/// The release that runs and how far the next one is; nothing where there are no slots.
+fn update_line(firmware: &Value) -> Option<String> {
+    (firmware["slot"] != "none").then_some(())?;
+    let mut line = format!("system       {} ({})", text(&firmware["release"]), text(&firmware["slot"]));
+    if let Some(update) = firmware.get("update").filter(|update| update.is_object()) {
+        line.push_str(&format!(", update to {}: {}", text(&update["release"]), text(&update["state"])));
+        if let Some(why) = update["text"].as_str() {
+            line.push_str(&format!(" ({why})"));
+        }
+    }
+    Some(line)
+}
+
 fn status_lines(answer: &Value) -> Vec<String> {
     let mut lines = vec![
         format!("device       {}", text(&answer["device"])),
@@ -89,6 +102,7 @@ fn status_lines(answer: &Value) -> Vec<String> {
         format!("disks        {} plugged in", text(&answer["disks"])),
         format!("reports      {} wait for the control plane", text(&answer["outbox"]["waiting"])),
     ]);
+    lines.extend(update_line(&answer["firmware"]));
     if answer["recoverable"] != true {
         lines.push("WARNING      nobody has confirmed the recovery words: `saveosd words` shows them".to_owned());
     }

@@ -4,6 +4,7 @@ use crate::disks;
 use crate::outbox::Level;
 use crate::plan::Held;
 use crate::queue::Job;
+use saveos_protocol::shadow::Firmware;
 use serde::{Deserialize, Serialize};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -59,6 +60,8 @@ pub(crate) enum Answer {
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Status {
     pub(crate) version: &'static str,
+    /// The system, and the update under way.
+    pub(crate) firmware: Firmware,
     pub(crate) device: String,
     pub(crate) claim_code: String,
     /// The page on which it is claimed, where there is a control plane and nobody has claimed it.

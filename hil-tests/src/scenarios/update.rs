@@ -12,7 +12,7 @@ const INSTALLED: Duration = Duration::from_secs(240);
 
 /// Fetches a bundle to the data partition and installs it into the other slot; gives how long the installation took.
 pub(super) fn install(bench: &mut dyn Bench, bundle: &Path) -> anyhow::Result<Duration> {
-    let from = bench.serve(bundle)?;
+    let (from, _) = bench.serve(bundle)?;
     let console = bench.console()?;
     // RAUC's slots have names, and there is a network: both come after a start is ready.
     let online = "until [ -e /dev/saveos/root-b ] && ip route | grep -q default; do sleep 0.5; done";
@@ -25,6 +25,7 @@ pub(super) fn install(bench: &mut dyn Bench, bundle: &Path) -> anyhow::Result<Du
         let log = console.run("journalctl -u rauc --no-pager | tail -n 30; dmesg | tail -n 10", SOON)?;
         installed.context(log)?;
     }
+    console.run("saveos-bootctl set-primary $(saveos-bootctl get-current | tr AB BA)", SOON)?;
     console.run("rm /data/update.raucb; sync", SOON)?;
     Ok(took)
 }

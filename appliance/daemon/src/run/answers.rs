@@ -83,6 +83,7 @@ impl Daemon {
         let claims = self.server.as_ref().filter(|_| owner.is_none());
         Ok(Status {
             version: env!("CARGO_PKG_VERSION"),
+            firmware: self.agent.firmware(),
             device: self.identity.device.to_string(),
             claim_code: code.to_string(),
             claim_link: claims.map(|server| format!("{server}/enrol?code={code}")),

@@ -37,6 +37,8 @@ pub(crate) struct Seen {
     pub(crate) backups: Backups,
     /// and whether one ever worked.
     pub(crate) backed_up: bool,
+    /// What a system said last that did not stay.
+    pub(crate) last_words: Option<Text>,
 }
 
 /// What runs.
@@ -175,11 +177,15 @@ impl Journal {
         let attempt = self.attempt.as_mut()?;
         let Step::Trying { before, .. } = attempt.step.clone() else { return None };
         if seen.running.slot == before.slot {
-            let text = attempt.why.take().map_or_else(
-                || Text::cut("the box came back without it: it was started and never got as far as its daemon"),
-                |(_, text)| text,
-            );
-            self.fail(UpdateFailure::NotStarted, text, now);
+            let (reason, text) = match &seen.last_words {
+                Some(words) => (UpdateFailure::Unhealthy, words.clone()),
+                None if attempt.starts > 1 => (
+                    UpdateFailure::Unhealthy,
+                    Text::cut("its daemon ran, and the box went down before it was found healthy"),
+                ),
+                None => (UpdateFailure::NotStarted, Text::cut("no start of it came as far as its daemon")),
+            };
+            self.fail(reason, text, now);
             return None;
         }
         let text = match &seen.health {

@@ -34,6 +34,8 @@ pub(crate) struct Settings {
     /// None: the control plane that the box is enrolled with.
     pub(crate) releases: Option<Url>,
     pub(crate) slots: Slots,
+    /// What a system that never became healthy said last, kept by the guard of its trial.
+    pub(crate) last_words: PathBuf,
     /// A new system that is not healthy by then is left.
     pub(crate) patience: Duration,
 }
@@ -163,7 +165,7 @@ impl Agent {
             }
             return Ok(());
         }
-        self.end_deed(db, now)?;
+        self.end_deed(db, now, wishes)?;
         let Some(seen) = self.seen(db, look, now)? else { return Ok(()) };
         let before = self.journal.clone();
         let deed = self.journal.advance(&seen, now.ts);
@@ -230,7 +232,21 @@ impl Agent {
         };
         let backed_up = queue::backups_since(db, Timestamp::saturating(0))?.good > 0;
         let (offer, busy, disks) = (look.offer.clone(), look.busy, look.disks.clone());
-        Ok(Some(Seen { offer, running, on_trial: self.on_trial, busy, health, connected, disks, backups, backed_up }))
+        let last_words = self.last_words();
+        let on_trial = self.on_trial;
+        Ok(Some(Seen { offer, running, on_trial, busy, health, connected, disks, backups, backed_up, last_words }))
+    }
+
+    /// Read where a system that was tried did not stay.
+    fn last_words(&self) -> Option<Text> {
+        let slotted = self.slotted.as_ref()?;
+        let came_back = self.journal.attempt.as_ref().is_some_and(|attempt| match &attempt.step {
+            Step::Trying { before, .. } => before.slot == slotted.slot,
+            _ => false,
+        });
+        let bytes = came_back.then(|| read_small(&slotted.settings.last_words)).flatten()?;
+        let text = String::from_utf8_lossy(&bytes).trim().to_owned();
+        (!text.is_empty()).then(|| Text::cut(&text))
     }
 
     fn begin(&mut self, deed: Deed, seen: Seen, look: &Look<'_>) -> Result<(), DbError> {
@@ -257,7 +273,7 @@ impl Agent {
         Ok(())
     }
 
-    fn end_deed(&mut self, db: &Connection, now: &Moment) -> Result<(), DbError> {
+    fn end_deed(&mut self, db: &Connection, now: &Moment, wishes: &Wishes) -> Result<(), DbError> {
         let Some(work) = self.work.take() else { return Ok(()) };
         let (done, on_trial) = work.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         self.on_trial = on_trial.or(self.on_trial);
@@ -265,10 +281,14 @@ impl Agent {
             self.next_look = Instant::now() + AGAIN;
         }
         let before = self.journal.clone();
+        let abandoned = work.deed == Deed::Abandon && done == Done::Done;
         self.journal.ended(&work.deed, done, &work.seen, now.ts);
         if self.journal != before {
             self.journal.write(db)?;
             self.clean_up();
+        }
+        if abandoned && let Err(error) = wishes.reboot() {
+            tracing::error!(%error, "the box could not be restarted into the slot before");
         }
         Ok(())
     }

@@ -106,6 +106,7 @@ impl World {
             disks: Vec::new(),
             backups,
             backed_up: true,
+            last_words: None,
         }
     }
 
