@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 const EVERY: Duration = Duration::from_secs(30);
 /// A disk that could not be opened is tried again: its node or its permissions come a moment after it.
 const AGAIN: Duration = Duration::from_secs(2);
-/// And told after so many times.
+/// And told after so many times; from then on it is tried less often.
 const TRIES: u32 = 5;
 
 /// Counts up with every disk that appears, so that another one under the same name is not taken for it.
@@ -35,7 +35,15 @@ pub(crate) struct Sockets {
     uevents: Option<Uevents>,
     next: Instant,
     here: BTreeMap<String, Seen>,
-    refused: BTreeMap<String, (Seen, u32)>,
+    refused: BTreeMap<String, Refused>,
+}
+
+/// A disk that could not be opened.
+struct Refused {
+    seen: Seen,
+    tries: u32,
+    /// Not before, however often the kernel wakes us: while a box starts, it does all the time.
+    again: Instant,
 }
 
 impl Sockets {
@@ -74,10 +82,11 @@ impl Sockets {
             }
             stays
         });
-        self.refused.retain(|name, (seen, _)| now.get(name) == Some(seen));
+        self.refused.retain(|name, refused| now.get(name) == Some(&refused.seen));
         for (name, seen) in now {
-            let tries = self.refused.get(&name).map_or(0, |(_, tries)| *tries);
-            if self.here.contains_key(&name) || tries >= TRIES {
+            let before = self.refused.get(&name);
+            let tries = before.map_or(0, |refused| refused.tries);
+            if self.here.contains_key(&name) || before.is_some_and(|refused| refused.again > Instant::now()) {
                 continue;
             }
             match identify(&self.dev.join(&name), self.said(&name)) {
@@ -87,11 +96,12 @@ impl Sockets {
                     change.came.push(found);
                 }
                 Err(error) => {
-                    self.next = self.next.min(Instant::now() + AGAIN);
+                    let again = Instant::now() + if tries + 1 < TRIES { AGAIN } else { EVERY };
+                    self.next = self.next.min(again);
                     if tries + 1 == TRIES {
                         tracing::warn!(name, error = &error as &dyn std::error::Error, "a disk cannot be opened");
                     }
-                    self.refused.insert(name, (seen, tries + 1));
+                    self.refused.insert(name, Refused { seen, tries: tries + 1, again });
                 }
             }
         }
@@ -266,6 +276,27 @@ mod tests {
         let mut watch = machine.watch();
         assert_eq!(watch.look(true), Change::default());
         assert!(watch.next <= Instant::now() + AGAIN, "not in half a minute");
+        machine.put("dev/sda", &[0; 1 << 20]);
+        let past = Instant::now();
+        watch.next = past;
+        watch.refused.get_mut("sda").expect("it was refused").again = past;
+        assert_eq!(watch.look(false).came.len(), 1);
+    }
+
+    #[test]
+    fn a_disk_is_not_given_up_because_the_kernel_says_much_while_its_node_is_awaited() {
+        let machine = Machine::new();
+        machine.plug(USB, "sda", "7");
+        remove_file(machine.at("dev/sda")).expect("it was there");
+        let mut watch = machine.watch();
+        for _ in 0..100 {
+            watch.next = Instant::now();
+            watch.look(false);
+        }
+        let refused = watch.refused.get_mut("sda").expect("it was refused");
+        assert_eq!(refused.tries, 1, "the storm lasted less than two seconds");
+        // However often it was tried, it is tried again.
+        (refused.tries, refused.again) = (1000, Instant::now());
         machine.put("dev/sda", &[0; 1 << 20]);
         watch.next = Instant::now();
         assert_eq!(watch.look(false).came.len(), 1);
