@@ -232,6 +232,7 @@ impl Daemon {
             room: Arc::clone(&daemon.room),
             reported: Arc::clone(&daemon.reported),
             wishes: Arc::clone(&daemon.wishes),
+            release: daemon.agent.firmware().release,
             smartctl: places.smartctl.clone(),
             journalctl: places.journalctl.clone(),
             rules,

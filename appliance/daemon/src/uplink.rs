@@ -24,6 +24,7 @@ use saveos_protocol::hex::DeviceKey;
 use saveos_protocol::id::DeviceId;
 use saveos_protocol::reconnect::{GOOD, LONGEST_WAIT, wait_after};
 use saveos_protocol::shadow::Reported;
+use saveos_protocol::text::Release;
 use saveos_protocol::time::Timestamp;
 use saveos_protocol::unit::Percent;
 use std::path::PathBuf;
@@ -88,6 +89,8 @@ pub(crate) struct Line {
     pub(crate) room: Arc<Mutex<Option<Percent>>>,
     /// What the box is; none before the first look.
     pub(crate) reported: Arc<Mutex<Option<Reported>>>,
+    /// The release of the system that runs.
+    pub(crate) release: Release,
     /// The command that asks disks for their health.
     pub(crate) smartctl: String,
     /// The command that reads the box's log.

@@ -5,7 +5,7 @@ use super::ready;
 use super::releases::{Releases, firmware, is_at, offer};
 use super::usb_backup::done;
 use crate::bench::Bench;
-use anyhow::ensure;
+use anyhow::{bail, ensure};
 use serde_json::Value;
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -37,7 +37,14 @@ pub(super) fn run(bench: &mut dyn Bench, images: &Path) -> anyhow::Result<String
     ready(bench, "B")?;
     let started = offered.elapsed();
 
-    let healthy = firmware(bench, HEALTHY, &|firmware: &Value| is_at(firmware, "2.0.0", "soaking"))?;
+    let judged = |firmware: &Value| is_at(firmware, "2.0.0", "soaking") || is_at(firmware, "2.0.0", "leaving");
+    let healthy = firmware(bench, HEALTHY, &judged)?;
+    if !is_at(&healthy, "2.0.0", "soaking") {
+        let seen = bench
+            .console()?
+            .run("saveosd disks; ls -l /dev/sd*; journalctl -u saveosd --no-pager -q -n 12 | cut -c1-300", SOON)?;
+        bail!("{healthy}\n{seen}");
+    }
     ensure!(healthy["slot"] == "good" && healthy["release"] == "2.0.0", "{healthy}");
     let kept = offered.elapsed();
     let disk = "$(saveosd disks --json | sed 's/.*\"id\":\"\\(disk-[0-9a-z]*\\)\".*/\\1/')";

@@ -12,7 +12,6 @@ use crate::clock;
 use crate::db::{self, DbError};
 use crate::desired;
 use crate::logs;
-use crate::machine;
 use crate::outbox;
 use crate::trust::Trust;
 use crate::vitals::Vitals;
@@ -125,7 +124,7 @@ impl<'l> Session<'l> {
             stream: line.birth.clone(),
             last_fact: FactNumber::saturating(outbox::level(&db)?.last),
             boot: now.boot,
-            firmware: machine::release(),
+            firmware: line.release.clone(),
             capabilities: line.wishes.capabilities(&line.smartctl),
             ts: now.ts,
         };

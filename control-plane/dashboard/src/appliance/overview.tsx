@@ -105,6 +105,7 @@ function Identity({ box }: { box: Appliance }) {
   const moment = useMoment();
   const said = useQuery(reported(box.id)).data?.reported;
   const slot = said?.firmware.slot;
+  const update = said?.firmware.update;
   return (
     <Panel title={t("identity")}>
       <Facts
@@ -115,6 +116,7 @@ function Identity({ box }: { box: Appliance }) {
           [t("memory"), said && bytes(said.hardware.memory_bytes)],
           [t("firmware"), box.firmware],
           [t("slot"), slot && t(`slots.${slot}`)],
+          [t("update"), update && t("updateTo", { release: update.release, state: t(`updates.${update.state}`) })],
           [t("uptime"), box.heartbeat && span(box.heartbeat.uptime_ms / 1000)],
           [t("busy"), percent(box.heartbeat?.busy_percent)],
           [t("memoryUsed"), percent(box.heartbeat?.memory_used_percent)],
@@ -129,6 +131,12 @@ function Identity({ box }: { box: Appliance }) {
           {t("errors")}: {error.text}
         </Status>
       ))}
+      {update?.reason && (
+        <Status tone="warn">
+          {t(`updateFailures.${update.reason}`)}
+          {update.text && `: ${update.text}`}
+        </Status>
+      )}
       {!said && (
         <Text size="sm" c="dimmed">
           {t("notYet")}

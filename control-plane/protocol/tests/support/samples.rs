@@ -80,6 +80,7 @@ pub(crate) fn all() -> Vec<Sample> {
     add!("", heartbeat());
     add!("telling", telling_heartbeat());
     add!("", reported());
+    add!("updating", updating());
     add!("", desired());
     let mut signed = desired();
     sign::sign(&mut signed, device(), now().after(std::time::Duration::from_secs(3600)), &command_pair(1))
@@ -188,7 +189,7 @@ pub(crate) fn reported() -> Reported {
         ts: now(),
         boot: BootId([6; 16]),
         uptime: Millis::from(86_400_000),
-        firmware: Firmware { release: "0.1.0".parse().expect("a release"), slot: Slot::Good },
+        firmware: Firmware { release: "0.1.0".parse().expect("a release"), slot: Slot::Good, update: None },
         hardware: hardware(),
         disks: std::iter::once(DiskReport {
             disk: disk(3),
@@ -215,6 +216,19 @@ pub(crate) fn reported() -> Reported {
         errors: std::iter::once(SectionError { section: Section::Clock, text: text("no time server answers") })
             .collect(),
     }
+}
+
+/// The same, of a box that went back from a release.
+fn updating() -> Reported {
+    let mut document = reported();
+    document.firmware.update = Some(UpdateReport {
+        release: "0.2.0".parse().expect("a release"),
+        state: UpdateState::Failed,
+        since: now(),
+        reason: Some(UpdateFailure::Unhealthy),
+        text: Some(text("none of the disks that were there is there any more")),
+    });
+    document
 }
 
 fn at(hour: u16, minute: u16) -> TimeOfDay {
