@@ -19,7 +19,7 @@ pub(crate) struct Arguments {
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
     /// Run the daemon, until it is told to stop.
-    Run(Run),
+    Run(Box<Run>),
     #[command(flatten)]
     Ask(Ask),
 }

@@ -89,7 +89,7 @@ pub(crate) enum Deed {
 
 /// How a deed ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Done {
+pub(crate) enum Outcome {
     /// Of [`Deed::Read`].
     Known(Bundle),
     /// Of the others.
@@ -179,7 +179,7 @@ impl Journal {
         if seen.running.slot == before.slot {
             let (reason, text) = match &seen.last_words {
                 Some(words) => (UpdateFailure::Unhealthy, words.clone()),
-                None if attempt.starts > 1 => (
+                None if attempt.starts > 0 => (
                     UpdateFailure::Unhealthy,
                     Text::cut("its daemon ran, and the box went down before it was found healthy"),
                 ),
@@ -194,7 +194,8 @@ impl Journal {
             Health::Unknown if attempt.starts > STARTS => {
                 Text::cut(&format!("its daemon was started {} times and never healthy", attempt.starts))
             }
-            Health::Unknown => return None,
+            // So that it is reported as what it is.
+            Health::Unknown => return seen.on_trial.is_none().then_some(Deed::Look),
         };
         attempt.enter(Step::Leaving { before, reason: UpdateFailure::Unhealthy, text }, now);
         self.advance(seen, now)
@@ -221,10 +222,10 @@ impl Journal {
     }
 
     /// A deed ended.
-    pub(crate) fn ended(&mut self, deed: &Deed, done: Done, seen: &Seen, now: Timestamp) {
+    pub(crate) fn ended(&mut self, deed: &Deed, done: Outcome, seen: &Seen, now: Timestamp) {
         let Some(attempt) = &mut self.attempt else { return };
         match (done, deed, attempt.step.clone()) {
-            (Done::Known(bundle), Deed::Read(offer), Step::Offered) if attempt.offer == *offer => {
+            (Outcome::Known(bundle), Deed::Read(offer), Step::Offered) if attempt.offer == *offer => {
                 if bundle.epoch < self.epoch {
                     let text = format!("its security epoch is {}, and this box is at {}", bundle.epoch, self.epoch);
                     attempt.wait(UpdateFailure::Refused, Text::cut(&text), now);
@@ -232,41 +233,42 @@ impl Journal {
                     attempt.enter(Step::Fetching { bundle }, now);
                 }
             }
-            (Done::Done, Deed::Fetch(_), Step::Fetching { bundle }) => {
+            (Outcome::Done, Deed::Fetch(_), Step::Fetching { bundle }) => {
                 attempt.enter(Step::Installing { bundle }, now);
             }
-            (Done::Done, Deed::Install, Step::Installing { bundle }) => {
+            (Outcome::Done, Deed::Install, Step::Installing { bundle }) => {
                 attempt.enter(Step::Installed { bundle, before: Before::of(seen, now) }, now);
             }
-            (Done::Done, Deed::Arm, Step::Installed { bundle, before }) => {
+            (Outcome::Done, Deed::Arm, Step::Installed { bundle, before }) => {
                 attempt.enter(Step::Trying { bundle, before, boot: seen.running.boot }, now);
             }
-            (Done::Done, Deed::Keep, Step::Trying { bundle, before, .. }) => {
+            (Outcome::Done, Deed::Keep, Step::Trying { bundle, before, .. }) => {
                 attempt.enter(Step::Soaking { bundle, before }, now);
             }
             // Asked for; until it happens, it is asked for again.
-            (Done::Done, Deed::Restart | Deed::Abandon, _) => attempt.not_before = now.after(WAITS.0),
-            (Done::Cut(text), ..) => {
+            (Outcome::Done, Deed::Restart | Deed::Abandon, _) => attempt.not_before = now.after(WAITS.0),
+            (Outcome::Cut(text), ..) => {
                 attempt.failures = 0;
                 attempt.wait(UpdateFailure::Download, text, now);
             }
-            (Done::Failed(reason, text), _, step) => {
+            (Outcome::Failed(reason, text), _, step) => {
                 attempt.wait(reason, text.clone(), now);
                 let bounded = !matches!(step, Step::Offered | Step::Fetching { .. } | Step::Trying { .. });
                 if bounded && attempt.failures >= TRIES {
                     self.fail(reason, text, now);
                 }
             }
-            (Done::Hopeless(reason, text), _, _) => self.fail(reason, text, now),
+            (Outcome::Hopeless(reason, text), _, _) => self.fail(reason, text, now),
             _ => {}
         }
     }
 
-    /// The daemon started: a system whose daemon never lasts is no healthy one.
-    pub(crate) fn started(&mut self) {
-        if let Some(attempt) = &mut self.attempt {
+    /// The daemon started in this slot: a new system whose daemon never lasts is no healthy one.
+    pub(crate) fn started(&mut self, slot: SlotName) {
+        let Some(attempt) = &mut self.attempt else { return };
+        attempt.not_before = attempt.since;
+        if matches!(&attempt.step, Step::Trying { before, .. } if before.slot != slot) {
             attempt.starts = attempt.starts.saturating_add(1);
-            attempt.not_before = attempt.since;
         }
     }
 

@@ -1,6 +1,6 @@
 //! The update agent at work: looks with the daemon's loop, writes the journal, and does one deed at a time on a thread of its own.
 
-use super::advance::{Backups, Deed, Done, Running, Seen};
+use super::advance::{Backups, Deed, Outcome, Running, Seen};
 use super::download::Download;
 use super::gate::{Gate, Vital};
 use super::journal::{Bundle, Journal, SlotName, Step};
@@ -50,7 +50,7 @@ pub(crate) struct Look<'a> {
     /// Whether the repository opens.
     pub(crate) store: &'a dyn Fn() -> bool,
     /// The control plane of the enrolment, and its authorities.
-    pub(crate) server: Option<(Url, String)>,
+    pub(crate) server: &'a dyn Fn() -> Option<(Url, String)>,
 }
 
 /// The agent.
@@ -66,6 +66,8 @@ pub(crate) struct Agent {
     /// What was heard last, and when that changed under our eyes.
     heard: (Option<Timestamp>, Option<Instant>),
     store: (bool, Option<Instant>),
+    /// When it looks next, and when it may ask about slots again that did not answer.
+    next_turn: Instant,
     next_look: Instant,
     work: Option<AtWork>,
 }
@@ -81,7 +83,7 @@ struct AtWork {
     deed: Deed,
     seen: Seen,
     cancel: Arc<AtomicBool>,
-    thread: JoinHandle<(Done, Option<bool>)>,
+    thread: JoinHandle<(Outcome, Option<bool>)>,
 }
 
 /// How much of a bundle is here.
@@ -94,6 +96,8 @@ struct Fetched {
 
 const FETCHED: &str = "update_fetched";
 const MARKS: &str = "update_marks";
+/// Between two looks.
+const TURN: Duration = Duration::from_secs(1);
 /// The control plane counts as reachable so long after it was heard.
 const CONNECTED: Duration = Duration::from_secs(3600);
 /// Between two looks at the store while a new system is judged, and at slots that do not answer.
@@ -110,8 +114,8 @@ impl Agent {
             slotted
         });
         let mut journal = Journal::read(db)?;
-        if slotted.is_some() && journal.attempt.is_some() {
-            journal.started();
+        if let Some(slotted) = slotted.as_ref().filter(|_| journal.attempt.is_some()) {
+            journal.started(slotted.slot);
             journal.write(db)?;
         }
         Ok(Agent {
@@ -124,6 +128,7 @@ impl Agent {
             on_trial: None,
             heard: (crate::uplink::heard(db)?, None),
             store: (true, None),
+            next_turn: Instant::now(),
             next_look: Instant::now(),
             work: None,
         })
@@ -141,6 +146,15 @@ impl Agent {
     /// Whether no job may begin.
     pub(crate) fn holds_jobs(&self, now: &Moment) -> bool {
         self.running(now).is_some_and(|running| self.journal.holds_jobs(&running, now.ts))
+    }
+
+    /// Whether it is time for a look; never on a box without slots.
+    pub(crate) fn is_due(&mut self) -> bool {
+        let due = self.slotted.is_some() && self.next_turn <= Instant::now();
+        if due {
+            self.next_turn = Instant::now() + TURN;
+        }
+        due
     }
 
     /// One look, and the next deed where one is due.
@@ -177,9 +191,9 @@ impl Agent {
             None => {}
             Some(Deed::Restart) => {
                 let done = match wishes.reboot() {
-                    Ok(true) => Done::Done,
-                    Ok(false) => Done::Failed(UpdateFailure::NotArmed, Text::cut("nobody restarts this box")),
-                    Err(error) => Done::Failed(UpdateFailure::NotArmed, Text::cut(&error.to_string())),
+                    Ok(true) => Outcome::Done,
+                    Ok(false) => Outcome::Failed(UpdateFailure::NotArmed, Text::cut("nobody restarts this box")),
+                    Err(error) => Outcome::Failed(UpdateFailure::NotArmed, Text::cut(&error.to_string())),
                 };
                 self.journal.ended(&Deed::Restart, done, &seen, now.ts);
                 self.journal.write(db)?;
@@ -252,7 +266,11 @@ impl Agent {
     fn begin(&mut self, deed: Deed, seen: Seen, look: &Look<'_>) -> Result<(), DbError> {
         let Some(slotted) = &self.slotted else { return Ok(()) };
         let cancel = Arc::new(AtomicBool::new(false));
-        let (slots, source) = (slotted.settings.slots.clone(), slotted.source(look.server.clone()));
+        let slots = slotted.settings.slots.clone();
+        let source = match deed {
+            Deed::Read(_) | Deed::Fetch(_) => slotted.source((look.server)()),
+            _ => Err(String::new()),
+        };
         let (data, folder) = (self.data.clone(), self.folder.clone());
         let (own_deed, own_cancel) = (deed.clone(), Arc::clone(&cancel));
         let work = move || {
@@ -261,7 +279,7 @@ impl Agent {
                 (Deed::Read(offer), Ok(source)) => (read(&source, offer, &data), None),
                 (Deed::Fetch(bundle), Ok(source)) => (fetch(&source, bundle, &folder, &data, &stopped), None),
                 (Deed::Read(_) | Deed::Fetch(_), Err(text)) => {
-                    (Done::Failed(UpdateFailure::Download, Text::cut(&text)), None)
+                    (Outcome::Failed(UpdateFailure::Download, Text::cut(&text)), None)
                 }
                 (deed, _) => slots.order(deed, &stopped),
             }
@@ -281,7 +299,7 @@ impl Agent {
             self.next_look = Instant::now() + AGAIN;
         }
         let before = self.journal.clone();
-        let abandoned = work.deed == Deed::Abandon && done == Done::Done;
+        let abandoned = work.deed == Deed::Abandon && done == Outcome::Done;
         self.journal.ended(&work.deed, done, &work.seen, now.ts);
         if self.journal != before {
             self.journal.write(db)?;
@@ -336,7 +354,7 @@ impl Slotted {
     }
 }
 
-fn read(source: &Source, offer: &ReleaseTarget, data: &Path) -> Done {
+fn read(source: &Source, offer: &ReleaseTarget, data: &Path) -> Outcome {
     let work = || {
         let db = db::connect(data)?;
         let kept = db::note(&db, MARKS)?;
@@ -349,9 +367,9 @@ fn read(source: &Source, offer: &ReleaseTarget, data: &Path) -> Done {
     work().unwrap_or_else(failed)
 }
 
-fn fetch(source: &Source, bundle: &Bundle, folder: &Path, data: &Path, stopped: &dyn Fn() -> bool) -> Done {
+fn fetch(source: &Source, bundle: &Bundle, folder: &Path, data: &Path, stopped: &dyn Fn() -> bool) -> Outcome {
     let Some(url) = source.url(bundle) else {
-        return Done::Failed(UpdateFailure::Download, Text::cut("the bundle has no address"));
+        return Outcome::Failed(UpdateFailure::Download, Text::cut("the bundle has no address"));
     };
     let work = || {
         let db = db::connect(data)?;
@@ -360,7 +378,7 @@ fn fetch(source: &Source, bundle: &Bundle, folder: &Path, data: &Path, stopped: 
         let (durable, spent) = kept.map_or((0, 0), |kept| (kept.durable, kept.spent));
         if let Err(source) = saveos_engine::storage::local::make_folder(folder) {
             let text = format!("no folder for the bundle: {source}");
-            return Ok(Done::Failed(UpdateFailure::Download, Text::cut(&text)));
+            return Ok(Outcome::Failed(UpdateFailure::Download, Text::cut(&text)));
         }
         let file = folder.join(BUNDLE);
         let download = Download { agent: &source.agent, url: url.as_str(), bundle, file: &file, durable, spent };
@@ -372,13 +390,13 @@ fn fetch(source: &Source, bundle: &Bundle, folder: &Path, data: &Path, stopped: 
             noted && !stopped()
         });
         Ok(match done {
-            Done::Failed(UpdateFailure::Download, text) if most > durable => Done::Cut(text),
+            Outcome::Failed(UpdateFailure::Download, text) if most > durable => Outcome::Cut(text),
             done => done,
         })
     };
     work().unwrap_or_else(failed)
 }
 
-fn failed(error: DbError) -> Done {
-    Done::Failed(UpdateFailure::Download, Text::cut(&error.to_string()))
+fn failed(error: DbError) -> Outcome {
+    Outcome::Failed(UpdateFailure::Download, Text::cut(&error.to_string()))
 }

@@ -1,7 +1,7 @@
 //! A bundle, range by range into a file: what was flushed is never fetched again, what a cut left behind it is dropped, and no server
 //! can make a box fetch much more than the bundle is long.
 
-use super::advance::Done;
+use super::advance::Outcome;
 use super::journal::Bundle;
 use aws_lc_rs::digest::{Context, SHA256};
 use saveos_protocol::shadow::UpdateFailure;
@@ -47,10 +47,10 @@ impl From<std::io::Error> for Trouble {
 impl Download<'_> {
     /// Fetches what is missing and checks the whole. `flushed(durable, spent)` is told after each flush and is where the journal is
     /// written; the download ends soon after it says no.
-    pub(crate) fn run(mut self, flushed: &mut dyn FnMut(u64, u64) -> bool) -> Done {
-        let failed = |reason, text: &str| Done::Failed(reason, Text::cut(text));
+    pub(crate) fn run(mut self, flushed: &mut dyn FnMut(u64, u64) -> bool) -> Outcome {
+        let failed = |reason, text: &str| Outcome::Failed(reason, Text::cut(text));
         match self.fetch(flushed) {
-            Ok(()) => Done::Done,
+            Ok(()) => Outcome::Done,
             Err(Trouble::Network(text)) => failed(UpdateFailure::Download, &text),
             Err(Trouble::Disk(error)) => {
                 failed(UpdateFailure::Download, &format!("the bundle could not be kept: {error}"))
@@ -62,7 +62,7 @@ impl Download<'_> {
             }
             Err(Trouble::Budget) => {
                 let text = format!("the network brought {} bytes of a bundle of {}", self.spent, self.bundle.length);
-                Done::Hopeless(UpdateFailure::Download, Text::cut(&text))
+                Outcome::Hopeless(UpdateFailure::Download, Text::cut(&text))
             }
         }
     }
@@ -256,7 +256,7 @@ mod tests {
     }
 
     impl Given {
-        fn run(&mut self, url: &str) -> Done {
+        fn run(&mut self, url: &str) -> Outcome {
             let file = self.folder.path().join("bundle");
             let agent = ureq::Agent::config_builder().http_status_as_error(false).build().new_agent();
             let (durable, spent) = (&mut self.durable, &mut self.spent);
@@ -273,9 +273,9 @@ mod tests {
         }
     }
 
-    fn reason(done: &Done) -> Option<UpdateFailure> {
+    fn reason(done: &Outcome) -> Option<UpdateFailure> {
         match done {
-            Done::Failed(reason, _) | Done::Hopeless(reason, _) => Some(*reason),
+            Outcome::Failed(reason, _) | Outcome::Hopeless(reason, _) => Some(*reason),
             _ => None,
         }
     }
@@ -284,7 +284,7 @@ mod tests {
     fn a_download_that_is_cut_twenty_times_fetches_nothing_twice() {
         let mut given = given();
         let url = serve(Server::Ranges(150_000));
-        assert_eq!(given.run(&url), Done::Done, "twenty connections that broke are one download");
+        assert_eq!(given.run(&url), Outcome::Done, "twenty connections that broke are one download");
         assert_eq!(given.content(), content());
         assert_eq!(given.spent, given.bundle.length);
     }
@@ -297,7 +297,7 @@ mod tests {
         cut[600_000..].fill(0);
         crate::files::tests::put(&given.folder.path().join("bundle"), &cut);
         (given.durable, given.spent) = (600_000, 600_000);
-        assert_eq!(given.run(&serve(Server::Ranges(u64::MAX >> 8))), Done::Done);
+        assert_eq!(given.run(&serve(Server::Ranges(u64::MAX >> 8))), Outcome::Done);
         assert_eq!((given.content() == content(), given.spent), (true, given.bundle.length));
     }
 
@@ -306,7 +306,7 @@ mod tests {
         let mut given = given();
         (given.durable, given.spent) = (100_000, 100_000);
         crate::files::tests::put(&given.folder.path().join("bundle"), &content()[..100_000]);
-        assert_eq!(given.run(&serve(Server::Whole)), Done::Done);
+        assert_eq!(given.run(&serve(Server::Whole)), Outcome::Done);
         assert_eq!((given.content() == content(), given.spent), (true, given.bundle.length + 100_000));
     }
 
@@ -316,7 +316,7 @@ mod tests {
         let url = serve(Server::Wrong);
         assert_eq!(reason(&given.run(&url)), Some(UpdateFailure::Damaged));
         assert_eq!((given.durable, given.content().len()), (0, 0));
-        assert!(matches!(given.run(&url), Done::Hopeless(UpdateFailure::Download, _)));
+        assert!(matches!(given.run(&url), Outcome::Hopeless(UpdateFailure::Download, _)));
         assert!(given.spent < given.bundle.length * 2);
     }
 

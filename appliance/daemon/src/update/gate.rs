@@ -7,8 +7,8 @@ use saveos_protocol::id::DiskId;
 use saveos_protocol::text::Text;
 use std::time::Duration;
 
-/// Good for so long without a break.
-const STEADY: Duration = Duration::from_secs(60);
+/// It has to be good for this part of its time without a break: a minute of ten.
+const STEADY: u32 = 10;
 
 /// What is looked at.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +45,7 @@ impl Gate {
             self.good_since = None;
         }
         match lacks {
-            None if daemon >= *self.good_since.get_or_insert(daemon) + STEADY => Health::Good,
+            None if daemon >= *self.good_since.get_or_insert(daemon) + self.patience / STEADY => Health::Good,
             Some(text) if uptime >= self.patience => Health::Bad(Text::cut(text)),
             _ => Health::Unknown,
         }

@@ -41,7 +41,7 @@ pub(crate) struct Attempt {
     pub(crate) why: Option<(UpdateFailure, Text)>,
     /// and it is not tried again before.
     pub(crate) not_before: Timestamp,
-    /// Starts of the daemon in this step.
+    /// Starts of the daemon in the system on trial.
     pub(crate) starts: u32,
 }
 

@@ -4,7 +4,7 @@
 //! The highest versions that were ever seen are kept in the daemon's database rather than in a folder of the library's: they survive a
 //! cut, and no clock that once was wrong stops all updates until its time has come.
 
-use super::advance::Done;
+use super::advance::Outcome;
 use super::journal::Bundle;
 use saveos_protocol::hex::Digest;
 use saveos_protocol::shadow::UpdateFailure;
@@ -60,10 +60,10 @@ const LONGEST: u64 = 4 << 30;
 
 impl Source {
     /// The bundle of a release; raises the marks.
-    pub(crate) fn read(&self, release: &Release, marks: &mut Marks) -> Done {
+    pub(crate) fn read(&self, release: &Release, marks: &mut Marks) -> Outcome {
         match self.try_read(release, marks) {
-            Ok(bundle) => Done::Known(bundle),
-            Err((reason, text)) => Done::Failed(reason, Text::cut(&text)),
+            Ok(bundle) => Outcome::Known(bundle),
+            Err((reason, text)) => Outcome::Failed(reason, Text::cut(&text)),
         }
     }
 

@@ -1,7 +1,7 @@
 //! What only root may, asked for by a file that a unit of the system watches and answered by another (`saveos-slots`): the daemon
 //! names one of five orders and nothing else, no path and no address.
 
-use super::advance::{Deed, Done};
+use super::advance::{Deed, Outcome};
 use super::journal::SlotName;
 use saveos_protocol::shadow::UpdateFailure;
 use saveos_protocol::text::Text;
@@ -55,7 +55,7 @@ const TURN: Duration = Duration::from_millis(200);
 
 impl Slots {
     /// Orders a deed and waits for its end; and whether the running slot is on trial after it, where that is known.
-    pub(crate) fn order(&self, deed: &Deed, stopped: &dyn Fn() -> bool) -> (Done, Option<bool>) {
+    pub(crate) fn order(&self, deed: &Deed, stopped: &dyn Fn() -> bool) -> (Outcome, Option<bool>) {
         let (verb, patience) = match deed {
             Deed::Install => (Verb::Install, INSTALLED),
             Deed::Arm => (Verb::Arm, ANSWERED),
@@ -64,7 +64,7 @@ impl Slots {
             Deed::Look | Deed::Read(_) | Deed::Fetch(_) | Deed::Restart => (Verb::Look, ANSWERED),
         };
         let reason = if verb == Verb::Install { UpdateFailure::Install } else { UpdateFailure::NotArmed };
-        let failed = |text: String| (Done::Failed(reason, Text::cut(&text)), None);
+        let failed = |text: String| (Outcome::Failed(reason, Text::cut(&text)), None);
         let id = match self.send(verb) {
             Ok(id) => id,
             Err(error) => return failed(format!("the system could not be asked: {error}")),
@@ -76,9 +76,9 @@ impl Slots {
             let on_trial = Some(answer.on_trial);
             tracing::info!(?verb, current = ?answer.current, on_trial = answer.on_trial, failed = answer.failed, "the slots");
             return match answer.failed {
-                None => (Done::Done, on_trial),
-                Some(text) if answer.hopeless => (Done::Hopeless(reason, Text::cut(&text)), on_trial),
-                Some(text) => (Done::Failed(reason, Text::cut(&text)), on_trial),
+                None => (Outcome::Done, on_trial),
+                Some(text) if answer.hopeless => (Outcome::Hopeless(reason, Text::cut(&text)), on_trial),
+                Some(text) => (Outcome::Failed(reason, Text::cut(&text)), on_trial),
             };
         }
         failed("the system did not answer".to_owned())
@@ -138,7 +138,7 @@ mod tests {
             })
         };
         let (done, on_trial) = slots.order(&Deed::Install, &|| false);
-        assert_eq!(done, Done::Failed(UpdateFailure::Install, Text::cut("no room")));
+        assert_eq!(done, Outcome::Failed(UpdateFailure::Install, Text::cut("no room")));
         assert_eq!((on_trial, root.join().expect("no panic").as_str()), (Some(true), "install"));
     }
 }

@@ -14,6 +14,8 @@ pub(crate) struct Appliance {
     pub(crate) folder: tempfile::TempDir,
     process: Option<Child>,
     policy: bool,
+    /// Arguments of a box that is more than most.
+    pub(crate) more: Vec<String>,
 }
 
 /// Everything is backed up when it is plugged in.
@@ -28,7 +30,7 @@ impl Appliance {
         if let Some(policy) = policy {
             put(&folder.path().join("policy.json"), policy.as_bytes());
         }
-        Appliance { folder, process: None, policy: policy.is_some() }
+        Appliance { folder, process: None, policy: policy.is_some(), more: Vec::new() }
     }
 
     pub(crate) fn data(&self) -> PathBuf {
@@ -43,7 +45,7 @@ impl Appliance {
     pub(crate) fn start(&mut self) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_saveosd"));
         command.arg("run").arg("--data").arg(self.data()).arg("--disks-dir").arg(self.folder.path().join("disks"));
-        command.args(["--heartbeat", "2"]);
+        command.args(["--heartbeat", "2"]).args(&self.more);
         command.arg("--socket").arg(self.socket()).env_remove("NOTIFY_SOCKET").env_remove("WATCHDOG_USEC");
         if self.policy {
             command.arg("--policy").arg(self.folder.path().join("policy.json"));

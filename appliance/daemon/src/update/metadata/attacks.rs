@@ -75,14 +75,14 @@ impl Given {
         publish(&self.path("served"), &self.path("root.json"), &self.keys, edition, &[bundle]).expect("an edition");
     }
 
-    fn read(&mut self) -> Done {
+    fn read(&mut self) -> Outcome {
         self.source.read(&"2.0.0".parse().expect("a release"), &mut self.marks)
     }
 
     fn assert_refused(&mut self, why: &str) {
         let kept = self.marks;
         match self.read() {
-            Done::Failed(UpdateFailure::Refused, text) => assert!(text.contains(why), "{text}"),
+            Outcome::Failed(UpdateFailure::Refused, text) => assert!(text.contains(why), "{text}"),
             other => panic!("not refused: {other:?}"),
         }
         assert_eq!(self.marks, kept, "what is refused moves no mark");
@@ -93,7 +93,7 @@ impl Given {
 fn what_is_signed_is_believed() {
     let mut given = given();
     given.publish(1, 1, "saveos-qemu");
-    let Done::Known(bundle) = given.read() else { panic!("not believed") };
+    let Outcome::Known(bundle) = given.read() else { panic!("not believed") };
     assert_eq!((bundle.length, bundle.epoch, bundle.path.as_str()), (8, 4, "saveos-qemu-2.0.0.raucb"));
     let url = given.source.url(&bundle).expect("an address");
     assert_eq!(given.source.agent.get(url.as_str()).call().expect("it is there").status(), 200);
@@ -105,7 +105,7 @@ fn an_edition_that_is_older_than_what_was_seen_is_refused() {
     given.publish(1, 1, "saveos-qemu");
     let older = std::fs::read(given.metadata("timestamp.json")).expect("written");
     given.publish(2, 1, "saveos-qemu");
-    assert!(matches!(given.read(), Done::Known(_)));
+    assert!(matches!(given.read(), Outcome::Known(_)));
     crate::files::tests::put(&given.metadata("timestamp.json"), &older);
     given.assert_refused("timestamp metadata is older");
 }
@@ -147,7 +147,7 @@ fn parts_of_two_editions_are_refused() {
 fn a_bundle_for_another_machine_is_refused() {
     let mut given = given();
     given.publish(1, 1, "saveos-other");
-    let Done::Failed(reason, text) = given.read() else { panic!("not refused") };
+    let Outcome::Failed(reason, text) = given.read() else { panic!("not refused") };
     assert_eq!(reason, UpdateFailure::Refused);
     assert!(text.contains("no signed bundle saveos-qemu-2.0.0.raucb"), "{text}");
 }
@@ -157,7 +157,7 @@ fn a_root_that_was_replaced_cannot_be_hidden_again() {
     let mut given = given();
     given.publish(1, 1, "saveos-qemu");
     make_root(&given.keys, 2, in_hours(1000), &given.metadata("2.root.json")).expect("a root");
-    assert!(matches!(given.read(), Done::Known(_)));
+    assert!(matches!(given.read(), Outcome::Known(_)));
     std::fs::remove_file(given.metadata("2.root.json")).expect("it was there");
     given.assert_refused("root metadata is older");
 }
@@ -172,5 +172,5 @@ fn what_is_no_metadata_is_refused_and_what_does_not_answer_is_asked_again() {
     }
     let nowhere = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound");
     given.source.base = format!("http://{nowhere}/").parse().expect("a URL");
-    assert!(matches!(given.read(), Done::Failed(UpdateFailure::Download, _)));
+    assert!(matches!(given.read(), Outcome::Failed(UpdateFailure::Download, _)));
 }
