@@ -64,7 +64,7 @@ impl Given {
 
     fn start(&self) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_saveos-slots"));
-        for name in ["order", "answer", "bundle", "slots", "rauc", "cmdline"] {
+        for name in ["order", "answer", "bundle", "slots", "rauc", "last-words", "cmdline"] {
             command.arg(format!("--{name}")).arg(self.path(name));
         }
         command.output().expect("it starts")
@@ -87,7 +87,9 @@ fn an_update_is_installed_armed_and_kept() {
     assert_eq!(given.order("look"), json!({"id": "7", "hopeless": false, "current": "A", "on_trial": false}));
     assert_eq!(given.order("install")["failed"], Value::Null);
     assert!(given.bootctl(&["status"]).contains("next   A"), "what is installed is not armed");
+    put(&given.path("last-words"), b"of the release before");
     given.order("arm");
+    assert!(!given.path("last-words").exists(), "nobody takes them for those of this one");
     assert!(given.bootctl(&["status"]).contains("B      in trial, tries left: 3\nnext   B"));
     given.runs("B");
     assert_eq!(given.order("look")["on_trial"], true);

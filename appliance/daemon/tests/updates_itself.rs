@@ -89,7 +89,7 @@ fn play_root(folder: PathBuf, slots: Arc<Mutex<Slots>>) {
             }
             let answer = json!({"id": order["id"], "current": slots.current.to_string(), "on_trial": slots.on_trial});
             put(&folder.join("answer.new"), answer.to_string().as_bytes());
-            let _ = std::fs::rename(folder.join("answer.new"), folder.join("answer.json"));
+            let _ = rustix::fs::rename(folder.join("answer.new"), folder.join("answer.json"));
         }
     });
 }

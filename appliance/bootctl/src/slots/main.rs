@@ -22,6 +22,7 @@ saveos-slots [OPTION VALUE]...
   --bundle FILE       what is installed                          [/data/saveos/update/bundle.raucb]
   --slots DIR         bootstate and the slots' partitions        [/dev/saveos]
   --rauc COMMAND      installs and knows what is signed          [rauc]
+  --last-words FILE   of a system that was tried before: taken away when another is armed   [/data/trial.log]
   --cmdline FILE      of the kernel: which slot runs             [/proc/cmdline]
 
 Exit: 0 answered, 1 not, 2 not understood.
@@ -73,6 +74,7 @@ struct Places {
     bundle: PathBuf,
     slots: PathBuf,
     rauc: String,
+    last_words: PathBuf,
     cmdline: PathBuf,
 }
 
@@ -84,6 +86,7 @@ impl Places {
             bundle: "/data/saveos/update/bundle.raucb".into(),
             slots: "/dev/saveos".into(),
             rauc: "rauc".to_owned(),
+            last_words: "/data/trial.log".into(),
             cmdline: "/proc/cmdline".into(),
         };
         while let Some(option) = words.next() {
@@ -94,6 +97,7 @@ impl Places {
                 "--bundle" => places.bundle = value.into(),
                 "--slots" => places.slots = value.into(),
                 "--rauc" => places.rauc = value,
+                "--last-words" => places.last_words = value.into(),
                 "--cmdline" => places.cmdline = value.into(),
                 _ => return None,
             }
@@ -170,7 +174,10 @@ fn carry_out(verb: Verb, current: Slot, places: &Places) -> Result<(), Failure> 
             Err("the running system is on trial: the other slot is what it would go back to".into())
         }
         Verb::Install => install(other, places),
-        Verb::Arm => change(places, |state| state.set_primary(other)),
+        Verb::Arm => match std::fs::remove_file(&places.last_words) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+            _ => change(places, |state| state.set_primary(other)),
+        },
         Verb::Keep => change(places, |state| state.mark_good(current)),
         Verb::Abandon if state.left(other) == 0 => Err("there is no other system to go back to".into()),
         Verb::Abandon => change(places, |state| state.mark_bad(current)),

@@ -139,7 +139,12 @@ impl Agent {
         let Some(slotted) = &self.slotted else {
             return Firmware { release: crate::machine::release(), slot: Slot::None, update: None };
         };
-        let slot = if self.on_trial == Some(true) { Slot::Trial } else { Slot::Good };
+        // Until the slots were asked, the journal says it.
+        let judged = self.journal.attempt.as_ref().is_some_and(|attempt| match &attempt.step {
+            Step::Trying { before, .. } | Step::Leaving { before, .. } => before.slot != slotted.slot,
+            _ => false,
+        });
+        let slot = if self.on_trial.unwrap_or(judged) { Slot::Trial } else { Slot::Good };
         Firmware { release: slotted.release.clone(), slot, update: self.journal.report() }
     }
 
