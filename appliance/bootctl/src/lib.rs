@@ -8,10 +8,12 @@
 //! [`BootState::boots`]; a test lets both decide over the same states.
 
 mod copy;
+mod order;
 mod state;
 mod store;
 
 pub use copy::{COPY_SIZE, Copy, Damage};
+pub use order::{Answer, Order, Verb};
 pub use state::{BootState, Boots, Slot, TRIES, Wipe};
 pub use store::{Disk, OFFSETS, Store, StoreError};
 

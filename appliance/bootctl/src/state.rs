@@ -10,7 +10,7 @@ use std::str::FromStr;
 pub const TRIES: u8 = 3;
 
 /// One of the two places for a system.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[allow(missing_docs)]
 pub enum Slot {
     A,

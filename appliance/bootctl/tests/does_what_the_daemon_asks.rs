@@ -121,6 +121,18 @@ fn what_nobody_signed_touches_no_slot_and_is_hopeless() {
 }
 
 #[test]
+fn a_bundle_that_brings_more_than_the_slots_hold_touches_none() {
+    let given = given();
+    given.rauc("[ $1 != info ] || { printf '%s\\n' RAUC_MF_IMAGES=1 RAUC_IMAGE_CLASS_0=bootloader RAUC_IMAGE_DIGEST_0=00 RAUC_IMAGE_SIZE_0=1; exit; }");
+    let answer = given.order("install");
+    assert_eq!(
+        (answer["hopeless"].clone(), read(given.path("slots/root-b")).expect("it is there")),
+        (json!(true), vec![0; 4096])
+    );
+    assert!(answer["failed"].as_str().expect("refused").contains("`bootloader`"), "{answer}");
+}
+
+#[test]
 fn what_does_not_come_back_from_the_slot_is_not_installed() {
     let given = given();
     given.rauc("[ $1 != install ] || exit 0");

@@ -1,18 +1,21 @@
 //! Promise: a release that is offered becomes what runs and is kept, or the box is back on the slot before and says why. Root and the
 //! boot loader are played by the test; with the real ones, the bench does the same.
 
+#[path = "support/folder_server.rs"]
+mod folder_server;
 mod support;
 
 use saveos_release::{Bundle, Edition, Keys, make_root, publish};
 use serde_json::{Value, json};
-use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use support::{Appliance, disk, put};
 
-const BUNDLE: &[u8] = b"what RAUC would find signed";
+/// More than what a budget leaves when it is fetched a second time.
+fn bundle() -> Vec<u8> {
+    disk(7, 2)
+}
 
 /// What root did, and what it knows.
 #[derive(Default)]
@@ -36,7 +39,7 @@ fn given() -> Given {
     let keys = Keys::make(&at("keys")).expect("keys");
     let expires = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1);
     make_root(&keys, 1, expires, &at("root.json")).expect("a root");
-    put(&at("bundle"), BUNDLE);
+    put(&at("bundle"), &bundle());
     let bundle = Bundle {
         file: at("bundle"),
         compatible: "saveos-test".to_owned(),
@@ -50,7 +53,7 @@ fn given() -> Given {
     let options = [
         ("--system", text(at("system"))),
         ("--release-root", text(at("root.json"))),
-        ("--releases", serve(at("served"))),
+        ("--releases", folder_server::serve(at("served"))),
         ("--slot-order", text(at("order.json"))),
         ("--slot-answer", text(at("answer.json"))),
         ("--reboot-file", text(at("reboot"))),
@@ -63,7 +66,7 @@ fn given() -> Given {
     appliance.more = words;
     let given = Given { appliance, slots };
     given.runs('A', "1.0.0");
-    given.offers(None);
+    given.offers(Value::Null);
     given
 }
 
@@ -78,8 +81,8 @@ fn play_root(folder: PathBuf, slots: Arc<Mutex<Slots>>) {
             let mut slots = slots.lock().expect("no panic");
             let verb = order["verb"].as_str().expect("a verb").to_owned();
             if verb == "install" {
-                let bundle = std::fs::read(folder.join("data/update/bundle.raucb")).expect("it was fetched");
-                assert_eq!(bundle, BUNDLE);
+                let fetched = std::fs::read(folder.join("data/update/bundle.raucb")).expect("it was fetched");
+                assert!(fetched == bundle());
             }
             if verb == "keep" {
                 slots.on_trial = false;
@@ -94,28 +97,6 @@ fn play_root(folder: PathBuf, slots: Arc<Mutex<Slots>>) {
     });
 }
 
-fn serve(folder: PathBuf) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let url = format!("http://{}/", listener.local_addr().expect("bound"));
-    std::thread::spawn(move || {
-        for stream in listener.incoming().map_while(Result::ok) {
-            let _ = answer(stream, &folder);
-        }
-    });
-    url
-}
-
-/// Whole files: a server that knows no ranges.
-fn answer(mut stream: TcpStream, folder: &Path) -> std::io::Result<()> {
-    let mut lines = BufReader::new(stream.try_clone()?).lines();
-    let first = lines.next().transpose()?.unwrap_or_default();
-    while lines.next().transpose()?.is_some_and(|line| !line.is_empty()) {}
-    let path = first.split(' ').nth(1).unwrap_or_default().trim_start_matches('/');
-    let (status, body) = std::fs::read(folder.join(path)).map_or((404, Vec::new()), |body| (200, body));
-    write!(stream, "HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len())?;
-    stream.write_all(&body)
-}
-
 impl Given {
     fn path(&self, name: &str) -> PathBuf {
         self.appliance.folder.path().join(name)
@@ -127,8 +108,7 @@ impl Given {
         self.slots.lock().expect("no panic").current = slot;
     }
 
-    fn offers(&self, release: Option<&str>) {
-        let release = release.map_or(Value::Null, |release| json!({ "release": release }));
+    fn offers(&self, release: Value) {
         let backup = json!({"on_plug": "backup", "time_zone": "UTC"});
         let policy = json!({"backup": backup, "new_disk": "backup", "release": release});
         put(&self.path("policy.json"), policy.to_string().as_bytes());
@@ -152,7 +132,7 @@ impl Given {
         self.appliance.plug("nas.img", &disk(9, 1));
         self.appliance.until("a backup", |appliance| appliance.jobs("done").pop());
         self.appliance.stop();
-        self.offers(Some("2.0.0"));
+        self.offers(json!({"release": "2.0.0"}));
         self.appliance.start();
         self.until("trying");
         self.appliance.until("a restart", |_| self.path("reboot").exists().then_some(()));
@@ -199,4 +179,10 @@ fn a_release_in_which_the_disks_are_gone_is_left_and_not_tried_again() {
     assert_eq!((&failed["update"]["text"], &failed["release"]), (&json!(why), &json!("1.0.0")));
     std::thread::sleep(Duration::from_secs(3));
     assert_eq!(given.orders(), ["install", "arm", "abandon"], "it is still offered, and not tried again");
+    // Somebody offers it anew, and it is fetched once more.
+    given.appliance.stop();
+    given.offers(json!({"release": "2.0.0", "ring_token": "again"}));
+    given.appliance.start();
+    given.until("trying");
+    assert_eq!(given.orders(), ["install", "arm", "abandon", "install", "arm"]);
 }

@@ -8,6 +8,9 @@ use std::io::Read;
 use std::path::Path;
 use std::process::Command;
 
+/// A box has two kinds of slots; a bundle of many more images is none for it.
+const MOST: usize = 8;
+
 /// The images that a bundle brings.
 pub(crate) struct Bundle {
     pub(crate) images: Vec<Image>,
@@ -26,9 +29,7 @@ impl Bundle {
         let output = Command::new(rauc).args(["info", "--output-format=shell"]).arg(bundle).output();
         let output = output.map_err(|error| format!("rauc could not be asked: {error}"))?;
         if !output.status.success() {
-            let text = String::from_utf8_lossy(&output.stderr);
-            let last = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing").to_owned();
-            return Err(format!("the bundle is refused: {last}"));
+            return Err(format!("the bundle is refused: {}", last_line(&output.stderr)));
         }
         let text = String::from_utf8_lossy(&output.stdout);
         Bundle::of(&text).ok_or_else(|| "rauc says of the bundle what is not understood".to_owned())
@@ -49,10 +50,17 @@ impl Bundle {
                 size: say("SIZE")?.parse().ok()?,
             })
         };
-        // The machine has two kinds of slots.
-        let images: Vec<Image> = (0..count.min(8)).map(image).collect::<Option<_>>()?;
-        (!images.is_empty()).then_some(Bundle { images })
+        if !(1..=MOST).contains(&count) {
+            return None;
+        }
+        Some(Bundle { images: (0..count).map(image).collect::<Option<_>>()? })
     }
+}
+
+/// What a program said last before it failed.
+pub(crate) fn last_line(stderr: &[u8]) -> String {
+    let text = String::from_utf8_lossy(stderr);
+    text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing").to_owned()
 }
 
 impl Image {

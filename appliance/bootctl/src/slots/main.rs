@@ -3,9 +3,8 @@
 
 mod bundle;
 
-use bundle::Bundle;
-use saveos_bootctl::{BootState, Slot, Store, running_slot};
-use serde::{Deserialize, Serialize};
+use bundle::{Bundle, Image};
+use saveos_bootctl::{Answer, BootState, Order, Slot, Store, Verb, running_slot};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -27,33 +26,6 @@ saveos-slots [OPTION VALUE]...
 
 Exit: 0 answered, 1 not, 2 not understood.
 ";
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Verb {
-    Look,
-    Install,
-    Arm,
-    Keep,
-    Abandon,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Order {
-    id: String,
-    verb: Verb,
-}
-
-#[derive(Debug, Serialize)]
-struct Answer<'a> {
-    id: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    failed: Option<String>,
-    hopeless: bool,
-    current: char,
-    on_trial: bool,
-}
 
 /// Why a deed was not done.
 struct Failure {
@@ -135,10 +107,10 @@ fn answer(places: &Places) -> std::io::Result<()> {
     }
     let state = open(places)?.load().map_err(std::io::Error::other)?;
     let answer = Answer {
-        id: &order.id,
+        id: order.id,
         hopeless: failure.as_ref().is_some_and(|failure| failure.hopeless),
         failed: failure.map(|failure| failure.text),
-        current: if slot == Slot::A { 'A' } else { 'B' },
+        current: slot,
         on_trial: state.trial == Some(slot),
     };
     let new = places.answer.with_extension("new");
@@ -193,20 +165,19 @@ fn change(places: &Places, change: impl FnOnce(&mut BootState)) -> Result<(), Fa
 fn install(slot: Slot, places: &Places) -> Result<(), Failure> {
     let hopeless = |text: String| Failure { text, hopeless: true };
     let bundle = Bundle::read(&places.rauc, &places.bundle).map_err(hopeless)?;
+    let suffix = if slot == Slot::A { "a" } else { "b" };
+    let device = |image: &Image| match image.class.as_str() {
+        "kernel" => Ok(places.slots.join(format!("kernel-{suffix}"))),
+        "rootfs" => Ok(places.slots.join(format!("root-{suffix}"))),
+        class => Err(hopeless(format!("the bundle brings an image for `{class}`"))),
+    };
+    let devices: Vec<PathBuf> = bundle.images.iter().map(device).collect::<Result<_, _>>()?;
     let output = Command::new(&places.rauc).arg("install").arg(&places.bundle).output()?;
     if !output.status.success() {
-        let text = String::from_utf8_lossy(&output.stderr);
-        let last = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
-        return Err(format!("rauc install failed: {last}").into());
+        return Err(format!("rauc install failed: {}", bundle::last_line(&output.stderr)).into());
     }
-    let suffix = if slot == Slot::A { "a" } else { "b" };
-    for image in &bundle.images {
-        let name = match image.class.as_str() {
-            "kernel" => "kernel",
-            "rootfs" => "root",
-            class => return Err(hopeless(format!("the bundle brings an image for `{class}`"))),
-        };
-        image.assert_written(&places.slots.join(format!("{name}-{suffix}")))?;
+    for (image, device) in bundle.images.iter().zip(&devices) {
+        image.assert_written(device)?;
     }
     Ok(())
 }

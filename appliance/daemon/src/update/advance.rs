@@ -25,7 +25,7 @@ pub(crate) struct Seen {
     pub(crate) running: Running,
     /// The running slot is on trial; `None` while nobody has looked.
     pub(crate) on_trial: Option<bool>,
-    /// A job runs, or a restore waits for its confirmation.
+    /// A job runs.
     pub(crate) busy: bool,
     /// Whether the running system does what the one before did.
     pub(crate) health: Health,

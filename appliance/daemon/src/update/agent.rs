@@ -118,7 +118,7 @@ impl Agent {
             journal.started(slotted.slot);
             journal.write(db)?;
         }
-        Ok(Agent {
+        let agent = Agent {
             gate: Gate::new(slotted.as_ref().map_or(Duration::ZERO, |slotted| slotted.settings.patience)),
             slotted,
             journal,
@@ -131,7 +131,10 @@ impl Agent {
             next_turn: Instant::now(),
             next_look: Instant::now(),
             work: None,
-        })
+        };
+        // The one before may have been ended between the two.
+        agent.clean_up(db)?;
+        Ok(agent)
     }
 
     /// What runs and how sure we are of it, for the control plane.
@@ -170,9 +173,6 @@ impl Agent {
         now: &Moment,
         wishes: &Wishes,
     ) -> Result<(), DbError> {
-        if self.slotted.is_none() {
-            return Ok(());
-        }
         self.listen(look.heard);
         if let Some(work) = &self.work
             && !work.thread.is_finished()
@@ -190,7 +190,7 @@ impl Agent {
         let deed = self.journal.advance(&seen, now.ts);
         if self.journal != before {
             self.journal.write(db)?;
-            self.clean_up();
+            self.clean_up(db)?;
         }
         match deed {
             None => {}
@@ -209,12 +209,11 @@ impl Agent {
         Ok(())
     }
 
-    /// The thread is asked to end, and its deed is done again after the next start.
+    /// A deed is asked to end, not waited for: it may be in the middle of a request, and jobs have to be ended too. It is done again
+    /// after the next start.
     pub(crate) fn finish(&mut self) {
         if let Some(work) = self.work.take() {
             work.cancel.store(true, Ordering::Relaxed);
-            // An installation goes on without us; its answer is for nobody, and it is done again.
-            drop(work.thread.join());
         }
     }
 
@@ -308,7 +307,7 @@ impl Agent {
         self.journal.ended(&work.deed, done, &work.seen, now.ts);
         if self.journal != before {
             self.journal.write(db)?;
-            self.clean_up();
+            self.clean_up(db)?;
         }
         if abandoned && let Err(error) = wishes.reboot() {
             tracing::error!(%error, "the box could not be restarted into the slot before");
@@ -316,15 +315,19 @@ impl Agent {
         Ok(())
     }
 
-    /// A bundle that nobody needs any more makes room for backups.
-    fn clean_up(&self) {
-        let needed = self.journal.attempt.as_ref().is_some_and(|attempt| attempt.bundle().is_some());
-        if !needed
-            && self.folder.exists()
-            && let Err(error) = std::fs::remove_dir_all(&self.folder)
-        {
-            tracing::warn!(%error, "an old bundle stays");
+    /// A bundle that nobody needs any more makes room for backups; what is offered again later has a budget of its own.
+    fn clean_up(&self, db: &Connection) -> Result<(), DbError> {
+        if self.journal.attempt.as_ref().is_some_and(|attempt| attempt.bundle().is_some()) {
+            return Ok(());
         }
+        db::forget_note(db, FETCHED)?;
+        match std::fs::remove_dir_all(&self.folder) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                tracing::warn!(%error, "an old bundle stays");
+            }
+            _ => {}
+        }
+        Ok(())
     }
 }
 
@@ -333,15 +336,10 @@ impl Slotted {
         let word = |name: &str| {
             String::from_utf8(read_small(&settings.system.join(name))?).ok().map(|text| text.trim().to_owned())
         };
-        let slot = match word("slot")?.as_str() {
-            "A" => SlotName::A,
-            "B" => SlotName::B,
-            _ => return None,
-        };
         Some(Slotted {
             settings: settings.clone(),
             release: word("version")?.parse().ok()?,
-            slot,
+            slot: word("slot")?.parse().ok()?,
             compatible: word("compatible")?,
         })
     }

@@ -3,6 +3,7 @@
 
 use crate::db::{self, DbError};
 use rusqlite::Connection;
+pub(crate) use saveos_bootctl::Slot as SlotName;
 use saveos_protocol::hex::{BootId, Digest};
 use saveos_protocol::id::DiskId;
 use saveos_protocol::shadow::{ReleaseTarget, UpdateFailure, UpdateReport, UpdateState};
@@ -43,14 +44,6 @@ pub(crate) struct Attempt {
     pub(crate) not_before: Timestamp,
     /// Starts of the daemon in the system on trial.
     pub(crate) starts: u32,
-}
-
-/// Which of the two slots.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[allow(missing_docs)]
-pub(crate) enum SlotName {
-    A,
-    B,
 }
 
 /// What the signed metadata says of a bundle.

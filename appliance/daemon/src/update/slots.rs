@@ -2,10 +2,9 @@
 //! names one of five orders and nothing else, no path and no address.
 
 use super::advance::{Deed, Outcome};
-use super::journal::SlotName;
+use saveos_bootctl::{Answer, Order, Verb};
 use saveos_protocol::shadow::UpdateFailure;
 use saveos_protocol::text::Text;
-use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -16,35 +15,6 @@ pub(crate) struct Slots {
     pub(crate) order: PathBuf,
     /// In a folder of root's.
     pub(crate) answer: PathBuf,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum Verb {
-    Look,
-    Install,
-    Arm,
-    Keep,
-    Abandon,
-}
-
-#[derive(Serialize)]
-struct Order<'a> {
-    id: &'a str,
-    verb: Verb,
-}
-
-/// What root says.
-#[derive(Debug, Deserialize)]
-struct Answer {
-    id: String,
-    /// None: it was done.
-    failed: Option<String>,
-    /// It would fail again with the same bundle.
-    #[serde(default)]
-    hopeless: bool,
-    current: SlotName,
-    on_trial: bool,
 }
 
 /// A slot is written and read back in that time, whatever holds it.
@@ -88,7 +58,7 @@ impl Slots {
         let mut random = [0; 8];
         aws_lc_rs::rand::fill(&mut random).map_err(|_| std::io::Error::other("no random numbers"))?;
         let id: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-        let json = serde_json::to_vec(&Order { id: &id, verb })?;
+        let json = serde_json::to_vec(&Order { id: id.clone(), verb })?;
         let new = self.order.with_extension("new");
         // In memory, like the unit that watches it: nothing of an order outlives a boot.
         std::io::Write::write_all(&mut std::fs::File::create(&new)?, &json)?;

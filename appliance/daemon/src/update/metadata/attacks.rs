@@ -2,9 +2,11 @@
 
 use super::*;
 use saveos_release::{Edition, Keys, make_root, publish};
-use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::net::TcpListener;
+use std::path::PathBuf;
+
+#[path = "../../../tests/support/folder_server.rs"]
+mod folder_server;
 
 /// A server of a folder, and the box that asks it.
 struct Given {
@@ -18,27 +20,6 @@ fn in_hours(hours: i64) -> jiff::Timestamp {
     jiff::Timestamp::now() + jiff::SignedDuration::from_hours(hours)
 }
 
-fn serve(folder: PathBuf) -> Url {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let url = format!("http://{}/", listener.local_addr().expect("bound"));
-    std::thread::spawn(move || {
-        for stream in listener.incoming().map_while(Result::ok) {
-            let _ = answer(stream, &folder);
-        }
-    });
-    url.parse().expect("a URL")
-}
-
-fn answer(mut stream: TcpStream, folder: &Path) -> std::io::Result<()> {
-    let mut lines = BufReader::new(stream.try_clone()?).lines();
-    let first = lines.next().transpose()?.unwrap_or_default();
-    while lines.next().transpose()?.is_some_and(|line| !line.is_empty()) {}
-    let path = first.split(' ').nth(1).unwrap_or_default().trim_start_matches('/');
-    let (status, body) = std::fs::read(folder.join(path)).map_or((404, Vec::new()), |body| (200, body));
-    write!(stream, "HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len())?;
-    stream.write_all(&body)
-}
-
 fn given() -> Given {
     let folder = tempfile::tempdir().expect("a folder");
     let keys = Keys::make(&folder.path().join("keys")).expect("keys");
@@ -46,7 +27,7 @@ fn given() -> Given {
     make_root(&keys, 1, in_hours(1000), &root).expect("a root");
     crate::files::tests::put(&folder.path().join("bundle"), b"a system");
     let source = Source {
-        base: serve(folder.path().join("served")),
+        base: folder_server::serve(folder.path().join("served")).parse().expect("a URL"),
         root: std::fs::read(&root).expect("written"),
         compatible: "saveos-qemu".to_owned(),
         agent: ureq::Agent::config_builder().build().new_agent(),
