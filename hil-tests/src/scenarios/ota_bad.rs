@@ -1,6 +1,6 @@
 //! Releases that are signed and bad: each ends on the slot before, with its reason, and is not tried again.
 
-use super::releases::{Releases, firmware, is_at, offer};
+use super::releases::{Releases, TRIAL, firmware, is_at, offer};
 use crate::bench::Bench;
 use anyhow::{Context, ensure};
 use serde_json::Value;
@@ -32,6 +32,9 @@ const ALL: &[Bad] = &[
 /// Hangs after the watchdog is armed. What hangs before that is not covered: nothing feeds or fears a watchdog then.
 const HANGS: &[Bad] = &[Bad { name: "hangs", release: "3.5.0", reason: "unhealthy", starts: 3 }];
 
+/// Long enough for it to hang before it is found healthy.
+const LONG: (u64, u64) = (900, 1200);
+
 pub(super) fn run(bench: &mut dyn Bench, images: &Path) -> anyhow::Result<String> {
     // Each takes minutes: somebody who mends one names it.
     let named = std::env::var("SAVEOS_HIL_RELEASES").ok();
@@ -39,17 +42,22 @@ pub(super) fn run(bench: &mut dyn Bench, images: &Path) -> anyhow::Result<String
         .iter()
         .filter(|bad| named.as_deref().is_none_or(|named| named.split(',').any(|name| name == bad.name)))
         .collect();
-    all_end_on_the_slot_before(bench, images, &chosen)
+    all_end_on_the_slot_before(bench, images, &chosen, TRIAL)
 }
 
 pub(super) fn hang(bench: &mut dyn Bench, images: &Path) -> anyhow::Result<String> {
-    all_end_on_the_slot_before(bench, images, &HANGS.iter().collect::<Vec<_>>())
+    all_end_on_the_slot_before(bench, images, &HANGS.iter().collect::<Vec<_>>(), LONG)
 }
 
-fn all_end_on_the_slot_before(bench: &mut dyn Bench, images: &Path, all: &[&Bad]) -> anyhow::Result<String> {
+fn all_end_on_the_slot_before(
+    bench: &mut dyn Bench,
+    images: &Path,
+    all: &[&Bad],
+    trial: (u64, u64),
+) -> anyhow::Result<String> {
     let mut releases = Releases::of(bench, images)?;
     releases.publish(&images.join("good.raucb"), "2.0.0", 24)?;
-    releases.start_box(bench, images)?;
+    releases.start_box(bench, images, trial)?;
     let mut told = Vec::new();
     for bad in all {
         releases.publish(&images.join(format!("{}.raucb", bad.name)), bad.release, 24)?;

@@ -2,7 +2,7 @@
 //! and confirmed by its first good backup. It stays after the power was cut.
 
 use super::ready;
-use super::releases::{Releases, firmware, is_at, offer};
+use super::releases::{Releases, TRIAL, firmware, is_at, offer};
 use super::usb_backup::done;
 use crate::bench::Bench;
 use anyhow::{bail, ensure};
@@ -24,7 +24,7 @@ pub(super) fn run(bench: &mut dyn Bench, images: &Path) -> anyhow::Result<String
     let bundle = images.join("good.raucb");
     let length = std::fs::metadata(&bundle)?.len();
     releases.publish(&bundle, "2.0.0", 24)?;
-    releases.start_box(bench, images)?;
+    releases.start_box(bench, images, TRIAL)?;
     let before = releases.served.bytes.load(Ordering::Relaxed);
     releases.served.longest.store(BREAKS, Ordering::Relaxed);
     let offered = Instant::now();

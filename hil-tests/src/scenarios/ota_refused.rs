@@ -1,7 +1,7 @@
 //! What is not a release for this box never touches a slot: unsigned, made for another machine, cut short, out of date, put together
 //! from two editions, or set back.
 
-use super::releases::{Releases, firmware, offer};
+use super::releases::{Releases, TRIAL, firmware, offer};
 use crate::bench::Bench;
 use crate::disk::partition;
 use anyhow::{Context, bail, ensure};
@@ -16,7 +16,7 @@ pub(super) fn run(bench: &mut dyn Bench, images: &Path) -> anyhow::Result<String
     let mut releases = Releases::of(bench, images)?;
     let workshop = Workshop::open(releases.folder.path(), images)?;
     let good = workshop.bundle("saveos-qemu", "4.0.0", &workshop.keys)?;
-    releases.start_box(bench, images)?;
+    releases.start_box(bench, images, TRIAL)?;
     let mut refused = Vec::new();
     let mut refuse = |bench: &mut dyn Bench, release: &str, reason: &str, why: &str| -> anyhow::Result<()> {
         offer(bench, Some(release))?;

@@ -26,8 +26,8 @@ pub(super) struct Releases {
     pub(super) served: Arc<Served>,
 }
 
-/// How long a new system may take to become healthy: for the daemon, then for the guard of the trial.
-const TRIAL: (u64, u64) = (120, 150);
+/// How long a new system may take to become healthy: for the daemon, which wants a tenth of it without a fault, then for the guard.
+pub(super) const TRIAL: (u64, u64) = (120, 150);
 
 impl Releases {
     /// A server that has nothing yet, with the keys that the images were made with.
@@ -55,13 +55,17 @@ impl Releases {
     }
 
     /// A new box with a disk that it has backed up, and that follows this server.
-    pub(super) fn start_box(&self, bench: &mut dyn Bench, images: &Path) -> anyhow::Result<()> {
+    pub(super) fn start_box(
+        &self,
+        bench: &mut dyn Bench,
+        images: &Path,
+        (daemon, guard): (u64, u64),
+    ) -> anyhow::Result<()> {
         let source = self.folder.path().join("source.img");
         source_disk::make(&source)?;
         bench.flash(&images.join("disk.img"))?;
         bench.power_on()?;
         ready(bench, "A")?;
-        let (daemon, guard) = TRIAL;
         let options = format!("SAVEOSD_OPTIONS=--policy /config/policy.json --releases {} --trial {daemon}", self.url);
         bench.console()?.run(&format!("printf '%s\\n' '{options}' SAVEOS_TRIAL={guard} >/config/saveosd.env"), SOON)?;
         bench.console()?.run("install -m 0600 -o saveos -g saveos /dev/null /config/policy.json", SOON)?;

@@ -23,6 +23,8 @@ pub(crate) struct Seen {
     pub(crate) offer: Option<ReleaseTarget>,
     /// What runs.
     pub(crate) running: Running,
+    /// How long the daemon has run.
+    pub(crate) up: Duration,
     /// The running slot is on trial; `None` while nobody has looked.
     pub(crate) on_trial: Option<bool>,
     /// A job runs.
@@ -108,6 +110,10 @@ const WAITS: (Duration, Duration) = (Duration::from_secs(30), Duration::from_sec
 const TRIES: u32 = 3;
 /// So often the daemon of a new system may start before it is healthy.
 const STARTS: u32 = 8;
+/// So often in a row a system that was kept may start and not last, before it is left.
+const SHORT_RUNS: u32 = 5;
+/// It lasted.
+const LASTED: Duration = Duration::from_secs(3600);
 /// So long jobs are held up by a restart that was asked for.
 const HELD: Duration = Duration::from_secs(600);
 /// So long a healthy system waits for its first good backup.
@@ -205,9 +211,16 @@ impl Journal {
     fn advance_soak(&mut self, seen: &Seen, bundle: &Bundle, before: &Before, now: Timestamp) -> bool {
         let Some(attempt) = &mut self.attempt else { return false };
         let over = now >= attempt.since.after(SOAK);
+        if seen.up >= LASTED {
+            attempt.starts = 0;
+        }
         if seen.running.slot == before.slot {
             let text = Text::cut("it ran and was kept; then its slot could no longer be started");
             self.fail(UpdateFailure::NotStarted, text, now);
+        } else if attempt.starts > SHORT_RUNS {
+            let text = format!("it was kept, and went down {} times within an hour of its start", attempt.starts);
+            let (before, text) = (before.clone(), Text::cut(&text));
+            attempt.enter(Step::Leaving { before, reason: UpdateFailure::Unhealthy, text }, now);
         } else if seen.backups.good > 0 || over && (seen.backups.failed == 0 || !before.backed_up) {
             self.epoch = self.epoch.max(bundle.epoch);
             self.end(UpdateState::Confirmed, None, now);
@@ -267,7 +280,11 @@ impl Journal {
     pub(crate) fn started(&mut self, slot: SlotName) {
         let Some(attempt) = &mut self.attempt else { return };
         attempt.not_before = attempt.since;
-        if matches!(&attempt.step, Step::Trying { before, .. } if before.slot != slot) {
+        let is_new = match &attempt.step {
+            Step::Trying { before, .. } | Step::Soaking { before, .. } => before.slot != slot,
+            _ => false,
+        };
+        if is_new {
             attempt.starts = attempt.starts.saturating_add(1);
         }
     }

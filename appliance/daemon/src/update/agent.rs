@@ -252,7 +252,8 @@ impl Agent {
         let (offer, busy, disks) = (look.offer.clone(), look.busy, look.disks.clone());
         let last_words = self.last_words();
         let on_trial = self.on_trial;
-        Ok(Some(Seen { offer, running, on_trial, busy, health, connected, disks, backups, backed_up, last_words }))
+        let up = self.started.elapsed();
+        Ok(Some(Seen { offer, running, up, on_trial, busy, health, connected, disks, backups, backed_up, last_words }))
     }
 
     /// Read where a system that was tried did not stay.

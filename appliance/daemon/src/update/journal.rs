@@ -42,7 +42,7 @@ pub(crate) struct Attempt {
     pub(crate) why: Option<(UpdateFailure, Text)>,
     /// and it is not tried again before.
     pub(crate) not_before: Timestamp,
-    /// Starts of the daemon in the system on trial.
+    /// Starts of the daemon in the new system; once that is kept, those after which it did not last.
     pub(crate) starts: u32,
 }
 

@@ -2,7 +2,7 @@
 //! in it: it ends, a release that is bad ends on the slot before, and nothing is restarted while a job runs.
 
 use super::advance::{Backups, Deed, Health, Outcome, Running, SOAK, Seen};
-use super::journal::{Bundle, Journal, SlotName};
+use super::journal::{Bundle, Journal, SlotName, Step};
 use proptest::prelude::*;
 use saveos_protocol::hex::{BootId, Digest};
 use saveos_protocol::shadow::{ReleaseTarget, UpdateFailure, UpdateState};
@@ -22,6 +22,8 @@ enum Kind {
     /// Its daemon starts again and again.
     Crashes,
     NoBackup,
+    /// Healthy, and hangs soon after it was kept, again and again.
+    Hangs,
 }
 
 const TRIES: u8 = 3;
@@ -88,7 +90,7 @@ impl World {
             _ => Health::Good,
         };
         let backups = match self.kind {
-            Kind::GoodAndIdle => Backups::default(),
+            Kind::GoodAndIdle | Kind::Hangs => Backups::default(),
             Kind::NoBackup if self.is_new() => Backups { good: 0, failed: 2 },
             _ => Backups { good: 1, failed: 0 },
         };
@@ -99,6 +101,7 @@ impl World {
                 slot: self.slot,
                 boot: BootId([self.boot; 16]),
             },
+            up: Duration::from_secs(60),
             on_trial: Some(self.trial == Some(self.slot)),
             busy: self.busy,
             health,
@@ -145,7 +148,13 @@ impl World {
             return self.start_box();
         }
         self.kept = self.journal.clone();
-        let Some(deed) = deed else { return };
+        let Some(deed) = deed else {
+            // The watchdog ends it.
+            if self.kind == Kind::Hangs && self.is_new() {
+                self.start_box();
+            }
+            return;
+        };
         if cut == 1 {
             return self.start_box();
         }
@@ -209,6 +218,7 @@ fn kinds() -> impl Strategy<Value = Kind> {
         Just(Kind::Unhealthy),
         Just(Kind::Crashes),
         Just(Kind::NoBackup),
+        Just(Kind::Hangs),
     ]
 }
 
@@ -316,4 +326,24 @@ fn an_update_waits_while_a_job_runs() {
     }
     assert_eq!((world.installs, world.restarts), (0, 0));
     assert_eq!(world.journal.report().expect("it waits").state, UpdateState::Installing);
+}
+
+#[test]
+fn a_system_that_is_switched_off_now_and_then_is_not_left_for_that() {
+    let mut world = World::new(Kind::GoodAndIdle);
+    while !matches!(world.journal.attempt.as_ref().map(|attempt| &attempt.step), Some(Step::Soaking { .. })) {
+        world.turn(3);
+    }
+    for _ in 0..10 {
+        for _ in 0..4 {
+            world.start_box();
+        }
+        // In between it runs for an hour.
+        let seen = Seen { up: Duration::from_secs(3600), ..world.seen() };
+        assert_eq!(world.journal.advance(&seen, world.now), None);
+        world.kept = world.journal.clone();
+    }
+    world.now = world.now.after(SOAK);
+    world.turn(3);
+    assert!(world.ended() && world.is_new(), "{:?}", world.journal);
 }
