@@ -3,8 +3,10 @@
 
 use crate::console::Console;
 use crate::file_server::Served;
+use saveos_hal::sim::Seen;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What not every bench can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +19,8 @@ pub(crate) enum Ability {
     BlockLog,
     /// Takes the battery from the clock.
     Clock,
+    /// Sees lights and display.
+    Panel,
 }
 
 /// How a customer's disk is connected.
@@ -50,6 +54,12 @@ pub(crate) trait Bench {
     fn plug_slow(&mut self, image: &Path, rate: u64) -> anyhow::Result<()>;
     /// Pulls the disk, whatever the box does with it.
     fn unplug(&mut self) -> anyhow::Result<()>;
+    /// What its panel shows.
+    fn panel(&mut self) -> anyhow::Result<Seen>;
+    /// Holds its button for so long.
+    fn press(&mut self, held: Duration) -> anyhow::Result<()>;
+    /// How the box calls this machine.
+    fn host(&self) -> String;
     /// The console since power on.
     fn console(&mut self) -> anyhow::Result<&mut Console>;
     /// The system disk of a box that is off.

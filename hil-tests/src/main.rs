@@ -3,6 +3,7 @@
 mod bench;
 mod block_log;
 mod console;
+mod control_plane;
 mod disk;
 mod file_server;
 mod qmp;

@@ -3,6 +3,7 @@
 mod boot_choice;
 mod boot_ready;
 mod clock_1970;
+mod enrol;
 mod ota_bad;
 mod ota_good;
 mod ota_refused;
@@ -32,9 +33,10 @@ pub(crate) struct Scenario {
 pub(crate) const ALL: &[Scenario] = &[
     Scenario { name: "boot_ready", needs: &[Ability::Shell, Ability::BlockLog], run: boot_ready::run },
     Scenario { name: "boot_choice", needs: &[Ability::SystemDisk], run: boot_choice::run },
-    Scenario { name: "usb_backup", needs: &[Ability::Shell], run: usb_backup::usb },
-    Scenario { name: "sata_backup", needs: &[Ability::Shell], run: usb_backup::sata },
-    Scenario { name: "unplug_resume", needs: &[Ability::Shell], run: unplug_resume::run },
+    Scenario { name: "enrol", needs: &[Ability::Shell, Ability::Panel], run: enrol::run },
+    Scenario { name: "usb_backup", needs: &[Ability::Shell, Ability::Panel], run: usb_backup::usb },
+    Scenario { name: "sata_backup", needs: &[Ability::Shell, Ability::Panel], run: usb_backup::sata },
+    Scenario { name: "unplug_resume", needs: &[Ability::Shell, Ability::Panel], run: unplug_resume::run },
     Scenario { name: "clock_1970", needs: &[Ability::Shell, Ability::Clock], run: clock_1970::run },
     Scenario { name: "rotten_slot", needs: &[Ability::Shell, Ability::SystemDisk], run: rotten_slot::run },
     Scenario { name: "ota_good", needs: &[Ability::Shell], run: ota_good::run },

@@ -6,12 +6,16 @@ use crate::console::Console;
 use crate::file_server::{self, Served};
 use crate::qmp::Qmp;
 use anyhow::{Context, bail};
+use saveos_hal::sim::Seen;
 use serde_json::json;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+/// How QEMU's network of the guest calls the loopback of this machine.
+const HOST: &str = "10.0.2.2";
 
 /// Debian's U-Boot for QEMU's `virt` machine (package u-boot-qemu).
 const U_BOOT: &str = "/usr/lib/u-boot/qemu_arm64/u-boot.bin";
@@ -206,6 +210,22 @@ impl Bench for VirtualBench {
         Ok(())
     }
 
+    fn panel(&mut self) -> anyhow::Result<Seen> {
+        let printed = self.console()?.run("saveosd panel --json", Duration::from_secs(30))?;
+        // Others talk on the console, too.
+        let json = printed.lines().find(|line| line.starts_with('{')).unwrap_or_default();
+        serde_json::from_str(json).with_context(|| format!("saveosd panel: {printed}"))
+    }
+
+    fn press(&mut self, held: Duration) -> anyhow::Result<()> {
+        let command = format!("saveosd panel --press {}", held.as_millis());
+        self.console()?.run(&command, Duration::from_secs(30)).map(drop)
+    }
+
+    fn host(&self) -> String {
+        HOST.to_owned()
+    }
+
     fn console(&mut self) -> anyhow::Result<&mut Console> {
         self.running.as_mut().map(|running| &mut running.console).context("it is off")
     }
@@ -223,8 +243,7 @@ impl Bench for VirtualBench {
 
     fn serve(&mut self, place: &Path) -> anyhow::Result<(String, Arc<Served>)> {
         let (port, served) = file_server::serve(place.to_owned())?;
-        // How QEMU's network of the guest calls the loopback of this machine.
-        Ok((format!("http://10.0.2.2:{port}/"), served))
+        Ok((format!("http://{HOST}:{port}/"), served))
     }
 }
 

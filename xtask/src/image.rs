@@ -4,7 +4,7 @@ mod sbom;
 
 use crate::cross;
 use crate::setup;
-use crate::shell::{output, quiet, root, run as shell};
+use crate::shell::{build_programs, output, quiet, root, run as shell};
 use crate::test::tally::Tally;
 use anyhow::{Context, bail};
 use std::io::Write;
@@ -69,10 +69,11 @@ pub(crate) fn hil(words: &[&str]) -> anyhow::Result<()> {
     let workshop = Workshop::open("qemu", Purpose::Bench)?;
     workshop.make()?;
     workshop.make_for_bench()?;
+    build_control_plane()?;
     workshop.start(words)
 }
 
-/// The quick scenarios, on a new box: it starts, and it backs up a disk that is plugged in.
+/// The quick scenarios, on a new box: it starts; it enrols and backs up a disk that is plugged in.
 pub(crate) fn smoke(tally: &mut Tally) -> anyhow::Result<()> {
     if output("id", &["-u"])?.trim() != "0" {
         tally.line("SKIPPED: an image holds files of root");
@@ -87,11 +88,18 @@ pub(crate) fn smoke(tally: &mut Tally) -> anyhow::Result<()> {
     }
     tally.passed();
     workshop.make_environment()?;
-    for scenario in ["boot_ready", "usb_backup"] {
+    build_control_plane()?;
+    for scenario in ["boot_ready", "enrol"] {
         workshop.start(&[scenario])?;
         tally.passed();
     }
     Ok(())
+}
+
+/// What stands beside a bench. In a tree that is tested as a whole, it is built.
+fn build_control_plane() -> anyhow::Result<()> {
+    crate::dashboard::build()?;
+    build_programs()
 }
 
 /// Changes one bit in the middle.

@@ -97,6 +97,7 @@ pub(crate) fn for_cross() -> anyhow::Result<()> {
 
 /// What making an image needs, and starting it.
 pub(crate) fn for_images() -> anyhow::Result<()> {
+    install(FLEET)?;
     install(&[
         ("mmdebstrap", "mmdebstrap"),
         ("genimage", "genimage"),

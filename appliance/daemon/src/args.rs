@@ -1,6 +1,7 @@
 //! The command line of `saveosd`.
 
 use crate::enrol::Server;
+use crate::panel::Language;
 use crate::run::Places;
 use crate::status::Question;
 use crate::update::agent::Settings;
@@ -22,6 +23,31 @@ pub(crate) enum Command {
     Run(Box<Run>),
     #[command(flatten)]
     Ask(Ask),
+    /// Look at a simulated panel, press its button, warm its board.
+    Panel(PanelAsk),
+}
+
+/// What to do at a simulated panel; what is seen after it is printed.
+#[derive(Debug, clap::Args)]
+pub(crate) struct PanelAsk {
+    /// Where it is served, as the board's file says.
+    #[arg(long, value_name = "PATH", default_value = "/run/saveos/panel.sock")]
+    pub(crate) socket: PathBuf,
+    /// Hold the button for so long.
+    #[arg(long, value_name = "MILLISECONDS", group = "deed")]
+    pub(crate) press: Option<u64>,
+    /// Make the board so warm.
+    #[arg(long, value_name = "CELSIUS", group = "deed", allow_negative_numbers = true)]
+    pub(crate) warm: Option<i32>,
+    /// Hold the fan fast, or let it go.
+    #[arg(long, value_name = "YES", group = "deed")]
+    pub(crate) jam: Option<bool>,
+    /// Draw it into a PNG.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) picture: Option<PathBuf>,
+    /// Print it as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Where everything is.
@@ -39,9 +65,12 @@ pub(crate) struct Run {
     /// The command that reads the box's log.
     #[arg(long, value_name = "COMMAND", default_value = "journalctl")]
     journalctl: String,
-    /// A light of /sys/class/leds to find the box by; without one, `identify` is refused.
-    #[arg(long, value_name = "DIR")]
-    light: Option<PathBuf>,
+    /// The box's lights, button, display and fan, in JSON; without lights, `identify` is refused.
+    #[arg(long, value_name = "FILE")]
+    board: Option<PathBuf>,
+    /// Language of the display.
+    #[arg(long, value_enum, default_value_t)]
+    language: Language,
     /// A file that asks the system for a restart, as saveos-reboot.path watches it; without one, `reboot` is refused.
     #[arg(long, value_name = "PATH")]
     reboot_file: Option<PathBuf>,
@@ -128,7 +157,8 @@ impl Run {
             disks: self.disks_dir.clone(),
             smartctl: self.smartctl.clone(),
             journalctl: self.journalctl.clone(),
-            light: self.light.clone(),
+            board: self.board.clone(),
+            language: self.language,
             reboot: self.reboot_file.clone(),
             repository: self.repository.clone().unwrap_or_else(|| self.data.join("repository")),
             socket,

@@ -18,6 +18,7 @@ mod logs;
 mod machine;
 mod notify;
 mod outbox;
+mod panel;
 mod plan;
 mod policy;
 mod queue;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
     let done = match arguments.command {
         Command::Run(run) => start(&run),
         Command::Ask(ask) => show::ask(&ask),
+        Command::Panel(ask) => show::panel::ask(&ask),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

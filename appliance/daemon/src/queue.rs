@@ -127,6 +127,21 @@ pub(crate) fn confirm(db: &Connection, job: &Job) -> Result<(), DbError> {
     Ok(())
 }
 
+/// The one that asks for longest.
+pub(crate) fn oldest_asking(db: &Connection) -> Result<Option<Job>, DbError> {
+    let sql = "SELECT id FROM job WHERE state = 'asking' ORDER BY queued_ms, id LIMIT 1";
+    let id: Option<String> = db.query_row(sql, [], |row| row.get(0)).optional()?;
+    id.map(|id| one(db, &id)).transpose()
+}
+
+/// The last backup of a disk that ended, well or not.
+pub(crate) fn last_backup(db: &Connection, disk: DiskId) -> Result<Option<Job>, DbError> {
+    let sql = "SELECT id FROM job WHERE disk = ?1 AND work = 'backup' AND state IN ('done', 'failed')
+               ORDER BY ended_ms DESC, id DESC LIMIT 1";
+    let id: Option<String> = db.query_row(sql, [disk.to_string()], |row| row.get(0)).optional()?;
+    id.map(|id| one(db, &id)).transpose()
+}
+
 /// The oldest job that nobody confirmed in time. A clock that jumps ends it early and destroys nothing.
 pub(crate) fn asked_in_vain(db: &Connection, now: Timestamp) -> Result<Option<Job>, DbError> {
     let sql = "SELECT id, queued_ms FROM job WHERE state = 'asking' ORDER BY queued_ms, id LIMIT 1";

@@ -5,6 +5,7 @@ mod answers;
 mod at_work;
 mod health;
 mod keys;
+mod panel;
 mod plugging;
 mod report;
 mod room;
@@ -18,6 +19,7 @@ use crate::enrol::{self, Server};
 use crate::identity::{Identity, IdentityError};
 use crate::notify;
 use crate::outbox::{self, OutboxError};
+use crate::panel::Language;
 use crate::plan::{self, Held, Plan};
 use crate::policy::{InForce, Policy, PolicyError, Rules};
 use crate::queue::{self, Job};
@@ -30,6 +32,7 @@ use crate::vault::{Vault, VaultError, Words};
 use crate::wishes::Wishes;
 use crate::work::{self, Bench, Meter, Stop};
 use at_work::{AtWork, Pace};
+use panel::AtPanel;
 use rusqlite::{Connection, params};
 use saveos_engine::lease::LeaseKind;
 use saveos_engine::repository::RepositoryError;
@@ -92,8 +95,10 @@ pub(crate) struct Places {
     pub(crate) disks: Option<PathBuf>,
     pub(crate) smartctl: String,
     pub(crate) journalctl: String,
-    /// A light to find the box by.
-    pub(crate) light: Option<PathBuf>,
+    /// The parts that a person sees and touches.
+    pub(crate) board: Option<PathBuf>,
+    /// Of the display.
+    pub(crate) language: Language,
     /// What to make for a restart of the box.
     pub(crate) reboot: Option<PathBuf>,
     pub(crate) repository: PathBuf,
@@ -156,11 +161,13 @@ struct Daemon {
     progress: Arc<Mutex<Option<Progress>>>,
     /// For the uplink: how full the store is.
     room: Arc<Mutex<Option<Percent>>>,
+    store_is_full: bool,
     next_room: Instant,
     /// For the uplink: what the box is.
     reported: Arc<Mutex<Option<Reported>>>,
     next_report: Instant,
     agent: Agent,
+    panel: Option<AtPanel>,
     /// The turn before.
     last: Moment,
 }
@@ -190,9 +197,12 @@ impl Daemon {
         let device = identity.device;
         let bench = Arc::new(Bench { vault, device, rules: Arc::clone(&rules) });
         let agent = Agent::open(places.update.as_ref(), &places.data, &db)?;
+        let panel = AtPanel::open(places.board.as_deref(), places.language);
+        let has_lights = panel.as_ref().is_some_and(AtPanel::has_lights);
         let mut daemon = Daemon {
             db,
             agent,
+            panel,
             data: places.data.clone(),
             identity,
             server: places.server.as_ref().map(|server| server.url.clone()),
@@ -202,7 +212,7 @@ impl Daemon {
             twins: Vec::new(),
             smartctl: places.smartctl.clone(),
             health: health::Health::default(),
-            wishes: Arc::new(Wishes::new(places.light.clone(), places.reboot.clone())),
+            wishes: Arc::new(Wishes::new(has_lights, places.reboot.clone())),
             listener,
             socket: places.socket.clone(),
             stop: Arc::clone(stop),
@@ -214,6 +224,7 @@ impl Daemon {
             looks: 0,
             progress: Arc::default(),
             room: Arc::default(),
+            store_is_full: false,
             next_room: Instant::now(),
             reported: Arc::default(),
             next_report: Instant::now(),
@@ -279,7 +290,7 @@ impl Daemon {
         self.look_at_clock(&now)?;
         self.look_at_room(&now)?;
         self.look_at_health(&now)?;
-        self.wishes.calm_down(false);
+        self.look_at_panel(&now)?;
         if self.looks < FIRST_LOOKS {
             self.answer();
             return Ok(());
@@ -299,6 +310,7 @@ impl Daemon {
         self.look_at_update(&now)?;
         if self.running.is_none()
             && !self.agent.holds_jobs(&now)
+            && !self.panel.as_ref().is_some_and(AtPanel::is_too_hot)
             && let Some(job) = queue::begin_next(&mut self.db, &now)?
         {
             self.begin(job)?;
@@ -384,7 +396,9 @@ impl Daemon {
 
     /// A clean end: the job stops at the next piece and waits for the next start.
     fn finish(mut self) -> Result<(), RunError> {
-        self.wishes.calm_down(true);
+        if let Some(panel) = self.panel.take() {
+            panel.finish();
+        }
         self.agent.finish();
         if let Some(at_work) = self.running.take() {
             match at_work.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)) {

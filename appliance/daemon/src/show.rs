@@ -1,5 +1,7 @@
 //! Asks the running daemon and prints what it says: for people, or as JSON.
 
+pub(crate) mod panel;
+
 use crate::args::Ask;
 use crate::status;
 use anyhow::{Context, bail};

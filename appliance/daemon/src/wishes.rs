@@ -1,13 +1,13 @@
 //! What a command wants of the daemon that is no job: done within a moment, and never a reason to stop.
 //!
 //! The uplink's thread wishes, the daemon's loop and the uplink's session fulfil. What must be privileged is asked of the system by
-//! a file that one of its units watches; a box without that file or without a light says that it is not able.
+//! a file that one of its units watches; a box without that file or without lights says that it is not able.
 
 use crate::machine;
 use saveos_protocol::birth::Capability;
 use saveos_protocol::id::CommandId;
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,8 +20,8 @@ const LONGEST_BLINK: Duration = Duration::from_secs(3600);
 /// Shared between the threads.
 #[derive(Default)]
 pub(crate) struct Wishes {
-    /// A light of `/sys/class/leds`.
-    light: Option<PathBuf>,
+    /// Whether there are lights that could blink.
+    has_lights: bool,
     /// What the system's unit watches.
     reboot: Option<PathBuf>,
     rescan: AtomicBool,
@@ -34,14 +34,14 @@ pub(crate) struct Wishes {
 
 impl Wishes {
     /// What this box has.
-    pub(crate) fn new(light: Option<PathBuf>, reboot: Option<PathBuf>) -> Wishes {
-        Wishes { light, reboot, ..Wishes::default() }
+    pub(crate) fn new(has_lights: bool, reboot: Option<PathBuf>) -> Wishes {
+        Wishes { has_lights, reboot, ..Wishes::default() }
     }
 
     /// What the control plane may ask for, where not every box can do it.
     pub(crate) fn capabilities(&self, smartctl: &str) -> Vec<Capability> {
         let all = [
-            (self.light.is_some(), Capability::IdentifyLed),
+            (self.has_lights, Capability::IdentifyLed),
             (machine::has("e2fsck"), Capability::Fsck),
             (machine::has(smartctl), Capability::Smart),
         ];
@@ -74,25 +74,19 @@ impl Wishes {
         self.rebirth.swap(false, Ordering::Relaxed)
     }
 
-    /// Lets the light blink; whether there is one.
-    pub(crate) fn identify(&self, period: Duration) -> std::io::Result<bool> {
-        let Some(light) = &self.light else { return Ok(false) };
-        set_trigger(light, "timer")?;
+    /// Lets the lights blink; whether there are any.
+    pub(crate) fn identify(&self, period: Duration) -> bool {
+        if !self.has_lights {
+            return false;
+        }
         *self.blinks.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + period.min(LONGEST_BLINK));
-        Ok(true)
+        true
     }
 
-    /// Puts the light out when its time is over, and at the end.
-    pub(crate) fn calm_down(&self, at_end: bool) {
-        let mut blinks = self.blinks.lock().unwrap_or_else(PoisonError::into_inner);
-        if let (Some(light), Some(until)) = (&self.light, *blinks)
-            && (at_end || until <= Instant::now())
-        {
-            *blinks = None;
-            if let Err(error) = set_trigger(light, "none") {
-                tracing::warn!(%error, "the light goes on blinking");
-            }
-        }
+    /// Whether somebody looks for this box now.
+    pub(crate) fn is_sought(&self) -> bool {
+        let blinks = *self.blinks.lock().unwrap_or_else(PoisonError::into_inner);
+        blinks.is_some_and(|until| Instant::now() < until)
     }
 
     /// Begins to bring logs; whether nobody does already.
@@ -114,31 +108,19 @@ impl Wishes {
     }
 }
 
-/// What makes a light of Linux blink: Documentation/leds/leds-class.rst.
-fn set_trigger(light: &Path, trigger: &str) -> std::io::Result<()> {
-    use std::io::Write;
-    std::fs::File::options().write(true).open(light.join("trigger"))?.write_all(trigger.as_bytes())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_light_blinks_for_its_time_and_a_box_without_one_says_so() {
-        let light = tempfile::tempdir().expect("a folder");
-        let trigger = || std::fs::read_to_string(light.path().join("trigger")).expect("it is there");
-        crate::files::tests::put(&light.path().join("trigger"), b"");
-        let wishes = Wishes::new(Some(light.path().to_owned()), None);
-        assert!(wishes.identify(Duration::from_secs(60)).expect("it can be written"));
-        wishes.calm_down(false);
-        assert_eq!(trigger(), "timer");
-        wishes.identify(Duration::ZERO).expect("it can be written");
-        crate::files::tests::put(&light.path().join("trigger"), b"");
-        wishes.calm_down(false);
-        assert_eq!(trigger(), "none");
+    fn lights_blink_for_their_time_and_a_box_without_says_so() {
+        let wishes = Wishes::new(true, None);
+        assert!(!wishes.is_sought());
+        assert!(wishes.identify(Duration::from_secs(60)) && wishes.is_sought());
+        assert!(wishes.identify(Duration::ZERO) && !wishes.is_sought());
         let dark = Wishes::default();
-        assert!(!dark.identify(Duration::ZERO).expect("nothing to do") && !dark.reboot().expect("nothing to do"));
+        assert!(!dark.identify(Duration::from_secs(60)) && !dark.is_sought());
+        assert!(!dark.reboot().expect("nothing to do"));
         let can = |wishes: &Wishes, smartctl| wishes.capabilities(smartctl);
         assert!(can(&wishes, "nowhere").contains(&Capability::IdentifyLed));
         assert!(

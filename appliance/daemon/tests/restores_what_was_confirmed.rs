@@ -15,6 +15,7 @@ use saveos_engine::restore::target::{FileTarget, Overwrite};
 use saveos_engine::restore::{self, Part};
 use saveos_engine::seal::Suite;
 use saveos_engine::source::{DiskSource, Source};
+use saveos_hal::sim::{self, Deed};
 use saveos_protocol::command::{Action, Command, Extent, Rejection, Report, State};
 use saveos_protocol::enrol::Enrolment;
 use saveos_protocol::fact::{
@@ -157,6 +158,38 @@ fn a_disk_comes_back_onto_the_disk_that_was_named() {
     let end = given.restore(snapshot, Extent::Disk { target: mark("small.img") }, "small.img");
     assert!(matches!(&end, End::Failed(failure) if failure.reason == FailureReason::TargetUnfit), "{end:?}");
     assert!(given.image("small.img") == vec![0xBB; 1 << 20], "a disk that is too small is not begun");
+}
+
+#[test]
+fn the_button_says_yes_to_what_the_display_asks() {
+    let Some(mut given) = Given::new() else { return };
+    let bytes = disk(1, 2);
+    let snapshot = given.back_up("nas.img", &bytes);
+    given.back_up("new.img", &vec![0xAA; 2 << 20]);
+    given.appliance.stop();
+    let (board, panel) = (given.appliance.folder.path().join("board"), given.appliance.folder.path().join("panel"));
+    put(&board, format!(r#"{{"simulated": "{}"}}"#, panel.display()).as_bytes());
+    given.appliance.more.extend(["--board".to_owned(), board.display().to_string()]);
+    given.appliance.start();
+    given.ingest.fact();
+    let page = |seen: sim::Seen| seen.text.lines().join("|");
+    let look = || page(sim::ask(&panel, Deed::Look).expect("the panel answers"));
+    // The broker tells whoever comes back; an order before that would be lost.
+    given.appliance.until("the disks", |appliance| {
+        appliance.ask("disks")["disks"].as_array()?.iter().all(|disk| !disk["path"].is_null()).then_some(())
+    });
+    let extent = Extent::Disk { target: mark("new.img") };
+    let State::Accepted { job: Some(job) } = given.order(Action::Restore { snapshot, extent }, true) else {
+        panic!("the restore was not accepted\n{}", given.appliance.log())
+    };
+    given.appliance.until("the question", |_| {
+        (look() == "OVERWRITE this disk?|new.img||Hold 2 s: yes|Unplug it: no").then_some(())
+    });
+    assert_eq!(given.appliance.jobs("asking").len(), 1);
+    std::thread::sleep(std::time::Duration::from_secs(4));
+    sim::ask(&panel, Deed::Press { ms: 2000 }).expect("the panel answers");
+    given.appliance.until("its end", |_| given.ended().into_iter().find(|ended| ended.job == job));
+    assert!(given.image("new.img") == bytes, "every byte came back");
 }
 
 /// A disk with two partitions behind an MBR: the first of noise, the second of one byte.

@@ -32,7 +32,8 @@ pub(super) fn run(bench: &mut dyn Bench, images: &Path) -> anyhow::Result<String
     usb_backup::eager(bench)?;
     bench.plug(Bus::Usb, &source)?;
     usb_backup::done(bench, 1)?;
-    let restored = usb_backup::restored(bench)?;
+    let words = usb_backup::write_words_down(bench)?;
+    let restored = usb_backup::restored(bench, &words)?;
     ensure!(restored == usb_backup::checksum(&source)?, "{restored} came back");
     Ok(format!("the clock said {began} s after 1970 began; the system starts at its own date and backs up"))
 }

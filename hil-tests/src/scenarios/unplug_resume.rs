@@ -5,6 +5,7 @@ use super::{ready, usb_backup};
 use crate::bench::{Bench, Bus};
 use crate::source_disk;
 use anyhow::{Context, ensure};
+use saveos_hal::lights::Glow;
 use serde_json::Value;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -23,10 +24,12 @@ pub(super) fn run(bench: &mut dyn Bench, images: &Path) -> anyhow::Result<String
     bench.power_on()?;
     ready(bench, "A")?;
     usb_backup::eager(bench)?;
+    let words = usb_backup::write_words_down(bench)?;
     bench.plug_slow(&source, RATE)?;
     until(bench, "a backup runs", |jobs| jobs.iter().any(|job| job["state"] == "running"))?;
-    std::thread::sleep(Duration::from_secs(3));
+    usb_backup::until_shown(bench, "Backing up|", [Glow::Off, Glow::Slow, Glow::Off])?;
     bench.unplug()?;
+    let alarm = usb_backup::until_shown(bench, "NEEDS HELP||Unplugged too early:|", [Glow::Off, Glow::Off, Glow::On])?;
     until(bench, "it waits for the disk", |jobs| jobs.iter().all(|job| job["state"] != "running"))?;
     let before = jobs(bench)?;
     ensure!(before.iter().all(|job| job["state"] != "done"), "it was over before the disk was pulled: {before:?}");
@@ -37,14 +40,20 @@ pub(super) fn run(bench: &mut dyn Bench, images: &Path) -> anyhow::Result<String
     let began = Instant::now();
     usb_backup::done(bench, 1)?;
     let took = began.elapsed();
-    let restored = usb_backup::restored(bench)?;
+    usb_backup::until_shown(bench, "Safe to unplug||", [Glow::On, Glow::Off, Glow::Off])?;
+    let restored = usb_backup::restored(bench, &words)?;
     ensure!(restored == changed, "{restored} came back, not {changed}");
     let size = bench.console()?.run("du -sb /data/saveos/repository/packs | cut -f1", SOON)?;
     let size: u64 = size.parse().with_context(|| format!("du: {size}"))?;
     ensure!(size <= AT_MOST, "{size} bytes are stored");
     bench.power_off()?;
     ensure!(usb_backup::checksum(&source)? == changed, "the customer's disk was changed");
-    Ok(format!("backed up {:.1} s after it came back, as it came back; {size} bytes are stored", took.as_secs_f64()))
+    Ok(format!(
+        "called for help {:.1} s after it was pulled; backed up {:.1} s after it came back, as it came back; {size} bytes are \
+         stored",
+        alarm.as_secs_f64(),
+        took.as_secs_f64()
+    ))
 }
 
 fn jobs(bench: &mut dyn Bench) -> anyhow::Result<Vec<Value>> {

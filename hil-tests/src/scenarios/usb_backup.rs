@@ -5,6 +5,7 @@ use super::ready;
 use crate::bench::{Bench, Bus};
 use crate::source_disk;
 use anyhow::{Context, ensure};
+use saveos_hal::lights::{Glow, Light};
 use serde_json::Value;
 use std::path::Path;
 use std::process::Command;
@@ -36,6 +37,10 @@ fn run(bench: &mut dyn Bench, images: &Path, bus: Bus) -> anyhow::Result<String>
     bench.power_on()?;
     ready(bench, "A")?;
     eager(bench)?;
+    let words = write_words_down(bench)?;
+    if bus == Bus::Usb {
+        until_shown(bench, "Ready||Plug a disk in", [Glow::On, Glow::Off, Glow::Off])?;
+    }
     let began = Instant::now();
     if bus == Bus::Usb {
         bench.plug(bus, &source)?;
@@ -43,7 +48,8 @@ fn run(bench: &mut dyn Bench, images: &Path, bus: Bus) -> anyhow::Result<String>
     let job = done(bench, 1)?;
     let took = began.elapsed();
 
-    let restored = restored(bench)?;
+    until_shown(bench, "Safe to unplug||", [Glow::On, Glow::Off, Glow::Off])?;
+    let restored = restored(bench, &words)?;
     ensure!(restored == before, "{restored} came back, not {before}; {job}");
     bench.power_off()?;
     ensure!(checksum(&source)? == before, "the customer's disk was changed");
@@ -62,12 +68,37 @@ pub(super) fn eager(bench: &mut dyn Bench) -> anyhow::Result<()> {
     bench.console()?.run(&format!("{settings}; {policy}; sync; systemctl restart saveosd"), SOON).map(drop)
 }
 
-/// The checksum of what comes back with the recovery words.
-pub(super) fn restored(bench: &mut dyn Bench) -> anyhow::Result<String> {
+/// Reads the recovery words, and says back the two that are asked.
+pub(super) fn write_words_down(bench: &mut dyn Bench) -> anyhow::Result<String> {
     let console = bench.console()?;
-    let answer = console.run("saveosd words --json", SOON)?;
+    // A daemon that has just been restarted answers a moment later.
+    let answer = console.run("until saveosd words --json 2>/dev/null; do sleep 1; done", SOON)?;
     let answer: Value = serde_json::from_str(&answer).with_context(|| format!("saveosd words: {answer}"))?;
     let words = answer["words"].as_str().context("words")?;
+    let word = |at: usize| {
+        let number = answer["confirm"][at].as_u64().and_then(|number| usize::try_from(number).ok());
+        number.and_then(|number| words.split(' ').nth(number.checked_sub(1)?)).context("a word")
+    };
+    console.run(&format!("saveosd confirm {} {}", word(0)?, word(1)?), SOON)?;
+    Ok(words.to_owned())
+}
+
+/// Waits until the panel shows a page that begins so, and its lights glow so: ready, working, help.
+pub(super) fn until_shown(bench: &mut dyn Bench, page: &str, glows: [Glow; 3]) -> anyhow::Result<Duration> {
+    let began = Instant::now();
+    loop {
+        let seen = bench.panel()?;
+        let shown = Light::ALL.map(|light| seen.lights.get(&light).copied().unwrap_or_default());
+        if seen.text.lines().join("|").starts_with(page) && shown == glows {
+            return Ok(began.elapsed());
+        }
+        ensure!(began.elapsed() < SOON, "never on the panel: {page} {glows:?}; {seen:?}");
+    }
+}
+
+/// The checksum of what comes back with the recovery words.
+pub(super) fn restored(bench: &mut dyn Bench, words: &str) -> anyhow::Result<String> {
+    let console = bench.console()?;
     console.run(&format!("echo '{words}' >/tmp/words"), SOON)?;
     let restore = "saveos restore latest - --repo /data/saveos/repository --words-file /tmp/words | sha256sum";
     let printed = console.run(restore, BACKED_UP)?;

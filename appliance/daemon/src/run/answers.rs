@@ -24,7 +24,7 @@ impl Daemon {
         });
     }
 
-    fn reply(&mut self, question: Question) -> Result<Answer, RunError> {
+    pub(super) fn reply(&mut self, question: Question) -> Result<Answer, RunError> {
         let now = clock::now();
         let refuse = |why: &str| Ok(Answer::Refused { why: why.to_owned() });
         match question {
@@ -73,7 +73,7 @@ impl Daemon {
     }
 
     /// Whose box it is; an enrolment that does not hold is told in the log.
-    fn owner(&self) -> Option<String> {
+    pub(super) fn owner(&self) -> Option<String> {
         let trust = Trust::read(&self.data, self.identity.device, &self.identity.public);
         trust.ok().flatten().map(|trust| trust.enrolment.owner.to_string())
     }
@@ -102,7 +102,7 @@ impl Daemon {
         })
     }
 
-    fn clock_is_behind(&self) -> Result<bool, RunError> {
+    pub(super) fn clock_is_behind(&self) -> Result<bool, RunError> {
         let trust = Trust::read(&self.data, self.identity.device, &self.identity.public).ok().flatten();
         let (begun, now) = (trust.map(|trust| trust.valid.0).unwrap_or_default(), clock::now().ts);
         Ok(now < begun || clock::is_behind(now, uplink::heard(&self.db)?))

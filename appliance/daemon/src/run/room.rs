@@ -5,7 +5,7 @@ use crate::clock::Moment;
 use crate::db::{self, DbError};
 use crate::outbox;
 use crate::room;
-use saveos_protocol::fact::Body;
+use saveos_protocol::fact::{Body, StoreLevel};
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
@@ -28,6 +28,7 @@ impl Daemon {
             }
         };
         *self.room.lock().unwrap_or_else(PoisonError::into_inner) = Some(found.used());
+        self.store_is_full = found.level(None) == StoreLevel::Full;
         let last = db::note(&self.db, TOLD)?.and_then(|told| serde_json::from_str(&told).ok());
         let Some((capacity, told)) = room::news(found, last, now.ts) else { return Ok(()) };
         let step = self.db.transaction().map_err(DbError::from)?;

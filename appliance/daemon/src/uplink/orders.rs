@@ -138,7 +138,7 @@ fn do_at_once(action: &Action, wishes: &Wishes) -> Result<(), Rejection> {
             Ok(())
         }
         Action::Rebirth {} => wishes.rebirth().then_some(()).ok_or(Rejection::TooOften),
-        Action::Identify { period } => able(wishes.identify(period.duration())),
+        Action::Identify { period } => able(Ok(wishes.identify(period.duration()))),
         Action::Reboot {} => able(wishes.reboot()),
         _ => Err(Rejection::NotAble),
     }
@@ -217,7 +217,7 @@ mod tests {
         let done = State::Succeeded { note: None };
         let unable = State::Rejected { reason: Rejection::NotAble, note: None };
         assert_eq!(ask(&Wishes::default(), "a", Action::Reboot {}), unable);
-        let wishes = Wishes::new(None, Some(reboot.clone()));
+        let wishes = Wishes::new(false, Some(reboot.clone()));
         assert_eq!(ask(&wishes, "a", Action::Reboot {}), done, "what was refused may be asked again");
         std::fs::remove_file(&reboot).expect("it was asked for");
         assert_eq!(ask(&wishes, "a", Action::Reboot {}), done);
