@@ -23,6 +23,7 @@ use saveos_protocol::hex::Digest;
 use saveos_protocol::id::DeviceId;
 use saveos_protocol::text::Pem;
 use saveos_protocol::time::Timestamp;
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -163,10 +164,11 @@ impl Authority {
         Ok(Identity { certificate: issued.pem, key: zeroize::Zeroizing::new(key.serialize_pem()) })
     }
 
-    /// Broker and API under a name.
-    pub(crate) fn server(&self, host: &str) -> Result<Identity, AuthorityError> {
+    /// Broker and API under a name, and under the address by which this machine reaches itself: behind a router that translates
+    /// addresses, the name may lead nowhere from here.
+    pub(crate) fn server(&self, host: &str, here: IpAddr) -> Result<Identity, AuthorityError> {
         let now = clock::now();
-        let names = [host.trim_matches(['[', ']']).to_owned(), "localhost".to_owned()];
+        let names = [host.trim_matches(['[', ']']).to_owned(), "localhost".to_owned(), here.to_string()];
         let mut params = CertificateParams::new(names.to_vec())?;
         dated(&mut params, host, now, SERVER_LIFE);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];

@@ -110,8 +110,8 @@ async fn comes_in(events: &mut EventLoop) -> bool {
 }
 
 fn connect(app: &App, identity: &Identity) -> (AsyncClient, EventLoop) {
-    let host = app.config.host.trim_matches(['[', ']']).to_owned();
-    let mut options = MqttOptions::new(acl::CANARY, (host, app.config.mqtt_port));
+    let broker = app.files.address();
+    let mut options = MqttOptions::new(acl::CANARY, (broker.ip().to_string(), broker.port()));
     options.set_transport(Transport::tls_with_config(TlsConfiguration::Simple {
         ca: app.authority.pem().as_bytes().to_vec(),
         alpn: None,

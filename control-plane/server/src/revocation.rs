@@ -97,8 +97,8 @@ pub(crate) async fn enforce(app: &App, device: Option<DeviceId>) -> Result<(), N
 /// A client of the same name takes its session over and ends it.
 async fn cut(app: &App, device: DeviceId) -> Result<(), NotEnforced> {
     let stand_in = app.authority.stand_in(device)?;
-    let host = app.config.host.trim_matches(['[', ']']).to_owned();
-    let mut options = MqttOptions::new(device.to_string(), (host, app.config.mqtt_port));
+    let broker = app.files.address();
+    let mut options = MqttOptions::new(device.to_string(), (broker.ip().to_string(), broker.port()));
     options.set_transport(Transport::tls_with_config(TlsConfiguration::Simple {
         ca: app.authority.pem().as_bytes().to_vec(),
         alpn: None,

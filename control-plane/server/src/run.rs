@@ -117,8 +117,7 @@ pub(crate) async fn run(data: &Path, metrics: Option<SocketAddr>, stop: watch::R
     let heart = Heart::new();
     let ourselves = authority.control_plane()?;
     let connection = Connection {
-        host: config.host.trim_matches(['[', ']']).to_owned(),
-        port: config.mqtt_port,
+        broker: files.address(),
         authority: authority.pem().to_owned(),
         certificate: ourselves.certificate,
         key: ourselves.key,
@@ -178,7 +177,7 @@ async fn serve(
     app: App,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), RunError> {
-    let identity = authority.server(&config.host)?;
+    let identity = authority.server(&config.host, app.files.address().ip())?;
     let certificates = CertificateDer::pem_slice_iter(identity.certificate.as_bytes());
     let certificates = certificates.collect::<Result<Vec<_>, _>>().map_err(RunError::Pem)?;
     let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).map_err(RunError::Pem)?;

@@ -81,7 +81,7 @@ impl Files {
     ) -> Result<(), FilesError> {
         files::make_folder(&self.folder)?;
         files::make_folder(&self.folder.join("data"))?;
-        let server = authority.server(host)?;
+        let server = authority.server(host, self.address.ip())?;
         self.put("authority.pem", authority.pem())?;
         self.put("server.key", &server.key)?;
         self.put("server.pem", &server.certificate)?;

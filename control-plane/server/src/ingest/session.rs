@@ -16,6 +16,7 @@ use rumqttc::{
 };
 use saveos_protocol::topic::{Filter, acl};
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -34,8 +35,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Where and as whom.
 #[derive(Clone)]
 pub(crate) struct Connection {
-    pub(crate) host: String,
-    pub(crate) port: u16,
+    pub(crate) broker: SocketAddr,
     pub(crate) authority: String,
     pub(crate) certificate: String,
     pub(crate) key: zeroize::Zeroizing<String>,
@@ -170,7 +170,8 @@ async fn serve(client: &AsyncClient, mut events: EventLoop, epoch: u64, arrivals
 }
 
 fn options(connection: &Connection) -> MqttOptions {
-    let mut options = MqttOptions::new(acl::CONTROL_PLANE, (connection.host.clone(), connection.port));
+    let mut options =
+        MqttOptions::new(acl::CONTROL_PLANE, (connection.broker.ip().to_string(), connection.broker.port()));
     options.set_transport(Transport::tls_with_config(TlsConfiguration::Simple {
         ca: connection.authority.as_bytes().to_vec(),
         alpn: None,
