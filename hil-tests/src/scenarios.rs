@@ -9,6 +9,7 @@ mod ota_good;
 mod ota_refused;
 mod power_cuts;
 mod releases;
+mod reset_levels;
 mod rotten_slot;
 mod unplug_resume;
 mod update;
@@ -39,6 +40,7 @@ pub(crate) const ALL: &[Scenario] = &[
     Scenario { name: "unplug_resume", needs: &[Ability::Shell, Ability::Panel], run: unplug_resume::run },
     Scenario { name: "clock_1970", needs: &[Ability::Shell, Ability::Clock], run: clock_1970::run },
     Scenario { name: "rotten_slot", needs: &[Ability::Shell, Ability::SystemDisk], run: rotten_slot::run },
+    Scenario { name: "reset_levels", needs: &[Ability::Shell, Ability::Panel], run: reset_levels::run },
     Scenario { name: "ota_good", needs: &[Ability::Shell], run: ota_good::run },
     Scenario { name: "ota_bad", needs: &[Ability::Shell], run: ota_bad::run },
     Scenario { name: "ota_hang", needs: &[Ability::Shell], run: ota_bad::hang },

@@ -1,6 +1,6 @@
 //! `saveos-bootctl`: RAUC's custom boot backend, what the initramfs marks a slot with, and what makes the state of a new image.
 
-use saveos_bootctl::{BootState, Slot, Store, StoreError};
+use saveos_bootctl::{BootState, Slot, Store, StoreError, Wipe};
 use std::fs::{File, OpenOptions};
 use std::process::ExitCode;
 
@@ -16,6 +16,8 @@ saveos-bootctl [--file PATH] COMMAND      PATH: /dev/saveos/bootstate, unless it
   set-state A|B good|bad     it proved itself, or must not start
   get-current                the slot that runs
   revive                     from a rescue: one more try for the slot that proved itself last
+  set-wipe none|network|pairing|everything
+                             the next start erases that, and takes this back when it is done
   init                       the state of a new box: A holds a system, B none
 
 Exit: 0 done, 1 failed, 2 not understood.
@@ -91,6 +93,13 @@ fn run(path: &str, command: &[&str]) -> Result<String, Failure> {
             open(path)?.change(BootState::revive)?;
             Ok(String::new())
         }
+        ["set-wipe", level] => {
+            let known = [("none", Wipe::None), ("network", Wipe::Network), ("pairing", Wipe::Pairing)];
+            let known = known.into_iter().chain([("everything", Wipe::Everything)]).find(|(name, _)| name == level);
+            let (_, level) = known.ok_or_else(|| Failure::Usage(format!("`{level}` cannot be erased")))?;
+            open(path)?.change(|state| state.wipe = level)?;
+            Ok(String::new())
+        }
         ["init"] => {
             open(path)?.save(BootState::factory())?;
             Ok(String::new())
@@ -136,5 +145,11 @@ fn told(state: &BootState) -> String {
     };
     let boots = state.boots();
     let rescue = if boots.rescue { ", to be repaired" } else { "" };
-    format!("A      {}\nB      {}\nnext   {}{rescue}\n", slot(Slot::A), slot(Slot::B), boots.slot)
+    let wipe = match state.wipe {
+        Wipe::None => "",
+        Wipe::Network => "erase  settings and network\n",
+        Wipe::Pairing => "erase  settings and owner\n",
+        Wipe::Everything => "erase  everything\n",
+    };
+    format!("A      {}\nB      {}\nnext   {}{rescue}\n{wipe}", slot(Slot::A), slot(Slot::B), boots.slot)
 }

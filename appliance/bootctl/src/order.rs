@@ -1,7 +1,7 @@
 //! What the daemon may ask root for about the slots, and what root answers: two small files of JSON. Both sides read and write these
 //! types, and an order has no room for a path or an address.
 
-use crate::state::Slot;
+use crate::state::{Slot, Wipe};
 use serde::{Deserialize, Serialize};
 
 /// What to do.
@@ -18,6 +18,8 @@ pub enum Verb {
     Keep,
     /// The running slot must not start again.
     Abandon,
+    /// The next start erases so much.
+    Wipe(Wipe),
 }
 
 /// An order.

@@ -3,6 +3,7 @@
 //! Counting every boot, as U-Boot's own boot limit does, turns three power cuts into a downgrade of a healthy box. So tries are
 //! counted in a trial only; what rots later is found by the initramfs, which marks the slot bad.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
@@ -49,8 +50,9 @@ impl FromStr for Slot {
     }
 }
 
-/// What a start is to erase, before anything is mounted. Its place in the state is fixed; no image acts on it yet, so no command sets it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+/// What the next start erases, before anything is mounted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Wipe {
     /// Nothing.
     #[default]

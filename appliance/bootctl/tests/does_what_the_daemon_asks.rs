@@ -71,6 +71,10 @@ impl Given {
     }
 
     fn order(&self, verb: &str) -> Value {
+        self.order_json(&json!(verb))
+    }
+
+    fn order_json(&self, verb: &Value) -> Value {
         put(&self.path("order"), json!({"id": "7", "verb": verb}).to_string().as_bytes());
         let output = self.start();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -141,6 +145,22 @@ fn what_does_not_come_back_from_the_slot_is_not_installed() {
     assert_eq!(answer["hopeless"], false);
     given.rauc("[ $1 != install ] || { echo 'no space' >&2; exit 1; }");
     assert!(given.order("install")["failed"].as_str().expect("it failed").contains("no space"));
+}
+
+#[test]
+fn what_is_to_be_erased_is_left_for_the_next_start_and_not_during_a_trial() {
+    let given = given();
+    let answer = given.order_json(&json!({ "wipe": "pairing" }));
+    assert_eq!(answer["failed"], Value::Null);
+    assert!(given.bootctl(&["status"]).ends_with("erase  settings and owner\n"));
+    given.bootctl(&["set-wipe", "none"]);
+    given.bootctl(&["set-state", "B", "good"]);
+    given.bootctl(&["set-state", "A", "good"]);
+    given.bootctl(&["set-primary", "B"]);
+    given.runs("B");
+    let answer = given.order_json(&json!({ "wipe": "everything" }));
+    assert!(answer["failed"].as_str().is_some_and(|why| why.contains("on trial")), "{answer}");
+    assert!(!given.bootctl(&["status"]).contains("erase"));
 }
 
 #[test]

@@ -11,7 +11,8 @@ pub(crate) mod thread;
 pub(crate) use texts::Language;
 
 use recovery::{Recovery, Step};
-use saveos_hal::button::Gesture;
+use saveos_bootctl::Wipe;
+use saveos_hal::button::{Gesture, NOTHING};
 use saveos_hal::display::Page;
 use saveos_hal::lights::{Glow, Light};
 use saveos_protocol::fact::Work;
@@ -38,6 +39,10 @@ pub(crate) struct Seen {
     /// Somebody looks for this box among others.
     pub(crate) sought: bool,
     pub(crate) version: String,
+    /// The box can erase itself.
+    pub(crate) resets: bool,
+    /// It is about to restart, to erase something.
+    pub(crate) restarts: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,6 +124,7 @@ pub(crate) enum Deed {
     /// The words are on the display now.
     WordsShown,
     Confirm([String; 2]),
+    Reset(Wipe),
 }
 
 /// What is on the panel.
@@ -145,6 +151,8 @@ pub(crate) struct Panel {
     touched: Option<Duration>,
     /// What lay on the first page when it was read: a yes is for that and for nothing that came a moment ago.
     asked: Option<(JobId, Duration)>,
+    /// Somebody held the button for so long that only this can be meant.
+    reset: Option<Wipe>,
 }
 
 /// Whoever does not touch the button for so long has gone.
@@ -187,6 +195,9 @@ impl Panel {
                 _ => None,
             };
         }
+        if let Some(level) = self.reset.take() {
+            return (gesture == Gesture::Hold && seen.resets).then_some(Deed::Reset(level));
+        }
         let pages = pages::all(seen, &self.texts);
         match gesture {
             Gesture::Tap => {
@@ -205,15 +216,21 @@ impl Panel {
                     self.recovery.as_ref().map(|_| Deed::WordsShown)
                 }
             },
-            // Longer ones are resets, which this box does not know yet: they do nothing.
-            Gesture::TenSeconds | Gesture::TwentySeconds | Gesture::ThirtySeconds => None,
+            Gesture::TenSeconds | Gesture::TwentySeconds | Gesture::ThirtySeconds => {
+                self.reset = Wipe::LEVELS.get(pages::level(gesture)).copied().filter(|_| seen.resets);
+                None
+            }
         }
     }
 
-    /// What to show.
-    pub(crate) fn view(&mut self, seen: &Seen, at: Duration) -> View {
+    /// What to show, while the button is held for so long.
+    pub(crate) fn view(&mut self, seen: &Seen, held: Option<Duration>, at: Duration) -> View {
         self.settle(seen, at);
+        let holds = held.filter(|held| *held >= NOTHING && seen.resets);
         let page = match &self.recovery {
+            _ if seen.restarts => Page::of([self.texts.restarts, "", "", "", "", self.texts.keep_power]),
+            _ if holds.is_some() => pages::held(holds.unwrap_or_default(), &self.texts),
+            _ if self.reset.is_some() => pages::sure(self.reset.unwrap_or_default(), &self.texts),
             Some(recovery) => recovery.page(&self.texts),
             None => pages::all(seen, &self.texts).into_iter().nth(self.at).map(|page| page.text).unwrap_or_default(),
         };
@@ -224,7 +241,7 @@ impl Panel {
     fn settle(&mut self, seen: &Seen, at: Duration) {
         let patience = if self.recovery.is_some() { WRITES } else { READS };
         if self.touched.is_none_or(|touched| at.saturating_sub(touched) >= patience) {
-            (self.at, self.recovery, self.touched) = (0, None, None);
+            (self.at, self.recovery, self.touched, self.reset) = (0, None, None, None);
         }
         if seen.words.is_none() {
             self.recovery = None;
@@ -233,7 +250,7 @@ impl Panel {
         self.asked = match (&seen.asks, self.asked) {
             // A question takes the first page, and whoever reads another is called back to it.
             (Some(asks), known) if known.is_none_or(|(job, _)| job != asks.job) => {
-                (self.at, self.recovery) = (0, None);
+                (self.at, self.recovery, self.reset) = (0, None, None);
                 Some((asks.job, at))
             }
             (Some(_), known) => known,
@@ -247,7 +264,7 @@ fn glows(seen: &Seen) -> [(Light, Glow); 3] {
     if seen.sought {
         return Light::ALL.map(|light| (light, Glow::Fast));
     }
-    let moves = seen.working.is_some() || seen.updating;
+    let moves = seen.working.is_some() || seen.updating || seen.restarts;
     let lit = |yes| if yes { Glow::On } else { Glow::Off };
     [
         (Light::Ready, lit(!moves && seen.needs.is_empty() && seen.asks.is_none())),

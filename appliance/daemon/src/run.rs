@@ -8,6 +8,7 @@ mod keys;
 mod panel;
 mod plugging;
 mod report;
+mod reset;
 mod room;
 mod update;
 
@@ -33,6 +34,7 @@ use crate::wishes::Wishes;
 use crate::work::{self, Bench, Meter, Stop};
 use at_work::{AtWork, Pace};
 use panel::AtPanel;
+use reset::Reset;
 use rusqlite::{Connection, params};
 use saveos_engine::lease::LeaseKind;
 use saveos_engine::repository::RepositoryError;
@@ -168,6 +170,7 @@ struct Daemon {
     next_report: Instant,
     agent: Agent,
     panel: Option<AtPanel>,
+    reset: Reset,
     /// The turn before.
     last: Moment,
 }
@@ -203,6 +206,7 @@ impl Daemon {
             db,
             agent,
             panel,
+            reset: Reset::new(places.update.as_ref().map(|update| update.slots.clone())),
             data: places.data.clone(),
             identity,
             server: places.server.as_ref().map(|server| server.url.clone()),
@@ -307,8 +311,12 @@ impl Daemon {
             };
         }
         self.held = plan.held.into_iter().collect();
-        self.look_at_update(&now)?;
+        self.look_at_reset();
+        if !self.reset.is_under_way() {
+            self.look_at_update(&now)?;
+        }
         if self.running.is_none()
+            && !self.reset.is_under_way()
             && !self.agent.holds_jobs(&now)
             && !self.panel.as_ref().is_some_and(AtPanel::is_too_hot)
             && let Some(job) = queue::begin_next(&mut self.db, &now)?

@@ -55,15 +55,17 @@ pub(super) fn run(bench: &mut dyn Bench, images: &Path) -> anyhow::Result<String
     ask(&mut control, &path, &json!({ "type": "identify", "args": { "for_s": 60 } }))?;
     usb_backup::until_shown(bench, "Safe to unplug||", [Glow::Fast; 3])?;
 
+    let session = control.ask(&path, None)?["heartbeat"]["sess"].clone();
     bench.power_off()?;
     bench.power_on()?;
     ready(bench, "A")?;
-    let points = control.until("it comes back with a third backup", |control| {
+    let points = control.until("it is back, started anew", |control| {
         let seen = control.ask(&path, None)?;
         let points = control.ask(&format!("{path}/recovery-points?limit=500"), None)?;
-        let count = points["items"].as_array().map_or(0, Vec::len);
-        Ok((seen["presence"] == "online" && count >= 2).then_some(count))
+        let anew = seen["presence"] == "online" && seen["heartbeat"]["sess"] != session;
+        Ok(anew.then(|| points["items"].as_array().map_or(0, Vec::len)))
     })?;
+    ensure!(points == 2, "{points} recovery points");
     let restored = usb_backup::restored(bench, &words)?;
     ensure!(restored == before, "{restored} came back, not {before}");
     bench.power_off()?;

@@ -1,5 +1,5 @@
-//! `saveos-slots`: what root does for the daemon, which may not touch the system's disk. One order in a file names one of five deeds;
-//! the answer is a file that only root writes. A daemon that somebody took over can install what is signed, and nothing else.
+//! `saveos-slots`: what root does for the daemon, which may not touch the system's disk. One order in a file names one of six deeds;
+//! the answer is a file that only root writes. A daemon that somebody took over can install what is signed, and have erased what it could delete itself.
 
 mod bundle;
 
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 const HELP: &str = "\
-Does what the daemon asks for about the two system slots: looks, installs, arms, keeps or abandons one.
+Does what the daemon asks for about the two system slots: looks, installs, arms, keeps or abandons one, or has the next start erase.
 
 saveos-slots [OPTION VALUE]...
 
@@ -153,6 +153,10 @@ fn carry_out(verb: Verb, current: Slot, places: &Places) -> Result<(), Failure> 
         Verb::Keep => change(places, |state| state.mark_good(current)),
         Verb::Abandon if state.left(other) == 0 => Err("there is no other system to go back to".into()),
         Verb::Abandon => change(places, |state| state.mark_bad(current)),
+        Verb::Wipe(_) if state.trial == Some(current) => {
+            Err("the running system is on trial, and what it was before it must still be known".into())
+        }
+        Verb::Wipe(level) => change(places, |state| state.wipe = level),
     }
 }
 

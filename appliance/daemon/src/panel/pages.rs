@@ -2,8 +2,11 @@
 
 use super::texts::Texts;
 use super::{Asks, Disk, DiskState, Need, Seen};
+use saveos_bootctl::Wipe;
+use saveos_hal::button::Gesture;
 use saveos_hal::display::Page;
 use saveos_protocol::id::DiskId;
+use std::time::Duration;
 
 /// A page, and what holding the button on it does.
 pub(super) struct Asking {
@@ -83,4 +86,31 @@ fn disk(disk: &Disk, seen: &Seen, texts: &Texts) -> Asking {
     let [hold, backup] = if may { texts.hold_backup } else { ["", ""] };
     let text = Page::of([disk.serial.as_str(), texts.disk(disk.state), "", hold, backup]);
     Asking { text, yes: may.then_some(Yes::Backup(disk.id)) }
+}
+
+/// Which level of a reset a gesture is; zero: none.
+pub(super) const fn level(gesture: Gesture) -> usize {
+    match gesture {
+        Gesture::Tap | Gesture::Hold => 0,
+        Gesture::TenSeconds => 1,
+        Gesture::TwentySeconds => 2,
+        Gesture::ThirtySeconds => 3,
+    }
+}
+
+/// While the button is held for long: what letting go does, and what comes next.
+pub(super) fn held(held: Duration, texts: &Texts) -> Page {
+    let reset = |held| Gesture::of(held).map_or(0, level).checked_sub(1).and_then(|at| texts.resets.get(at)).copied();
+    let now = reset(held).unwrap_or(texts.nothing);
+    let next = [10, 20, 30].map(Duration::from_secs).into_iter().find(|next| *next > held);
+    let next = next.and_then(|next| Some((texts.hold_on, reset(next)?))).unwrap_or_default();
+    Page::of([texts.let_go, now, "", next.0, next.1])
+}
+
+/// Asks once more.
+pub(super) fn sure(level: Wipe, texts: &Texts) -> Page {
+    let sure = usize::from(level.level()).checked_sub(1).and_then(|at| texts.reset_sure.get(at));
+    let [what, then] = sure.copied().unwrap_or_default();
+    let [yes, no] = texts.reset_hint;
+    Page::of([what, then, "", yes, no])
 }

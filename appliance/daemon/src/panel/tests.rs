@@ -28,7 +28,7 @@ fn words() -> Option<Unconfirmed> {
 }
 
 fn lines(panel: &mut Panel, seen: &Seen, at: Duration) -> String {
-    panel.view(seen, at).page.lines().join("|")
+    panel.view(seen, None, at).page.lines().join("|")
 }
 
 fn glow(seen: &Seen) -> [Glow; 3] {
@@ -81,7 +81,7 @@ fn a_tap_turns_the_page_and_who_goes_away_leaves_the_first_one() {
         let seen = Seen { disks: vec![disk(state)], ..Seen::default() };
         assert_eq!(panel.press(Gesture::Tap, &seen, s(100)), None);
         assert_eq!(panel.press(Gesture::Hold, &seen, s(101)), None, "{state:?}");
-        panel.view(&seen, s(200));
+        panel.view(&seen, None, s(200));
     }
 }
 
@@ -90,7 +90,7 @@ fn a_disk_is_overwritten_only_by_a_yes_to_what_was_on_the_display() {
     let mut panel = Panel::new(Language::En);
     let mut seen = Seen { disks: vec![disk(DiskState::Idle)], ..Seen::default() };
     panel.press(Gesture::Tap, &seen, s(1));
-    panel.view(&seen, s(2));
+    panel.view(&seen, None, s(2));
     // The question comes while somebody holds the button for another page.
     seen.asks = asks(1);
     assert_eq!(panel.press(Gesture::Hold, &seen, s(3)), None, "nobody has read it");
@@ -117,7 +117,7 @@ fn ask_for_words(panel: &mut Panel, seen: &Seen) -> Option<Deed> {
 /// Chooses that word among the offered.
 fn choose(panel: &mut Panel, seen: &Seen, word: &str) -> Option<Deed> {
     for _ in 0..3 {
-        if panel.view(seen, s(2)).page.lines().contains(&format!("> {word}")) {
+        if panel.view(seen, None, s(2)).page.lines().contains(&format!("> {word}")) {
             return panel.press(Gesture::Hold, seen, s(2));
         }
         panel.press(Gesture::Tap, seen, s(2));
@@ -132,7 +132,7 @@ fn the_words_are_read_page_by_page_and_two_are_asked_back() {
     assert_eq!(ask_for_words(&mut panel, &seen), Some(Deed::WordsShown));
     let mut read = Vec::new();
     for _ in 0..6 {
-        let page = panel.view(&seen, s(2)).page;
+        let page = panel.view(&seen, None, s(2)).page;
         read.extend(page.lines()[..4].iter().map(|line| line[3..].to_owned()));
         assert_eq!(panel.press(Gesture::Tap, &seen, s(2)), None);
     }
@@ -154,7 +154,7 @@ fn a_wrong_word_leads_back_to_the_first_page_of_them() {
     for _ in 0..6 {
         panel.press(Gesture::Tap, &seen, s(2));
     }
-    let page = panel.view(&seen, s(2)).page;
+    let page = panel.view(&seen, None, s(2)).page;
     let wrong = page.lines()[1..4].iter().map(|line| &line[2..]).find(|word| *word != "three").expect("two of them");
     assert_eq!(choose(&mut panel, &seen, wrong), None);
     assert!(lines(&mut panel, &seen, s(2)).starts_with("That is another word."));
@@ -170,6 +170,36 @@ fn a_question_hides_the_words() {
     ask_for_words(&mut panel, &seen);
     seen.asks = asks(1);
     assert!(lines(&mut panel, &seen, s(3)).starts_with("OVERWRITE"));
+}
+
+#[test]
+fn a_reset_is_read_while_the_button_is_held_and_asked_once_more() {
+    let mut panel = Panel::new(Language::En);
+    let seen = Seen { resets: true, ..Seen::default() };
+    let mut held = |seconds| panel.view(&seen, Some(s(seconds)), s(100)).page.lines().join("|");
+    assert_eq!(held(3), "Ready||Plug a disk in");
+    assert_eq!(held(7), "Let go now:|nothing happens||Hold on:|reset the settings");
+    assert_eq!(held(10), "Let go now:|reset the settings||Hold on:|forget the owner");
+    assert_eq!(held(29), "Let go now:|forget the owner||Hold on:|ERASE EVERYTHING");
+    assert_eq!(held(31), "Let go now:|ERASE EVERYTHING|||");
+    assert_eq!(held(61), "Let go now:|nothing happens|||");
+    for (gesture, level, page) in [
+        (Gesture::TenSeconds, Wipe::Network, "Reset the settings?|Backups stay.||Hold 2 s: yes|Tap: no"),
+        (Gesture::TwentySeconds, Wipe::Pairing, "FORGET THE OWNER?|Backups stay.||Hold 2 s: yes|Tap: no"),
+        (Gesture::ThirtySeconds, Wipe::Everything, "ERASE EVERYTHING?|All backups are lost.||Hold 2 s: yes|Tap: no"),
+    ] {
+        assert_eq!(panel.press(gesture, &seen, s(200)), None);
+        assert_eq!(lines(&mut panel, &seen, s(201)), page);
+        assert_eq!(panel.press(Gesture::Tap, &seen, s(202)), None, "no");
+        assert_eq!(panel.press(Gesture::Hold, &seen, s(203)), None, "it was taken back");
+        assert_eq!(panel.press(gesture, &seen, s(204)), None);
+        assert_eq!(panel.press(Gesture::Hold, &seen, s(205)), Some(Deed::Reset(level)));
+        assert_eq!(panel.press(gesture, &seen, s(300)), None);
+        assert_eq!(panel.press(Gesture::Hold, &seen, s(331)), None, "nobody is there any more");
+        let elsewhere = Seen { resets: false, ..Seen::default() };
+        panel.press(gesture, &elsewhere, s(400));
+        assert_eq!(panel.press(Gesture::Hold, &elsewhere, s(401)), None, "a box that cannot");
+    }
 }
 
 fn any_seen() -> impl Strategy<Value = Seen> {
@@ -194,6 +224,8 @@ fn any_seen() -> impl Strategy<Value = Seen> {
             claim: None,
             sought: false,
             version: String::new(),
+            resets: updating,
+            restarts: false,
         },
     )
 }
@@ -207,7 +239,7 @@ proptest! {
         let (mut panel, mut at) = (Panel::new(Language::Fr), s(0));
         for (seen, later, gesture) in steps {
             at += s(later);
-            let before = panel.view(&seen, at);
+            let before = panel.view(&seen, None, at);
             prop_assert!(before.page.lines().len() > 1, "an empty page");
             let Some(gesture) = gesture.map(|one| all[one]) else { continue };
             let read = before.page.lines().join("|");
@@ -219,6 +251,7 @@ proptest! {
                         Deed::Approve(asks) => prop_assert!(read.contains("ÉCRASER") && seen.asks == Some(asks)),
                         Deed::Backup(_) => prop_assert!(read.contains("sauvegarder")),
                         Deed::WordsShown => prop_assert!(read.contains("24 mots")),
+                        Deed::Reset(_) => prop_assert!(read.contains("EFFACER") || read.contains("OUBLIER") || read.contains("Effacer")),
                         Deed::Confirm(two) => prop_assert_eq!(two, ["three".to_owned(), "seventeen".to_owned()]),
                     }
                 }

@@ -64,6 +64,13 @@ pub(super) struct Texts {
     pub(super) claim: Line,
     pub(super) claim_at: Line,
     pub(super) about: Line,
+    pub(super) let_go: Line,
+    pub(super) hold_on: Line,
+    pub(super) nothing: Line,
+    pub(super) resets: [Line; 3],
+    pub(super) reset_sure: [[Line; 2]; 3],
+    pub(super) reset_hint: [Line; 2],
+    pub(super) restarts: Line,
     pub(super) silent: [Line; 3],
 }
 
@@ -146,6 +153,17 @@ const ENGLISH: Texts = Texts {
     claim: "Claim this box",
     claim_at: "at",
     about: "SaveOS",
+    let_go: "Let go now:",
+    hold_on: "Hold on:",
+    nothing: "nothing happens",
+    resets: ["reset the settings", "forget the owner", "ERASE EVERYTHING"],
+    reset_sure: [
+        ["Reset the settings?", "Backups stay."],
+        ["FORGET THE OWNER?", "Backups stay."],
+        ["ERASE EVERYTHING?", "All backups are lost."],
+    ],
+    reset_hint: ["Hold 2 s: yes", "Tap: no"],
+    restarts: "Restarting",
     silent: ["The box does not", "answer: switch it off", "and on again"],
 };
 
@@ -187,6 +205,17 @@ const FRENCH: Texts = Texts {
     claim: "Ajouter ce boîtier",
     claim_at: "sur",
     about: "SaveOS",
+    let_go: "Relâcher :",
+    hold_on: "Continuer :",
+    nothing: "rien ne se passe",
+    resets: ["effacer les réglages", "oublier propriétaire", "TOUT EFFACER"],
+    reset_sure: [
+        ["Effacer réglages ?", "Sauvegardes gardées."],
+        ["OUBLIER LE PROPR. ?", "Sauvegardes gardées."],
+        ["TOUT EFFACER ?", "Sauvegardes perdues."],
+    ],
+    reset_hint: ["Appui 2 s : oui", "Court : non"],
+    restarts: "Redémarrage",
     silent: ["Le boîtier ne répond", "plus : l'éteindre et", "le rallumer"],
 };
 

@@ -35,6 +35,7 @@ pub(crate) struct Handle {
     shown: Arc<Mutex<(View, Instant)>>,
     gestures: Receiver<Gesture>,
     cooled: Arc<Mutex<Cooled>>,
+    held: Arc<Mutex<Option<Duration>>>,
     stop: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
@@ -56,6 +57,11 @@ impl Handle {
         *self.cooled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// For how long the button is held now.
+    pub(crate) fn held(&self) -> Option<Duration> {
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Puts the lights out: they say nothing while nobody is there who knows.
     pub(crate) fn finish(self) {
         self.stop.store(true, Ordering::Relaxed);
@@ -74,12 +80,13 @@ pub(crate) fn start(file: &Path, silent: View) -> Result<Handle, HalError> {
     let has_lights = !board.lamps.is_empty();
     let shown = Arc::new(Mutex::new((View::default(), Instant::now())));
     let (sender, gestures) = sync_channel(WAITING);
-    let (cooled, stop) = (Arc::new(Mutex::new(Cooled::default())), Arc::new(AtomicBool::new(false)));
-    let rim = Rim::new(board, (Arc::clone(&shown), silent), sender, Arc::clone(&cooled));
+    let (cooled, held) = (Arc::new(Mutex::new(Cooled::default())), Arc::new(Mutex::new(None)));
+    let stop = Arc::new(AtomicBool::new(false));
+    let rim = Rim::new(board, (Arc::clone(&shown), silent), sender, (Arc::clone(&cooled), Arc::clone(&held)));
     let own_stop = Arc::clone(&stop);
     let thread = std::thread::Builder::new().name("panel".to_owned()).spawn(move || rim.run(&own_stop));
     let thread = thread.map_err(|source| HalError::File { path: "a thread".into(), source })?;
-    Ok(Handle { has_lights, shown, gestures, cooled, stop, thread })
+    Ok(Handle { has_lights, shown, gestures, cooled, held, stop, thread })
 }
 
 struct Rim {
@@ -89,6 +96,7 @@ struct Rim {
     silent: View,
     gestures: SyncSender<Gesture>,
     cooled: Arc<Mutex<Cooled>>,
+    held: Arc<Mutex<Option<Duration>>>,
     began: Instant,
     finger: Finger,
     cooling: Cooling,
@@ -105,7 +113,7 @@ impl Rim {
         board: Board,
         (shown, silent): (Arc<Mutex<(View, Instant)>>, View),
         gestures: SyncSender<Gesture>,
-        cooled: Arc<Mutex<Cooled>>,
+        (cooled, held): (Arc<Mutex<Cooled>>, Arc<Mutex<Option<Duration>>>),
     ) -> Rim {
         Rim {
             board,
@@ -113,6 +121,7 @@ impl Rim {
             silent,
             gestures,
             cooled,
+            held,
             began: Instant::now(),
             finger: Finger::default(),
             cooling: Cooling::default(),
@@ -186,6 +195,7 @@ impl Rim {
             // Full: the daemon hangs, and a gesture that it would find much later meant something else.
             let _ = self.gestures.try_send(gesture);
         }
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = self.finger.held(at);
     }
 
     fn light(&mut self, view: &View, at: Duration) {

@@ -8,6 +8,7 @@ use crate::panel::{Asks, Claim, Deed, Disk, DiskState, Language, Need, Panel, Se
 use crate::plan::Held;
 use crate::queue::{self, State};
 use crate::status::{Answer, Question};
+use saveos_hal::button::NOTHING;
 use saveos_protocol::fact::{FailureReason, SmartVerdict};
 use saveos_protocol::shadow::UpdateState;
 use std::path::Path;
@@ -65,7 +66,9 @@ impl Daemon {
 
     fn attend(&mut self, at_panel: &mut AtPanel, now: &Moment) -> Result<(), RunError> {
         let gestures = at_panel.handle.gestures();
-        if gestures.is_empty() && Instant::now() < at_panel.next {
+        let held = at_panel.handle.held();
+        // Whoever holds it for long reads along.
+        if gestures.is_empty() && Instant::now() < at_panel.next && held.is_none_or(|held| held < NOTHING) {
             return Ok(());
         }
         at_panel.next = Instant::now() + LOOK;
@@ -77,7 +80,7 @@ impl Daemon {
             }
         }
         let seen = self.seen(&at_panel.handle, now)?;
-        at_panel.handle.show(at_panel.panel.view(&seen, at));
+        at_panel.handle.show(at_panel.panel.view(&seen, held, at));
         Ok(())
     }
 
@@ -87,6 +90,10 @@ impl Daemon {
             Deed::Backup(disk) => Question::Backup { disk: disk.to_string() },
             Deed::WordsShown => Question::Words,
             Deed::Confirm(words) => Question::Confirm { words: words.clone() },
+            Deed::Reset(level) => {
+                self.reset.want(*level);
+                return Ok(());
+            }
         };
         if let Answer::Refused { why } = self.reply(question)? {
             tracing::warn!(why, "what was asked for at the panel is not done");
@@ -153,6 +160,8 @@ impl Daemon {
             claim: self.claim(),
             sought: self.wishes.is_sought(),
             version: self.agent.firmware().release.to_string(),
+            resets: self.reset.is_possible(),
+            restarts: self.reset.is_under_way(),
         })
     }
 

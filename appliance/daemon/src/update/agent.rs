@@ -156,6 +156,11 @@ impl Agent {
         self.running(now).is_some_and(|running| self.journal.holds_jobs(&running, now.ts))
     }
 
+    /// Whether something is being done for it.
+    pub(crate) fn is_at_work(&self) -> bool {
+        self.work.is_some()
+    }
+
     /// Whether it is time for a look; never on a box without slots.
     pub(crate) fn is_due(&mut self) -> bool {
         let due = self.slotted.is_some() && self.next_turn <= Instant::now();

@@ -1,5 +1,5 @@
 //! What only root may, asked for by a file that a unit of the system watches and answered by another (`saveos-slots`): the daemon
-//! names one of five orders and nothing else, no path and no address.
+//! names one of six orders and nothing else, no path and no address.
 
 use super::advance::{Deed, Outcome};
 use saveos_bootctl::{Answer, Order, Verb};
@@ -34,24 +34,31 @@ impl Slots {
             Deed::Look | Deed::Read(_) | Deed::Fetch(_) | Deed::Restart => (Verb::Look, ANSWERED),
         };
         let reason = if verb == Verb::Install { UpdateFailure::Install } else { UpdateFailure::NotArmed };
-        let failed = |text: String| (Outcome::Failed(reason, Text::cut(&text)), None);
-        let id = match self.send(verb) {
-            Ok(id) => id,
-            Err(error) => return failed(format!("the system could not be asked: {error}")),
-        };
+        match self.ask(verb, patience, stopped) {
+            Ok(Answer { failed: None, on_trial, .. }) => (Outcome::Done, Some(on_trial)),
+            Ok(Answer { failed: Some(text), hopeless: true, on_trial, .. }) => {
+                (Outcome::Hopeless(reason, Text::cut(&text)), Some(on_trial))
+            }
+            Ok(Answer { failed: Some(text), on_trial, .. }) => {
+                (Outcome::Failed(reason, Text::cut(&text)), Some(on_trial))
+            }
+            Err(text) => (Outcome::Failed(reason, Text::cut(&text)), None),
+        }
+    }
+
+    /// Asks and waits for the answer; or why there is none.
+    pub(crate) fn ask(&self, verb: Verb, patience: Duration, stopped: &dyn Fn() -> bool) -> Result<Answer, String> {
+        let id = self.send(verb).map_err(|error| format!("the system could not be asked: {error}"))?;
         let began = Instant::now();
         while began.elapsed() < patience && !stopped() {
             std::thread::sleep(TURN);
-            let Some(answer) = self.answer(&id) else { continue };
-            let on_trial = Some(answer.on_trial);
-            tracing::info!(?verb, current = ?answer.current, on_trial = answer.on_trial, failed = answer.failed, "the slots");
-            return match answer.failed {
-                None => (Outcome::Done, on_trial),
-                Some(text) if answer.hopeless => (Outcome::Hopeless(reason, Text::cut(&text)), on_trial),
-                Some(text) => (Outcome::Failed(reason, Text::cut(&text)), on_trial),
-            };
+            if let Some(answer) = self.answer(&id) {
+                let Answer { current, on_trial, failed, .. } = &answer;
+                tracing::info!(?verb, ?current, on_trial, failed, "the slots");
+                return Ok(answer);
+            }
         }
-        failed("the system did not answer".to_owned())
+        Err("the system did not answer".to_owned())
     }
 
     fn send(&self, verb: Verb) -> std::io::Result<String> {
