@@ -1,6 +1,7 @@
 //! The serial console of a box: everything it said, with the time at which it said it, and a shell when the image has one.
 
 use anyhow::{Context, bail};
+use serde::de::DeserializeOwned;
 use std::io::{Read, Write};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -93,6 +94,13 @@ impl Console {
         let code = text[..self.read - 1].rsplit(END).next().unwrap_or_default().to_owned();
         let printed = printed.replace('\r', "").trim().to_owned();
         if code == "0" { Ok(printed) } else { bail!("`{command}` ended with {code}: {printed}") }
+    }
+
+    /// Runs a command that prints one JSON object in a line; others may talk on the console meanwhile.
+    pub(crate) fn ask<T: DeserializeOwned>(&mut self, command: &str, within: Duration) -> anyhow::Result<T> {
+        let printed = self.run(command, within)?;
+        let json = printed.lines().rev().find(|line| line.starts_with('{')).unwrap_or_default();
+        serde_json::from_str(json).with_context(|| format!("`{command}` printed {printed}"))
     }
 
     /// Everything so far.

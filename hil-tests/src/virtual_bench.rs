@@ -211,10 +211,7 @@ impl Bench for VirtualBench {
     }
 
     fn panel(&mut self) -> anyhow::Result<Seen> {
-        let printed = self.console()?.run("saveosd panel --json", Duration::from_secs(30))?;
-        // Others talk on the console, too.
-        let json = printed.lines().find(|line| line.starts_with('{')).unwrap_or_default();
-        serde_json::from_str(json).with_context(|| format!("saveosd panel: {printed}"))
+        self.console()?.ask("saveosd panel --json", Duration::from_secs(30))
     }
 
     fn press(&mut self, held: Duration) -> anyhow::Result<()> {

@@ -34,6 +34,7 @@ mod pages;
 mod policies;
 mod problem;
 mod protection;
+mod release;
 mod reports;
 mod setup;
 mod signed;
@@ -62,6 +63,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{Semaphore, broadcast, mpsc, watch};
+use tower_http::services::ServeDir;
 use tower_http::timeout::TimeoutLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -83,6 +85,8 @@ pub(crate) struct App {
     pub(crate) files: Files,
     /// Where logs of boxes lie.
     pub(crate) logs: Arc<PathBuf>,
+    /// A repository of The Update Framework.
+    pub(crate) releases: Arc<PathBuf>,
     /// One change of the broker's rules at a time.
     pub(crate) rules: Arc<tokio::sync::Mutex<()>>,
     /// Something is revoked, or no longer, and the broker may not know it.
@@ -148,6 +152,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(logs::read))
         .routes(routes!(signed::desired, signed::put_desired))
         .routes(routes!(appliances::revoke))
+        .routes(routes!(release::put, release::remove))
         .routes(routes!(login::audit_trail))
         .layer(DefaultBodyLimit::max(16 * 1024));
     let boxes = OpenApiRouter::new()
@@ -173,6 +178,8 @@ pub(crate) fn app(state: App) -> Router {
     let document = Json(document::document(&described));
     routes
         .route("/api/v1/openapi.json", get(move || std::future::ready(document.clone())))
+        // Signed by whom a box believes, and no secret.
+        .nest_service("/releases", ServeDir::new(state.releases.as_ref()).append_index_html_on_directories(false))
         .fallback(pages::page)
         .method_not_allowed_fallback(problem::no_method)
         .layer(middleware::from_fn_with_state(state.clone(), once::once))

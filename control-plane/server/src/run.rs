@@ -144,6 +144,7 @@ pub(crate) async fn run(data: &Path, metrics: Option<SocketAddr>, stop: watch::R
         broker,
         files,
         logs: Arc::new(data.join("logs")),
+        releases: Arc::new(data.join("releases")),
         rules: Arc::default(),
         unenforced: Arc::default(),
         notified: Arc::default(),

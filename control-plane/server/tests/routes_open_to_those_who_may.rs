@@ -88,6 +88,8 @@ const ROUTES: &[(&str, &str, Needs)] = &[
     ("PUT", "/api/v1/appliances/{id}/desired", Needs::Admin),
     ("POST", "/api/v1/appliances/{id}/commands/signed", Needs::Admin),
     ("POST", "/api/v1/appliances/{id}/revoke", Needs::Admin),
+    ("PUT", "/api/v1/appliances/{id}/release", Needs::Admin),
+    ("DELETE", "/api/v1/appliances/{id}/release", Needs::Admin),
     ("GET", "/api/v1/audit", Needs::Top),
     ("POST", "/api/v1/logout", Needs::Session),
 ];
@@ -186,6 +188,7 @@ fn body(server: &Server, (method, path): (&str, &str), customer: &Customer, uniq
         }
         ("PUT", path) if path.ends_with("/grants") => json!({ "node": customer.site, "role": "operator" }),
         ("POST", "/api/v1/bulk") => json!({ "action": "rescan", "appliances": [customer.device] }),
+        ("PUT", path) if path.ends_with("/release") => json!({ "release": "0.2.0" }),
         ("PATCH", _) => json!({ "name": "renamed", "site": customer.site }),
         ("PUT", _) => policy(),
         ("POST", path) if path.ends_with("/commands") => json!({ "type": "rescan", "args": {} }),

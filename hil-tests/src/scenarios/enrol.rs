@@ -25,7 +25,7 @@ pub(super) fn run(bench: &mut dyn Bench, images: &Path) -> anyhow::Result<String
     ready(bench, "A")?;
     point_to(bench, &control)?;
     let words = usb_backup::write_words_down(bench)?;
-    let status: Value = serde_json::from_str(&bench.console()?.run("saveosd status --json", SOON)?)?;
+    let status: Value = bench.console()?.ask("saveosd status --json", SOON)?;
     let device = status["device"].as_str().context("a device")?.to_owned();
 
     let code = shown_code(bench, &control)?;

@@ -95,15 +95,15 @@ fn reset(bench: &mut dyn Bench, seconds: u64, question: &str, level: u8) -> anyh
     bench.console()?.expect(&format!("SAVEOS-WIPE level {level} is done"), SOON + SOON)?;
     ready(bench, "A")?;
     // And not once more.
-    let status = bench.console()?.run("saveos-bootctl status", SOON)?;
+    let status =
+        bench.console()?.run("udevadm wait --timeout=30 /dev/saveos/bootstate; saveos-bootctl status", SOON)?;
     ensure!(!status.contains("erase"), "the next start would erase again: {status}");
     Ok(())
 }
 
 fn kept(bench: &mut dyn Bench) -> anyhow::Result<Kept> {
     let console = bench.console()?;
-    let status = console.run("until saveosd status --json 2>/dev/null; do sleep 1; done", SOON)?;
-    let status: Value = status.lines().find_map(|line| serde_json::from_str(line).ok()).context("a status")?;
+    let status: Value = console.ask("until saveosd status --json 2>/dev/null; do sleep 1; done", SOON)?;
     let packs = console.run("du -sb /data/saveos/repository/packs 2>/dev/null | cut -f1", SOON)?;
     let files = console.run("find /data/saveos/repository/packs -type f | wc -l", SOON)?;
     Ok(Kept {

@@ -72,8 +72,7 @@ pub(super) fn eager(bench: &mut dyn Bench) -> anyhow::Result<()> {
 pub(super) fn write_words_down(bench: &mut dyn Bench) -> anyhow::Result<String> {
     let console = bench.console()?;
     // A daemon that has just been restarted answers a moment later.
-    let answer = console.run("until saveosd words --json 2>/dev/null; do sleep 1; done", SOON)?;
-    let answer: Value = serde_json::from_str(&answer).with_context(|| format!("saveosd words: {answer}"))?;
+    let answer: Value = console.ask("until saveosd words --json 2>/dev/null; do sleep 1; done", SOON)?;
     let words = answer["words"].as_str().context("words")?;
     let word = |at: usize| {
         let number = answer["confirm"][at].as_u64().and_then(|number| usize::try_from(number).ok());

@@ -4,7 +4,7 @@
 
 use super::{
     account_changes, accounts, alert_routes, alerts, answer, appliances, bulk, claims, commands, facts, health, login,
-    logs, own, policies, protection, reports, setup, signed, silences, tokens, tree,
+    logs, own, policies, protection, release, reports, setup, signed, silences, tokens, tree,
 };
 use crate::fleet;
 use crate::ingest::News;
@@ -90,6 +90,8 @@ fn schemas() -> Map<String, Value> {
         define::<answer::List<tree::Node>>,
         define::<policies::InForce>,
         define::<policies::Told>,
+        define::<release::Offer>,
+        define::<release::Offered>,
         define::<bulk::Bulk>,
         define::<answer::List<bulk::InShort>>,
         define::<reports::Report>,

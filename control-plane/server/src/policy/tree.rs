@@ -5,9 +5,10 @@
 use super::Policy;
 use crate::store::{StoreError, Tx, first, values};
 use saveos_protocol::id::DeviceId;
-use saveos_protocol::shadow::{Desired, DesiredFault, Weakening, weakens};
+use saveos_protocol::shadow::{Desired, DesiredFault, ReleaseTarget, Weakening, weakens};
 use saveos_protocol::time::Timestamp;
 use saveos_protocol::topic::Down;
+use saveos_protocol::unit::DesiredVersion;
 use saveos_protocol::{Topic, decode, encode};
 
 /// Why a policy is not set.
@@ -94,7 +95,32 @@ fn tell(
     (current, policy, last): (&Desired, &Policy, u64),
     now: Timestamp,
 ) -> Result<(Topic, Vec<u8>), NotSet> {
-    let next = with_policy(current, policy, last + 1, now);
+    publish(tx, device, (current, with_policy(current, policy, last + 1, now)))
+}
+
+/// A box that is offered a release, or no more; what it is to be told.
+pub(crate) fn offer(
+    tx: &mut dyn Tx,
+    device: DeviceId,
+    release: Option<ReleaseTarget>,
+    now: Timestamp,
+) -> Result<Option<(Topic, Vec<u8>)>, NotSet> {
+    let sql = "SELECT desired, desired_ver, applied_ver FROM appliance WHERE id = $1 AND revoked_ms IS NULL";
+    let Some(row) = first(tx, sql, &values![device])? else { return Ok(None) };
+    let current: Desired = decode(row.text(0)?.as_bytes()).map_err(|_| StoreError::Damaged("a desired document"))?;
+    if current.release == release {
+        return Ok(None);
+    }
+    let ver = DesiredVersion::saturating(row.number(1)?.max(row.number(2)?) + 1);
+    let next = Desired { ver, ts: now, release, sig: None, ..current.clone() };
+    Ok(Some(publish(tx, device, (&current, next))?))
+}
+
+fn publish(
+    tx: &mut dyn Tx,
+    device: DeviceId,
+    (current, next): (&Desired, Desired),
+) -> Result<(Topic, Vec<u8>), NotSet> {
     next.check().map_err(NotSet::Faulty)?;
     let weaker = weakens(current, &next);
     if !weaker.is_empty() {
@@ -110,7 +136,7 @@ fn tell(
 /// The same box under another policy: what belongs to the box alone stays.
 fn with_policy(current: &Desired, policy: &Policy, ver: u64, now: Timestamp) -> Desired {
     let mut next = current.clone();
-    next.ver = saveos_protocol::unit::DesiredVersion::saturating(ver);
+    next.ver = DesiredVersion::saturating(ver);
     next.ts = now;
     next.backup = policy.backup.clone();
     next.retention = policy.retention;

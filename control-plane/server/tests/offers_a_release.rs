@@ -1,0 +1,88 @@
+//! A release is offered to one box by hand: its document says so, an offer after a failure is another one, policies do not end it; the
+//! release's files are served in ranges, and nothing beside them.
+
+mod support;
+
+use serde_json::{Value, json};
+use std::io::Write;
+use support::Server;
+
+const NOTHING: Value = Value::Null;
+
+fn put(path: &std::path::Path, bytes: &[u8]) {
+    std::fs::create_dir_all(path.parent().expect("a folder")).expect("room");
+    std::fs::File::create(path).and_then(|mut file| file.write_all(bytes)).expect("room");
+}
+
+#[test]
+fn an_offer_stays_until_it_is_taken_back() {
+    let Some(server) = Server::new() else { return };
+    let admin = server.admin();
+    let site = server.site(&admin, "own");
+    let device = server.enrolled(&admin, &site).0.device.to_string();
+    let path = format!("/api/v1/appliances/{device}/release");
+    let desired = || admin.get(&format!("/api/v1/appliances/{device}/desired"));
+    let before = desired();
+    assert_eq!(before["release"], NOTHING);
+
+    let (status, offered) = admin.ask("PUT", &path, &json!({ "release": "2.0.0" }));
+    assert_eq!((status, &offered["release"]), (200, &json!("2.0.0")), "{offered}");
+    let first = desired();
+    assert_eq!(first["release"], json!({ "release": "2.0.0", "ring_token": offered["attempt"] }));
+    assert!(first["ver"].as_u64() > before["ver"].as_u64());
+    let same = |mut document: Value| {
+        for field in ["release", "ver", "ts"] {
+            document.as_object_mut().expect("an object").remove(field);
+        }
+        document
+    };
+    assert_eq!(same(first.clone()), same(before), "nothing else changes");
+
+    // A box tries what failed there once more when the attempt is another.
+    let (_, again) = admin.ask("PUT", &path, &json!({ "release": "2.0.0" }));
+    assert_ne!(again["attempt"], offered["attempt"]);
+    let policy = admin.get(&format!("/api/v1/nodes/{site}/policy"))["policy"].clone();
+    let mut policy = policy;
+    policy["heartbeat_s"] = json!(120);
+    assert_eq!(admin.ask("PUT", &format!("/api/v1/nodes/{site}/policy"), &policy).0, 200);
+    assert_eq!(desired()["release"]["ring_token"], again["attempt"], "a policy does not end an offer");
+    assert_eq!(desired()["uplink"]["heartbeat_s"], json!(120));
+
+    for wrong in [json!({}), json!({ "release": "" }), json!({ "release": "../2" }), json!({ "release": 2 })] {
+        let (status, problem) = admin.ask("PUT", &path, &wrong);
+        assert!([400, 422].contains(&status), "{wrong}: {status} {problem}");
+    }
+    assert_eq!(admin.ask("DELETE", &path, &NOTHING).0, 204);
+    assert_eq!(desired()["release"], NOTHING);
+    let ver = desired()["ver"].clone();
+    assert_eq!(admin.ask("DELETE", &path, &NOTHING).0, 204, "there is none");
+    assert_eq!(desired()["ver"], ver, "and no document was made for it");
+    let trail = admin.get("/api/v1/audit").to_string();
+    assert!(trail.contains("offered a release") && trail.contains("withdrew a release"), "{trail}");
+}
+
+#[test]
+fn files_of_releases_are_served_in_ranges_and_nothing_beside_them() {
+    let Some(server) = Server::new() else { return };
+    put(&server.data().join("releases/metadata/timestamp.json"), b"{\"signed\": {}}");
+    put(&server.data().join("releases/targets/bundle"), b"0123456789");
+    let get =
+        |path: &str, headers: &[(&str, &str)]| server.place().request("GET", path, headers, b"").expect("an answer");
+    assert_eq!(get("/releases/metadata/timestamp.json", &[]), (200, b"{\"signed\": {}}".to_vec()));
+    assert_eq!(get("/releases/targets/bundle", &[("range", "bytes=3-6")]), (206, b"3456".to_vec()));
+    assert_eq!(get("/releases/targets/bundle", &[("range", "bytes=20-30")]).0, 416);
+    for path in [
+        "/releases/targets/other",
+        "/releases/",
+        "/releases/targets",
+        "/releases/../config.json",
+        "/releases/%2e%2e/config.json",
+        "/releases/targets/..%2f..%2fconfig.json",
+        "/releases//etc/passwd",
+    ] {
+        let (status, body) = get(path, &[]);
+        let text = String::from_utf8_lossy(&body);
+        assert!(status != 200 || text.contains("<div id=\"root\">"), "{path}: {status} {text}");
+        assert!(!text.contains("mqtt_port") && !text.contains("root:"), "{path}: {text}");
+    }
+}
