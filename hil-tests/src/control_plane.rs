@@ -88,14 +88,28 @@ impl ControlPlane {
         self.ask("/api/v1/claims", Some(&json!({ "code": code, "site": site, "name": "Below the till" }))).map(drop)
     }
 
+    /// Where the files of releases lie.
+    pub(crate) fn releases(&self) -> PathBuf {
+        self.folder.path().join("data/releases")
+    }
+
     /// A GET, or a POST of a body; the answer, or what is wrong.
     pub(crate) fn ask(&self, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
+        self.send(if body.is_some() { "POST" } else { "GET" }, path, body)
+    }
+
+    /// A PUT of a body.
+    pub(crate) fn put(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        self.send("PUT", path, Some(body))
+    }
+
+    fn send(&self, method: &str, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
         let mut curl = Command::new("curl");
         curl.args(["--silent", "--show-error", "--max-time", "30", "--config", "-"]).stdin(Stdio::piped());
         curl.arg("--cacert").arg(self.authority()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // The name of the box's network is none of ours.
         curl.args(["--connect-to", &format!("{}:127.0.0.1:{}", self.host, self.port)]);
-        let mut config = format!("url = \"{}{path}\"\n", self.url());
+        let mut config = format!("url = \"{}{path}\"\nrequest = \"{method}\"\n", self.url());
         if !self.token.is_empty() {
             config.push_str(&format!("header = \"authorization: Bearer {}\"\n", self.token));
         }
@@ -120,6 +134,16 @@ impl ControlPlane {
         what: &str,
         look: impl Fn(&ControlPlane) -> anyhow::Result<Option<T>>,
     ) -> anyhow::Result<T> {
+        self.until_within(PATIENCE, what, look)
+    }
+
+    /// The same, for what takes its time.
+    pub(crate) fn until_within<T>(
+        &mut self,
+        patience: Duration,
+        what: &str,
+        look: impl Fn(&ControlPlane) -> anyhow::Result<Option<T>>,
+    ) -> anyhow::Result<T> {
         let began = Instant::now();
         loop {
             if let Some(found) = look(self)? {
@@ -128,7 +152,7 @@ impl ControlPlane {
             if let Some(ended) = self.process.try_wait()? {
                 bail!("the control plane ended with {ended}: {}", self.log());
             }
-            ensure!(began.elapsed() < PATIENCE, "never: {what}; the control plane says\n{}", self.log());
+            ensure!(began.elapsed() < patience, "never: {what}; the control plane says\n{}", self.log());
             std::thread::sleep(Duration::from_millis(200));
         }
     }

@@ -6,6 +6,7 @@ mod clock_1970;
 mod enrol;
 mod ota_bad;
 mod ota_good;
+mod ota_offered;
 mod ota_refused;
 mod power_cuts;
 mod releases;
@@ -42,6 +43,7 @@ pub(crate) const ALL: &[Scenario] = &[
     Scenario { name: "rotten_slot", needs: &[Ability::Shell, Ability::SystemDisk], run: rotten_slot::run },
     Scenario { name: "reset_levels", needs: &[Ability::Shell, Ability::Panel], run: reset_levels::run },
     Scenario { name: "ota_good", needs: &[Ability::Shell], run: ota_good::run },
+    Scenario { name: "ota_offered", needs: &[Ability::Shell, Ability::Panel], run: ota_offered::run },
     Scenario { name: "ota_bad", needs: &[Ability::Shell], run: ota_bad::run },
     Scenario { name: "ota_hang", needs: &[Ability::Shell], run: ota_bad::hang },
     Scenario { name: "ota_refused", needs: &[Ability::Shell, Ability::BlockLog], run: ota_refused::run },

@@ -21,22 +21,8 @@ pub(super) fn run(bench: &mut dyn Bench, images: &Path) -> anyhow::Result<String
     let before = usb_backup::checksum(&source)?;
     let mut control = ControlPlane::start(&bench.host())?;
     bench.flash(&images.join("disk.img"))?;
-    bench.power_on()?;
-    ready(bench, "A")?;
-    point_to(bench, &control)?;
-    let words = usb_backup::write_words_down(bench)?;
-    let status: Value = bench.console()?.ask("saveosd status --json", SOON)?;
-    let device = status["device"].as_str().context("a device")?.to_owned();
-
-    let code = shown_code(bench, &control)?;
-    let began = Instant::now();
-    control.claim(&code)?;
-    let path = format!("/api/v1/appliances/{device}");
-    control.until("the box is online with its policy", |control| {
-        let seen = control.ask(&path, None).ok();
-        Ok(seen.filter(|seen| seen["presence"] == "online" && seen["applied"] == seen["desired"]))
-    })?;
-    let enrolled = began.elapsed();
+    let joined = join(bench, &mut control, None)?;
+    let (path, words) = (joined.path, joined.words);
 
     bench.plug(Bus::Usb, &source)?;
     let began = Instant::now();
@@ -73,24 +59,59 @@ pub(super) fn run(bench: &mut dyn Bench, images: &Path) -> anyhow::Result<String
     Ok(format!(
         "enrolled {:.1} s after its code was typed, protected {:.1} s after the disk was plugged in, a backup from afar in \
          {:.1} s; {points} recovery points; the same box after a power cut",
-        enrolled.as_secs_f64(),
+        joined.took.as_secs_f64(),
         protected.as_secs_f64(),
         asked.as_secs_f64()
     ))
 }
 
+/// A box that has joined a control plane.
+pub(super) struct Joined {
+    /// In the API.
+    pub(super) path: String,
+    pub(super) words: String,
+    /// From the moment at which its code was typed.
+    pub(super) took: Duration,
+}
+
+/// Switches a new box on, and somebody types the code that it shows. A trial of a new system is judged within so many seconds, by the
+/// daemon and by its guard.
+pub(super) fn join(
+    bench: &mut dyn Bench,
+    control: &mut ControlPlane,
+    trial: Option<(u64, u64)>,
+) -> anyhow::Result<Joined> {
+    bench.power_on()?;
+    ready(bench, "A")?;
+    point_to(bench, control, trial)?;
+    let words = usb_backup::write_words_down(bench)?;
+    let status: Value = bench.console()?.ask("saveosd status --json", SOON)?;
+    let path = format!("/api/v1/appliances/{}", status["device"].as_str().context("a device")?);
+    let code = shown_code(bench, control)?;
+    let began = Instant::now();
+    control.claim(&code)?;
+    control.until("the box is online with its policy", |control| {
+        let seen = control.ask(&path, None).ok();
+        Ok(seen.filter(|seen| seen["presence"] == "online" && seen["applied"] == seen["desired"]))
+    })?;
+    Ok(Joined { path, words, took: began.elapsed() })
+}
+
 /// What the installer writes into the image's configuration: which control plane, and whose certificate.
-fn point_to(bench: &mut dyn Bench, control: &ControlPlane) -> anyhow::Result<()> {
+fn point_to(bench: &mut dyn Bench, control: &ControlPlane, trial: Option<(u64, u64)>) -> anyhow::Result<()> {
     let authority = std::fs::read_to_string(control.authority())?;
-    let options =
+    let mut settings =
         format!("SAVEOSD_OPTIONS=--server {} --server-authority /config/authority.pem --heartbeat 5", control.url());
+    if let Some((daemon, guard)) = trial {
+        settings.push_str(&format!(" --trial {daemon}\\nSAVEOS_TRIAL={guard}"));
+    }
     let console = bench.console()?;
     // A line at a time: a terminal takes 4096 letters.
     console.run("install -m 0644 /dev/null /config/authority.pem", SOON)?;
     for line in authority.lines() {
         console.run(&format!("echo '{line}' >>/config/authority.pem"), SOON)?;
     }
-    console.run(&format!("echo '{options}' >/config/saveosd.env; sync"), SOON)?;
+    console.run(&format!("printf '%b\\n' '{settings}' >/config/saveosd.env; sync"), SOON)?;
     console.run("systemctl restart saveosd", SOON).map(drop)
 }
 
@@ -111,7 +132,7 @@ fn shown_code(bench: &mut dyn Bench, control: &ControlPlane) -> anyhow::Result<S
 }
 
 /// Asks the box for something, and waits until it has done it.
-fn ask(control: &mut ControlPlane, path: &str, command: &Value) -> anyhow::Result<()> {
+pub(super) fn ask(control: &mut ControlPlane, path: &str, command: &Value) -> anyhow::Result<()> {
     let path = format!("{path}/commands");
     let id = control.ask(&path, Some(command))?["id"].clone();
     control.until("the command has ended", |control| {

@@ -63,7 +63,8 @@ pub(super) fn run(bench: &mut dyn Bench, images: &Path) -> anyhow::Result<String
     let everything = kept(bench)?;
     ensure!(!everything.settings && everything.packs == 0, "{} bytes are still stored", everything.packs);
     ensure!(everything.device != owner.device && everything.machine != owner.machine, "it is known by its old name");
-    ensure!(usb_backup::restored(bench, &words).is_err(), "the old words still open something");
+    let opened = usb_backup::restored(bench, &words);
+    ensure!(!opened.is_ok_and(|restored| restored == before), "the old words still open something");
     // It is a box like any other.
     usb_backup::eager(bench)?;
     let words = usb_backup::write_words_down(bench)?;
