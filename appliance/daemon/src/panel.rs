@@ -181,6 +181,11 @@ impl Panel {
     pub(crate) fn press(&mut self, gesture: Gesture, seen: &Seen, at: Duration) -> Option<Deed> {
         self.settle(seen, at);
         self.touched = Some(at);
+        let level = pages::level(gesture);
+        if level > 0 && seen.resets {
+            (self.recovery, self.reset) = (None, Wipe::LEVELS.get(level).copied());
+            return None;
+        }
         if let Some(mut recovery) = self.recovery.take() {
             return match (recovery.press(gesture), &seen.words) {
                 (Step::On, Some(_)) => {
@@ -216,10 +221,7 @@ impl Panel {
                     self.recovery.as_ref().map(|_| Deed::WordsShown)
                 }
             },
-            Gesture::TenSeconds | Gesture::TwentySeconds | Gesture::ThirtySeconds => {
-                self.reset = Wipe::LEVELS.get(pages::level(gesture)).copied().filter(|_| seen.resets);
-                None
-            }
+            Gesture::TenSeconds | Gesture::TwentySeconds | Gesture::ThirtySeconds => None,
         }
     }
 
@@ -227,12 +229,16 @@ impl Panel {
     pub(crate) fn view(&mut self, seen: &Seen, held: Option<Duration>, at: Duration) -> View {
         self.settle(seen, at);
         let holds = held.filter(|held| *held >= NOTHING && seen.resets);
-        let page = match &self.recovery {
-            _ if seen.restarts => Page::of([self.texts.restarts, "", "", "", "", self.texts.keep_power]),
-            _ if holds.is_some() => pages::held(holds.unwrap_or_default(), &self.texts),
-            _ if self.reset.is_some() => pages::sure(self.reset.unwrap_or_default(), &self.texts),
-            Some(recovery) => recovery.page(&self.texts),
-            None => pages::all(seen, &self.texts).into_iter().nth(self.at).map(|page| page.text).unwrap_or_default(),
+        let page = if seen.restarts {
+            Page::of([self.texts.restarts, "", "", "", "", self.texts.keep_power])
+        } else if let Some(held) = holds {
+            pages::held(held, &self.texts)
+        } else if let Some(level) = self.reset {
+            pages::sure(level, &self.texts)
+        } else if let Some(recovery) = &self.recovery {
+            recovery.page(&self.texts)
+        } else {
+            pages::all(seen, &self.texts).into_iter().nth(self.at).map(|page| page.text).unwrap_or_default()
         };
         View { glows: glows(seen), page }
     }

@@ -196,6 +196,11 @@ fn a_reset_is_read_while_the_button_is_held_and_asked_once_more() {
         assert_eq!(panel.press(Gesture::Hold, &seen, s(205)), Some(Deed::Reset(level)));
         assert_eq!(panel.press(gesture, &seen, s(300)), None);
         assert_eq!(panel.press(Gesture::Hold, &seen, s(331)), None, "nobody is there any more");
+        let written = Seen { words: words(), ..seen.clone() };
+        ask_for_words(&mut panel, &written);
+        assert_eq!(panel.press(gesture, &written, s(2)), None);
+        assert_eq!(lines(&mut panel, &written, s(3)), page, "also while the words are read");
+        panel.press(Gesture::Tap, &written, s(3));
         let elsewhere = Seen { resets: false, ..Seen::default() };
         panel.press(gesture, &elsewhere, s(400));
         assert_eq!(panel.press(Gesture::Hold, &elsewhere, s(401)), None, "a box that cannot");
