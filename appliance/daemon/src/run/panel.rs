@@ -27,6 +27,8 @@ pub(super) struct AtPanel {
     handle: Handle,
     began: Instant,
     next: Instant,
+    /// A job ran at the last look.
+    worked: bool,
 }
 
 impl AtPanel {
@@ -38,7 +40,7 @@ impl AtPanel {
             tracing::error!(error = error as &dyn std::error::Error, "the box goes on without its panel");
         });
         let now = Instant::now();
-        Some(AtPanel { panel, handle: handle.ok()?, began: now, next: now })
+        Some(AtPanel { panel, handle: handle.ok()?, began: now, next: now, worked: false })
     }
 
     /// Whether it can be found by its lights.
@@ -67,8 +69,10 @@ impl Daemon {
     fn attend(&mut self, at_panel: &mut AtPanel, now: &Moment) -> Result<(), RunError> {
         let gestures = at_panel.handle.gestures();
         let held = at_panel.handle.held();
-        // Whoever holds it for long reads along.
-        if gestures.is_empty() && Instant::now() < at_panel.next && held.is_none_or(|held| held < NOTHING) {
+        // Whoever holds it for long reads along; and nobody pulls a disk in the second after its backup began.
+        let worked = std::mem::replace(&mut at_panel.worked, self.running.is_some());
+        let news = !gestures.is_empty() || held.is_some_and(|held| held >= NOTHING) || worked != at_panel.worked;
+        if !news && Instant::now() < at_panel.next {
             return Ok(());
         }
         at_panel.next = Instant::now() + LOOK;
