@@ -5,6 +5,7 @@
 mod folder_server;
 mod support;
 
+use saveos_hal::sim::{self, Deed};
 use saveos_release::{Bundle, Edition, Keys, make_root, publish};
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -23,6 +24,8 @@ struct Slots {
     orders: Vec<String>,
     current: char,
     on_trial: bool,
+    /// What an installation takes.
+    slow: Duration,
 }
 
 struct Given {
@@ -78,12 +81,14 @@ fn play_root(folder: PathBuf, slots: Arc<Mutex<Slots>>) {
             let Ok(order) = std::fs::read(folder.join("order.json")) else { continue };
             let _ = std::fs::remove_file(folder.join("order.json"));
             let Ok(order) = serde_json::from_slice::<Value>(&order) else { continue };
-            let mut slots = slots.lock().expect("no panic");
-            let verb = order["verb"].as_str().expect("a verb").to_owned();
+            let verb = order["verb"].as_str().map_or_else(|| order["verb"].to_string(), str::to_owned);
+            let slow = slots.lock().expect("no panic").slow;
             if verb == "install" {
+                std::thread::sleep(slow);
                 let fetched = std::fs::read(folder.join("data/update/bundle.raucb")).expect("it was fetched");
                 assert!(fetched == bundle());
             }
+            let mut slots = slots.lock().expect("no panic");
             if verb == "keep" {
                 slots.on_trial = false;
             }
@@ -185,4 +190,33 @@ fn a_release_in_which_the_disks_are_gone_is_left_and_not_tried_again() {
     given.appliance.start();
     given.until("trying");
     assert_eq!(given.orders(), ["install", "arm", "abandon", "install", "arm"]);
+}
+
+#[test]
+fn a_reset_waits_for_an_installation_and_nothing_follows_it() {
+    let mut given = given();
+    let (board, panel) = (given.path("board.json"), given.path("panel.sock"));
+    put(&board, json!({ "simulated": panel }).to_string().as_bytes());
+    given.appliance.more.extend(["--board".to_owned(), board.display().to_string()]);
+    given.appliance.start();
+    given.appliance.plug("nas.img", &disk(9, 1));
+    given.appliance.until("a backup", |appliance| appliance.jobs("done").pop());
+    given.appliance.stop();
+    given.offers(json!({"release": "2.0.0"}));
+    given.slots.lock().expect("no panic").slow = Duration::from_secs(20);
+    given.appliance.start();
+    given.until("installing");
+    sim::ask(&panel, Deed::Press { ms: 11_000 }).expect("the panel answers");
+    let page = |beginning: &str| {
+        let seen = sim::ask(&panel, Deed::Look).expect("the panel answers");
+        seen.text.lines().join("|").starts_with(beginning).then_some(())
+    };
+    given.appliance.until("what letting go would do", |_| page("Let go now:|reset the settings"));
+    given.appliance.until("the question", |_| page("Reset the settings?"));
+    sim::ask(&panel, Deed::Press { ms: 2500 }).expect("the panel answers");
+    given.appliance.until("it is told", |_| page("Restarting"));
+    assert!(!given.path("reboot").exists(), "root still writes a slot");
+    given.appliance.until("a restart", |_| given.path("reboot").exists().then_some(()));
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(given.orders(), ["install", r#"{"wipe":"network"}"#], "what was installed is not armed");
 }

@@ -46,8 +46,9 @@ impl Reset {
 
 impl Daemon {
     pub(super) fn look_at_reset(&mut self) {
-        if self.reset.asking.is_none()
-            && !self.agent.is_at_work()
+        if self.reset.wanted.is_some()
+            && self.reset.asking.is_none()
+            && self.agent.rest()
             && let Some(level) = self.reset.wanted.take()
             && let Some(slots) = self.reset.slots.clone()
         {

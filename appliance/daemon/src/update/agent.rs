@@ -156,9 +156,14 @@ impl Agent {
         self.running(now).is_some_and(|running| self.journal.holds_jobs(&running, now.ts))
     }
 
-    /// Whether something is being done for it.
-    pub(crate) fn is_at_work(&self) -> bool {
-        self.work.is_some()
+    /// Has what is being done end, and lets go of it: it is done again after the next start. Whether nothing is under way any more.
+    pub(crate) fn rest(&mut self) -> bool {
+        if let Some(work) = &self.work {
+            work.cancel.store(true, Ordering::Relaxed);
+        }
+        // Whatever came of it, root answers no order of it any more.
+        drop(self.work.take_if(|work| work.thread.is_finished()));
+        self.work.is_none()
     }
 
     /// Whether it is time for a look; never on a box without slots.
