@@ -211,7 +211,12 @@ impl Bench for VirtualBench {
     }
 
     fn panel(&mut self) -> anyhow::Result<Seen> {
-        self.console()?.ask("saveosd panel --json", Duration::from_secs(30))
+        let patience = Duration::from_secs(30);
+        let console = self.console()?;
+        console.ask("saveosd panel --json", patience).or_else(|error| {
+            let log = console.run("journalctl -u saveosd --no-pager --quiet -n 30 | cut -c1-300", patience)?;
+            Err(error.context(log))
+        })
     }
 
     fn press(&mut self, held: Duration) -> anyhow::Result<()> {
