@@ -1,5 +1,6 @@
 //! `saveos-slots`: what root does for the daemon, which may not touch the system's disk. One order in a file names one of six deeds;
-//! the answer is a file that only root writes. A daemon that somebody took over can install what is signed, and have erased what it could delete itself.
+//! the answer is a file that only root writes. A daemon that somebody took over can install what is signed and have the box reset,
+//! settings and all; nothing else.
 
 mod bundle;
 
