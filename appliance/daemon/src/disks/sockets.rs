@@ -21,8 +21,10 @@ use std::time::{Duration, Instant};
 const EVERY: Duration = Duration::from_secs(30);
 /// A disk that could not be opened is tried again: its node or its permissions come a moment after it.
 const AGAIN: Duration = Duration::from_secs(2);
-/// And told after so many times; from then on it is tried less often.
-const TRIES: u32 = 5;
+/// And told after so many times.
+const TOLD: u32 = 5;
+/// From then on it is tried at every look only: a busy box takes its time to give a node its permissions, but not a minute.
+const EAGER: u32 = 30;
 
 /// Counts up with every disk that appears, so that another one under the same name is not taken for it.
 type Seen = (String, u64);
@@ -96,9 +98,9 @@ impl Sockets {
                     change.came.push(found);
                 }
                 Err(error) => {
-                    let again = Instant::now() + if tries + 1 < TRIES { AGAIN } else { EVERY };
+                    let again = Instant::now() + if tries + 1 < EAGER { AGAIN } else { EVERY };
                     self.next = self.next.min(again);
-                    if tries + 1 == TRIES {
+                    if tries + 1 == TOLD {
                         tracing::warn!(name, error = &error as &dyn std::error::Error, "a disk cannot be opened");
                     }
                     self.refused.insert(name, Refused { seen, tries: tries + 1, again });
@@ -295,6 +297,11 @@ mod tests {
         }
         let refused = watch.refused.get_mut("sda").expect("it was refused");
         assert_eq!(refused.tries, 1, "the storm lasted less than two seconds");
+        (refused.tries, refused.again) = (20, Instant::now());
+        watch.next = Instant::now();
+        watch.look(false);
+        assert!(watch.next <= Instant::now() + AGAIN, "after forty seconds it is still awaited");
+        let refused = watch.refused.get_mut("sda").expect("it was refused");
         // However often it was tried, it is tried again.
         (refused.tries, refused.again) = (1000, Instant::now());
         machine.put("dev/sda", &[0; 1 << 20]);
