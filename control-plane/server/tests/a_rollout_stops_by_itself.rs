@@ -1,0 +1,303 @@
+//! The ring engine over fleets that do not exist: bad releases of every kind stop by themselves, good ones reach everybody, and
+//! what other tools get wrong is named here test by test. More seeds and boxes: `cargo xtask bench rollout`.
+
+#[path = "../benches/rollout/world.rs"]
+mod world;
+
+use saveos_protocol::id::DeviceId;
+use saveos_server::rollout::{
+    Action, Because, Beside, Candidate, Entry, Event, Grounds, Policy, Reach, RingIndex, Rollout, Salt, Share, Stage,
+    Wish, decide, edges, offer, replay, tick,
+};
+use std::time::Duration;
+use world::{Release, World};
+
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(86_400);
+const BOXES: u32 = 4_000;
+
+fn run(seed: u64, release: Release) -> World {
+    let mut world = World::new(seed, BOXES, Policy::default(), release);
+    world.run(60 * DAY);
+    world
+}
+
+fn halted(world: &World) -> &Because {
+    world.rollout.halted().and_then(|grounds| grounds.because.first()).expect("it halted")
+}
+
+#[test]
+fn a_release_that_fails_is_halted_in_its_first_ring() {
+    for seed in 0..20 {
+        let world = run(seed, Release { fails: 0.3, ..Release::GOOD });
+        assert!(matches!(halted(&world), Because::Failures { .. }), "{:?}", halted(&world));
+        assert_eq!(world.rollout.rings().len(), 1);
+    }
+}
+
+#[test]
+fn a_release_that_bricks_silently_is_halted_by_the_second_box() {
+    for seed in 0..20 {
+        let world = run(seed, Release { bricks: 1.0, ..Release::GOOD });
+        let Because::Silence { lost, .. } = halted(&world) else { panic!("{:?}", halted(&world)) };
+        // Four start together; two that are lost within one tick are both in the count.
+        assert!((2..=4).contains(lost) && world.rollout.attempts().len() <= 4, "{lost}");
+    }
+}
+
+#[test]
+fn a_release_that_fails_after_a_day_and_a_half_is_caught_by_the_soak() {
+    for seed in 0..5 {
+        let world = run(seed, Release { late: (0.5, 36 * HOUR), ..Release::GOOD });
+        assert!(matches!(halted(&world), Because::Failures { .. }));
+        assert_eq!(world.rollout.rings().len(), 1, "the second ring never opened");
+    }
+}
+
+#[test]
+fn one_bad_hardware_revision_is_seen_in_the_first_ring() {
+    for seed in 0..5 {
+        let world = run(seed, Release { fails: 1.0, only: Some(2), ..Release::GOOD });
+        assert!(matches!(halted(&world), Because::Failures { .. }));
+        assert_eq!(world.rollout.rings().len(), 1);
+    }
+}
+
+#[test]
+fn a_good_release_reaches_everybody_once_though_boxes_fail_and_are_unplugged_all_the_same() {
+    for seed in 0..5 {
+        let mut world = run(seed, Release::GOOD);
+        assert!(world.rollout.is_finished(), "{:?}", world.decision);
+        // Some were away all the while, and come home.
+        let end = world.now.after(25 * DAY);
+        while world.now < end {
+            world.step();
+        }
+        let offers = world.offers();
+        assert!(offers.values().all(|&count| count == 1), "nobody is offered it twice");
+        assert_eq!(offers.len(), BOXES as usize, "and nobody is forgotten");
+    }
+}
+
+/// Bottlerocket's waves count from the beginning of the fleet and not of the wave: 40 to 60 % of it falls due at one moment.
+#[test]
+fn offers_of_a_late_ring_are_spread_over_its_own_time() {
+    let mut world = World::new(7, 40_000, Policy::default(), Release::GOOD);
+    world.run(60 * DAY);
+    for ring in 0..world.rollout.rings().len() as u8 {
+        let peak = world.peak_to_mean(RingIndex(ring)).expect("a ring");
+        assert!(peak <= 1.3, "ring {ring}: {peak}");
+    }
+}
+
+/// hawkBit starts the next group when this one is complete, whatever came of it; a group of which nobody answers counts for nothing.
+#[test]
+fn a_ring_that_is_complete_and_not_successful_does_not_open_the_next() {
+    // Nothing halts, so only what is shown can open a ring.
+    let lenient = || Policy { false_halts: Share::millionths(1), ..Policy::default() };
+    for release in [Release { fails: 0.2, ..Release::GOOD }, Release { bricks: 0.2, ..Release::GOOD }] {
+        let mut world = World::new(3, BOXES, lenient(), release);
+        world.run(20 * DAY);
+        assert_eq!(world.rollout.rings().len(), 1);
+        let because = match world.rollout.halted() {
+            Some(grounds) => &grounds.because,
+            None => &world.decision.as_ref().expect("it decided").because,
+        };
+        let tells = |because: &Because| {
+            matches!(
+                because,
+                Because::Unsure { .. } | Because::Failures { .. } | Because::Silence { .. } | Because::Suspected { .. }
+            )
+        };
+        assert!(because.iter().any(tells), "{because:?}");
+    }
+}
+
+#[test]
+fn the_log_gives_the_same_decisions_and_a_log_that_was_touched_does_not() {
+    let world = run(11, Release { fails: 0.05, ..Release::GOOD });
+    let text = serde_json::to_string(&world.log).expect("JSON");
+    let mut log: Vec<Entry> = serde_json::from_str(&text).expect("a log");
+    let again = replay(world.rollout.policy(), &log).expect("the same decisions");
+    assert_eq!(again.halted(), world.rollout.halted());
+    assert_eq!(again.attempts(), world.rollout.attempts());
+    let failed = |entry: &Entry| matches!(entry.event, Event::Reported { stage: Stage::Failed, .. });
+    let at = log.iter().position(failed).expect("a failure");
+    log.remove(at);
+    assert_eq!(replay(world.rollout.policy(), &log).err(), Some(log.len() - 1), "the halt does not follow any more");
+}
+
+/// A fleet by hand: ids, places, and a policy of two rings.
+struct Few {
+    rollout: Rollout,
+    fleet: Vec<Candidate>,
+    now: saveos_protocol::time::Timestamp,
+}
+
+impl Few {
+    fn new(count: u8, change: impl Fn(&mut Policy)) -> Few {
+        let mut policy = Policy::default();
+        policy.rings.drain(1..4);
+        policy.rings[0].up_to = Share::percent(30);
+        change(&mut policy);
+        assert_eq!(policy.check(), Ok(()));
+        let now = saveos_protocol::time::Timestamp::saturating(1_800_000_000_000);
+        let salt = Salt::new(&[3; 32]);
+        let candidate = |number: u8| {
+            let device = DeviceId::from_parts(now, [number; 10]);
+            Candidate { device, place: salt.place(device), hardware: 0, wish: Wish::AsPlaced, reachable: true }
+        };
+        Few { rollout: Rollout::new(policy), fleet: (0..count).map(candidate).collect(), now }
+    }
+
+    fn tell(&mut self, event: Event) {
+        self.rollout.apply(&Entry { at: self.now, event });
+    }
+
+    fn tick(&mut self, beside: &Beside) -> (Action, Vec<Because>) {
+        let fleet: Vec<(u16, _)> = self.fleet.iter().map(|one| (one.hardware, one.place)).collect();
+        let edges = |ring: &_| edges(ring, fleet.iter().copied());
+        let (decision, events) = tick(&self.rollout, &self.fleet, &edges, beside, self.now);
+        events.into_iter().for_each(|event| self.tell(event));
+        (decision.action, decision.because)
+    }
+
+    /// An hour; whoever was offered the release runs it.
+    fn pass(&mut self) -> (Action, Vec<Because>) {
+        let said = self.tick(&Beside::default());
+        for device in self.fleet.iter().map(|one| one.device).collect::<Vec<_>>() {
+            if self.rollout.attempt(device).is_some_and(|attempt| attempt.passed.is_none()) {
+                self.tell(Event::Reported { device, stage: Stage::Confirmed });
+            }
+        }
+        self.now = self.now.after(HOUR);
+        said
+    }
+
+    fn offered(&self) -> Vec<usize> {
+        let is_offered = |at: &usize| self.rollout.attempt(self.fleet[*at].device).is_some();
+        (0..self.fleet.len()).filter(is_offered).collect()
+    }
+}
+
+#[test]
+fn three_boxes_go_through_two_rings_and_it_takes_as_long_as_the_soaks() {
+    let mut few = Few::new(3, |_| ());
+    let begun = few.now;
+    assert_eq!(few.pass().0, Action::Open(RingIndex(0)));
+    for _ in 0..40 {
+        few.pass();
+    }
+    assert!(few.rollout.rings().len() == 1 && !few.offered().is_empty() && few.offered().len() < 3);
+    while !few.rollout.is_finished() {
+        few.pass();
+        assert!(few.now.since(begun) < 10 * DAY, "{:?}", few.tick(&Beside::default()));
+    }
+    assert_eq!(few.offered(), [0, 1, 2]);
+    assert!(few.now.since(begun) >= 2 * 2 * DAY);
+}
+
+#[test]
+fn who_is_held_is_never_offered_it_and_who_wants_to_be_first_is() {
+    let mut few = Few::new(20, |_| ());
+    for at in 0..20 {
+        few.fleet[at].wish = if at < 2 { Wish::First } else { Wish::Never };
+    }
+    for _ in 0..200 {
+        few.pass();
+    }
+    assert_eq!(few.offered(), [0, 1]);
+}
+
+#[test]
+fn a_paused_rollout_offers_nothing_until_it_goes_on_and_a_ring_waits_for_its_approval() {
+    let mut few = Few::new(20, |policy| policy.rings[1].approval = true);
+    few.pass();
+    few.tell(Event::Paused { by: "anna".into() });
+    assert_eq!(few.pass(), (Action::Hold, vec![Because::ByHand { by: "anna".into() }]));
+    assert_eq!(few.offered(), [0usize; 0]);
+    few.tell(Event::Resumed { by: "anna".into() });
+    for _ in 0..24 * 10 {
+        few.pass();
+    }
+    assert_eq!(few.pass(), (Action::Offer, vec![Because::Approval { ring: RingIndex(1) }]));
+    few.tell(Event::Approved { ring: RingIndex(1), by: "anna".into() });
+    assert_eq!(few.pass().0, Action::Open(RingIndex(1)));
+}
+
+#[test]
+fn one_box_whose_data_do_not_read_back_halts_it_at_once_and_for_good() {
+    let mut few = Few::new(20, |_| ());
+    (0..5).for_each(|_| drop(few.pass()));
+    let device = few.fleet[3].device;
+    few.tell(Event::Damaged { device });
+    let damaged = vec![Because::Damaged { device }];
+    assert_eq!(few.pass(), (Action::Halt, damaged.clone()));
+    let before = few.offered();
+    assert_eq!(few.pass(), (Action::Nothing, damaged));
+    assert_eq!(few.offered(), before);
+}
+
+#[test]
+fn silent_boxes_are_waited_for_before_anybody_else_is_offered_it() {
+    let mut few = Few::new(200, |_| ());
+    few.tick(&Beside::default());
+    few.now = few.now.after(3 * HOUR);
+    few.tick(&Beside::default());
+    let armed = few.offered();
+    assert!((2..=4).contains(&armed.len()), "no more than four before anybody passed, not {}", armed.len());
+    for &at in &armed {
+        few.tell(Event::Reported { device: few.fleet[at].device, stage: Stage::Armed });
+    }
+    few.now = few.now.after(HOUR);
+    let (action, because) = few.tick(&Beside::default());
+    let silent = armed.len() as u32;
+    assert_eq!((action, because), (Action::Hold, vec![Because::Suspected { silent, lost: 0, of: silent }]));
+    // They come back: somebody had pulled the plug of a rack.
+    for &at in &armed {
+        few.tell(Event::Reported { device: few.fleet[at].device, stage: Stage::Passed });
+    }
+    assert_eq!(few.tick(&Beside::default()).0, Action::Offer);
+}
+
+#[test]
+fn a_line_that_is_down_holds_the_offers_and_says_nothing_of_the_release() {
+    let mut few = Few::new(200, |_| ());
+    few.tick(&Beside::default());
+    for device in few.fleet.iter().map(|one| one.device).take(6).collect::<Vec<_>>() {
+        few.tell(Event::Offered { device, ring: RingIndex(0), hardware: 0 });
+        few.tell(Event::Reported { device, stage: Stage::Hindered });
+    }
+    let hindered = vec![Because::Hindered { boxes: 6, of: 6 }];
+    assert_eq!(few.tick(&Beside::default()), (Action::Hold, hindered));
+    let device = few.fleet[0].device;
+    few.tell(Event::Reported { device, stage: Stage::Working });
+    few.tell(Event::Reported { device: few.fleet[1].device, stage: Stage::Passed });
+    assert_eq!(few.tick(&Beside::default()).0, Action::Offer, "the line is back for some");
+}
+
+#[test]
+fn backups_that_fail_more_often_than_beside_hold_the_next_ring_back() {
+    let mut few = Few::new(100, |policy| policy.rings[0].soak = 90 * DAY);
+    (0..24 * 6).for_each(|_| drop(few.pass()));
+    let is_told = |because: &[Because]| because.iter().any(|one| matches!(one, Because::Backups { .. }));
+    let (_, because) = few.tick(&Beside { with: (30, 9), without: (70, 1) });
+    assert!(is_told(&because), "{because:?}");
+    let (_, because) = few.tick(&Beside { with: (30, 2), without: (70, 3) });
+    assert!(!is_told(&because), "{because:?}");
+}
+
+#[test]
+fn every_decision_reads_as_a_sentence() {
+    let empty = Rollout::new(Policy::default());
+    let decision = decide(&empty, &Reach::default(), &Beside::default(), Default::default());
+    assert_eq!(decision.action, Action::Open(RingIndex(0)));
+    assert_eq!(decision.because[0].to_string(), "nothing was tried yet");
+    let failures = Because::Failures { hardware: Some(2), failed: 3, of: 18, evidence: 371.6, enough: 250.4 };
+    let words = "it failed on 3 of 18 boxes of hardware 2 that started it: 372 times likelier with a bad release, 250 is enough";
+    assert_eq!(failures.to_string(), words);
+    let grounds = Grounds { because: vec![failures], ..Grounds::default() };
+    let text = serde_json::to_string(&grounds).expect("JSON");
+    assert_eq!(serde_json::from_str::<Grounds>(&text).expect("grounds"), grounds);
+    assert_eq!(offer(&empty, &[], Default::default()), (Vec::new(), Reach::default()));
+}
