@@ -13,9 +13,11 @@ mod enrol;
 mod identity;
 mod outbox;
 mod session;
+mod update;
 
 pub use ail::{Ails, dying_disk};
 pub use enrol::{EnrolError, Place, enrol, renew};
 pub use identity::Identity;
 pub use outbox::{Entry, Level};
-pub use session::Appliance;
+pub use session::{Appliance, Told};
+pub use update::Fate;

@@ -2,6 +2,7 @@
 
 use crate::identity::{now, random};
 use crate::outbox::{Entry, Level, Outbox};
+use crate::update::{Agent, Fate, Turn};
 use crate::{Ails, Identity};
 use rumqttc::mqttbytes::QoS;
 use rumqttc::{AsyncClient, Event, Incoming, LastWill, MqttOptions, PublishOptions, TlsConfiguration, Transport};
@@ -50,6 +51,7 @@ pub struct Appliance {
     /// It waits before it comes back as a real box does; in tests it is back at once.
     patient: bool,
     ails: Mutex<Ails>,
+    agent: Mutex<Agent>,
     /// The last fact that went to the broker.
     sent: AtomicU64,
 }
@@ -78,6 +80,7 @@ impl Appliance {
             heartbeat,
             patient,
             ails: Mutex::default(),
+            agent: Mutex::new(Agent::new(env!("CARGO_PKG_VERSION").parse().expect("a version is a release"))),
             sent: AtomicU64::new(0),
         })
     }
@@ -104,6 +107,20 @@ impl Appliance {
 
     fn ails(&self) -> Ails {
         *self.ails.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// It takes releases that it is offered, and this one so.
+    pub fn expect(&self, release: &str, fate: Fate) {
+        self.agent().expect(release, fate);
+    }
+
+    /// The release that it runs.
+    pub fn running(&self) -> String {
+        self.agent().running().to_string()
+    }
+
+    fn agent(&self) -> std::sync::MutexGuard<'_, Agent> {
+        self.agent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// By its own clock.
@@ -207,6 +224,16 @@ impl Appliance {
                     if acked.elapsed() >= AGAIN {
                         (sent, acked) = (0, Instant::now());
                     }
+                    let next = if self.is_online() { self.agent().turn(stream, self.now()) } else { Turn::Rest };
+                    match next {
+                        Turn::Rest => {}
+                        Turn::Restart => return,
+                        Turn::Say(report) => {
+                            let report = encode(&*report).expect("a report fits");
+                            let retained = PublishOptions::at_least_once().retained();
+                            let _ = client.try_publish(topic(Up::Reported), report, retained);
+                        }
+                    }
                 }
                 () = self.news.notified() => {}
             }
@@ -243,6 +270,12 @@ impl Appliance {
         let payload = message.payload.to_vec();
         let again = match (&topic, decode::<Ack>(&payload)) {
             (Topic::Down(_, Down::Ack), Ok(ack)) => self.outbox().acknowledge(&ack),
+            (Topic::Down(_, Down::Desired), _) => {
+                if let Ok(desired) = decode(&payload) {
+                    self.agent().read(&desired);
+                }
+                None
+            }
             _ => None,
         };
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
@@ -272,7 +305,7 @@ impl Appliance {
             stream: outbox.birth.clone(),
             last_fact: FactNumber::saturating(outbox.level().last),
             boot: BootId(random()),
-            firmware: env!("CARGO_PKG_VERSION").parse().expect("a version is a release"),
+            firmware: self.agent().running(),
             capabilities: Vec::new(),
             ts,
         }

@@ -130,6 +130,8 @@ ids! {
     TokenId "token-" "a token id";
     /// A claim of an appliance that waits for its box.
     ClaimId "claim-" "a claim id";
+    /// A release on its way through the fleet.
+    RolloutId "rollout-" "a rollout id";
     /// A node of the control plane.
     NodeId "node-" "a node id";
 }

@@ -36,6 +36,7 @@ mod problem;
 mod protection;
 mod release;
 mod reports;
+mod rollouts;
 mod setup;
 mod signed;
 mod silences;
@@ -153,6 +154,8 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(signed::desired, signed::put_desired))
         .routes(routes!(appliances::revoke))
         .routes(routes!(release::put, release::remove))
+        .routes(routes!(rollouts::list, rollouts::make))
+        .routes(routes!(rollouts::one, rollouts::change))
         .routes(routes!(login::audit_trail))
         .layer(DefaultBodyLimit::max(16 * 1024));
     let boxes = OpenApiRouter::new()

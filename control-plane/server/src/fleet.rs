@@ -213,6 +213,36 @@ pub(crate) fn for_alerts(tx: &mut dyn Tx, hearing: &Hearing, now: Timestamp) -> 
     Ok(fleet)
 }
 
+/// A box, as a rollout cares for it.
+pub(crate) struct Target {
+    pub(crate) device: DeviceId,
+    /// As enrolment said, in JSON.
+    pub(crate) hardware: String,
+    pub(crate) firmware: String,
+    /// The token of the release that it is offered.
+    pub(crate) offered: Option<String>,
+    pub(crate) tags: String,
+    pub(crate) presence: Presence,
+}
+
+/// All boxes that are trusted.
+pub(crate) fn for_rollouts(tx: &mut dyn Tx, hearing: &Hearing, now: Timestamp) -> Result<Vec<Target>, StoreError> {
+    // The columns of `signs` stand where they stand elsewhere.
+    let sql = "SELECT id, hardware, firmware, offered, tags, node, heard_ms, gone_ms, gone_why FROM appliance
+        WHERE revoked_ms IS NULL ORDER BY id";
+    let target = |row: &Row| {
+        Ok(Target {
+            device: row.parse(0)?,
+            hardware: row.text(1)?.to_owned(),
+            firmware: row.text(2)?.to_owned(),
+            offered: row.maybe_text(3)?.map(str::to_owned),
+            tags: row.text(4)?.to_owned(),
+            presence: presence(signs(row)?, deaf(hearing, now), now),
+        })
+    };
+    tx.query(sql, &[])?.iter().map(target).collect()
+}
+
 /// The disks of a box.
 fn disks(
     tx: &mut dyn Tx,

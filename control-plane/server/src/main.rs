@@ -33,6 +33,7 @@ mod policy;
 mod presence;
 mod protection;
 mod revocation;
+mod rollouts;
 mod run;
 mod second_factor;
 mod sign;

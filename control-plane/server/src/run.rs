@@ -13,6 +13,7 @@ use crate::ingest::{Connection, Heart, Ingest, Outgoing};
 use crate::metrics::{self, Metrics};
 use crate::notify;
 use crate::revocation;
+use crate::rollouts::{self, TurnError};
 use crate::stop;
 use crate::store::{Store, StoreError, Tx, values};
 use axum_server::tls_rustls::RustlsConfig;
@@ -82,6 +83,8 @@ const RENEW_LISTS: Duration = Duration::from_secs(86_400);
 const RESEND: Duration = Duration::from_secs(60);
 /// How often the rules look at the fleet: a missed deadline is told in that time.
 const LOOK: Duration = Duration::from_secs(10);
+/// How soon a rollout in which something happened is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
 /// How often it is written down how sites stand: a day ends as it was ten minutes before.
 const DAYS: Duration = Duration::from_secs(600);
 /// Requests that run when it is told to stop have so long.
@@ -160,6 +163,7 @@ pub(crate) async fn run(data: &Path, metrics: Option<SocketAddr>, stop: watch::R
         });
     }
     tokio::spawn(look_for_alerts(app.clone()));
+    tokio::spawn(conduct_rollouts(app.clone()));
     tokio::spawn(keep_days(app.clone()));
     tokio::spawn(notify::keep_telling(app.clone()));
     tokio::spawn(renew_lists(app.clone()));
@@ -213,6 +217,34 @@ fn bound(http: &mut Builder<TokioExecutor>) {
         .keep_alive_timeout(HEAD_PATIENCE)
         .max_concurrent_streams(STREAMS)
         .max_header_list_size(HEAD_BYTES);
+}
+
+/// Rollouts go on while somebody listens to what boxes say.
+async fn conduct_rollouts(app: App) {
+    let mut stop = app.stop.clone();
+    let (mut known, mut next) = (None, LOOK);
+    while tokio::time::timeout(next, stop::asked(&mut stop)).await.is_err() {
+        next = LOOK;
+        let hearing = app.heart.look();
+        if !hearing.connected {
+            continue;
+        }
+        match rollouts::turn(&app.store, known.take(), hearing, clock::now()).await {
+            Ok(turned) => {
+                known = turned.known;
+                next = if turned.happened { LOOK_AGAIN } else { LOOK };
+                for document in turned.said {
+                    // The end of the server: the ingest says it again with the next session.
+                    let _ = app.outgoing.send(document).await;
+                }
+            }
+            // It is read anew.
+            Err(TurnError::Overtaken(_)) => {}
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "a rollout does not go on");
+            }
+        }
+    }
 }
 
 async fn look_for_alerts(app: App) {

@@ -4,7 +4,7 @@
 
 use super::{
     account_changes, accounts, alert_routes, alerts, answer, appliances, bulk, claims, commands, facts, health, login,
-    logs, own, policies, protection, release, reports, setup, signed, silences, tokens, tree,
+    logs, own, policies, protection, release, reports, rollouts, setup, signed, silences, tokens, tree,
 };
 use crate::fleet;
 use crate::ingest::News;
@@ -92,6 +92,10 @@ fn schemas() -> Map<String, Value> {
         define::<policies::Told>,
         define::<release::Offer>,
         define::<release::Offered>,
+        define::<answer::List<rollouts::InShort>>,
+        define::<rollouts::New>,
+        define::<rollouts::Change>,
+        define::<rollouts::Rollout>,
         define::<bulk::Bulk>,
         define::<answer::List<bulk::InShort>>,
         define::<reports::Report>,

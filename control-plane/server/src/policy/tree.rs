@@ -112,8 +112,11 @@ pub(crate) fn offer(
         return Ok(None);
     }
     let ver = DesiredVersion::saturating(row.number(1)?.max(row.number(2)?) + 1);
+    let token = release.as_ref().and_then(|target| target.ring_token.as_ref()).map(ToString::to_string);
     let next = Desired { ver, ts: now, release, sig: None, ..current.clone() };
-    Ok(Some(publish(tx, device, (&current, next))?))
+    let said = publish(tx, device, (&current, next))?;
+    tx.execute("UPDATE appliance SET offered = $1 WHERE id = $2", &values![token, device])?;
+    Ok(Some(said))
 }
 
 fn publish(

@@ -44,17 +44,33 @@ pub enum Because {
     Shown { failed: u32, of: u32, at_most: f64 },
 }
 
+impl Because {
+    /// In words, with the names of the hardware by its numbers.
+    pub fn worded<'a>(&'a self, names: &'a [String]) -> impl fmt::Display + 'a {
+        Worded(self, names)
+    }
+}
+
 impl fmt::Display for Because {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
+        Worded(self, &[]).fmt(f)
+    }
+}
+
+struct Worded<'a>(&'a Because, &'a [String]);
+
+impl fmt::Display for Worded<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.1;
+        match self.0 {
             Because::First => write!(f, "nothing was tried yet"),
             Because::Damaged { device } => write!(f, "what {device} stored with this release does not read back"),
             Because::Failures { hardware, failed, of, evidence, enough } => {
-                write!(f, "it failed on {failed} of {of} boxes{} that started it: ", Of(*hardware))?;
+                write!(f, "it failed on {failed} of {of} boxes{} that started it: ", Of(*hardware, names))?;
                 write!(f, "{evidence:.0} times likelier with a bad release, {enough:.0} is enough")
             }
             Because::Silence { hardware, lost, of, evidence, enough } => {
-                write!(f, "{lost} of {of} boxes{} that started it fell silent: ", Of(*hardware))?;
+                write!(f, "{lost} of {of} boxes{} that started it fell silent: ", Of(*hardware, names))?;
                 write!(f, "{evidence:.0} times likelier with a bad release, {enough:.0} is enough")
             }
             Because::NotInstalled { failed, of, evidence, enough } => {
@@ -74,7 +90,7 @@ impl fmt::Display for Because {
                 "{offered} boxes of the ring were offered it, {waiting} will be until {until}, {away} cannot be reached"
             ),
             Because::Soaking { hardware, soaked, needed } => {
-                write!(f, "{soaked} of {needed} boxes of hardware {hardware} have run it for long enough")
+                write!(f, "{soaked} of {needed} boxes{} have run it for long enough", Of(Some(*hardware), names))
             }
             Because::Unsure { failed, of, at_most, worst } => write!(
                 f,
@@ -99,13 +115,14 @@ impl fmt::Display for Because {
     }
 }
 
-/// Boxes of which hardware.
-struct Of(Whose);
+/// Boxes of which hardware; by its number where it has no name.
+struct Of<'a>(Whose, &'a [String]);
 
-impl fmt::Display for Of {
+impl fmt::Display for Of<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(hardware) => write!(f, " of hardware {hardware}"),
+        match self.0.map(|number| (number, self.1.get(usize::from(number)))) {
+            Some((_, Some(name))) => write!(f, " of {name}"),
+            Some((number, None)) => write!(f, " of hardware {number}"),
             None => Ok(()),
         }
     }

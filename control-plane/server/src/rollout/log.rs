@@ -239,6 +239,16 @@ impl Rollout {
         self.halted.as_ref()
     }
 
+    /// Who wants no further offers for now.
+    pub fn paused(&self) -> Option<&str> {
+        self.paused.as_deref()
+    }
+
+    /// A person agreed to a ring.
+    pub fn is_approved(&self, ring: RingIndex) -> bool {
+        self.approved.contains(&ring)
+    }
+
     /// Every ring is through.
     pub fn is_finished(&self) -> bool {
         self.finished

@@ -1,5 +1,6 @@
 //! What a person decides about a rollout before it begins: its rings, and what each must show.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -9,9 +10,9 @@ use std::time::Duration;
 pub struct RingIndex(pub u8);
 
 /// A part of a fleet or of a number of attempts, in millionths.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
-pub struct Share(u32);
+pub struct Share(#[schemars(range(max = 1_000_000))] u32);
 
 impl Share {
     /// Everything.
@@ -47,7 +48,7 @@ impl Share {
 }
 
 /// A part of the fleet that is offered the release at the same time.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Ring {
     /// What people call it.
@@ -58,9 +59,11 @@ pub struct Ring {
     pub minimum: u32,
     /// Its offers are spread over so long a time.
     #[serde(rename = "spread_s", with = "seconds")]
+    #[schemars(with = "u64")]
     pub spread: Duration,
     /// So long a box must have run the release before it counts for the next ring.
     #[serde(rename = "soak_s", with = "seconds")]
+    #[schemars(with = "u64")]
     pub soak: Duration,
     /// The next ring opens when we are 95 % sure that no more than this share of attempts fails.
     pub worst: Share,
@@ -70,7 +73,8 @@ pub struct Ring {
 
 /// How a release reaches the fleet. What boxes beyond the open rings do is what the release is compared with, so a last ring of
 /// a few per cent is a hold-back group.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "RolloutPolicy")]
 #[serde(deny_unknown_fields)]
 pub struct Policy {
     /// In the order in which they open.
@@ -85,9 +89,11 @@ pub struct Policy {
     pub in_flight: u32,
     /// A box that is silent for so long in its trial is waited for: nobody else is offered the release if it were lost.
     #[serde(rename = "suspected_after_s", with = "seconds")]
+    #[schemars(with = "u64")]
     pub suspected_after: Duration,
     /// A box that is silent for so long in its trial counts as lost, until it speaks again.
     #[serde(rename = "lost_after_s", with = "seconds")]
+    #[schemars(with = "u64")]
     pub lost_after: Duration,
 }
 

@@ -3,7 +3,7 @@
 use super::StoreError;
 use saveos_protocol::hex::{DeviceKey, Digest, SnapshotId};
 use saveos_protocol::id::{
-    ClaimId, CommandId, CustomerId, DeviceId, DiskId, JobId, OrganisationId, SiteId, StreamId, UserId,
+    ClaimId, CommandId, CustomerId, DeviceId, DiskId, JobId, OrganisationId, RolloutId, SiteId, StreamId, UserId,
 };
 use saveos_protocol::time::Timestamp;
 use saveos_protocol::unit::{Bytes, Count, DesiredVersion, FactNumber};
@@ -132,7 +132,8 @@ names!(
     CommandId,
     SnapshotId,
     Digest,
-    DeviceKey
+    DeviceKey,
+    RolloutId
 );
 
 macro_rules! numbers {

@@ -1,0 +1,268 @@
+//! Rollouts in the database: what boxes report becomes their log, and what the engine decides becomes offers.
+//!
+//! Each turn reads, decides, and writes what was decided only if nobody wrote in between; so two control planes may turn at once.
+//! An offer and the line of the log that tells of it are one transaction.
+
+mod fleet;
+mod report;
+
+use crate::ingest::{Hearing, Outgoing};
+use crate::policy::tree::{self, NotSet};
+use crate::store::{Row, Store, StoreError, Tx, first, values};
+use fleet::Fleet;
+use saveos_protocol::id::{DeviceId, RolloutId};
+use saveos_protocol::shadow::ReleaseTarget;
+use saveos_protocol::text::{Mark, Release};
+use saveos_protocol::time::Timestamp;
+use saveos_server::rollout::{Action, Because, Decision, Entry, Event, Policy, Rollout, Salt, Stage, edges, tick};
+use std::borrow::Cow;
+use std::time::Duration;
+
+/// Reports are looked at again for so long: a transaction may become visible after its time.
+const OVERLAP: Duration = Duration::from_secs(60);
+
+/// Why a turn did not end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TurnError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Somebody else decided meanwhile: the next turn sees it.
+    #[error("another control plane wrote to the log of {0}")]
+    Overtaken(RolloutId),
+    /// A document for a box could not be made.
+    #[error("the offer to {0} could not be made")]
+    Offer(DeviceId),
+}
+
+/// A rollout that is under way, as far as its log was read.
+pub(crate) struct Known {
+    pub(crate) id: RolloutId,
+    release: Release,
+    salt: Salt,
+    /// Lines of the log that are in `rollout`.
+    lines: u64,
+    pub(crate) rollout: Rollout,
+    /// When reports were looked at last.
+    looked: Timestamp,
+    said: String,
+}
+
+/// What a look came to.
+#[derive(Default)]
+pub(crate) struct Turned {
+    /// For the next look.
+    pub(crate) known: Option<Known>,
+    /// What boxes are to be told.
+    pub(crate) said: Vec<Outgoing>,
+    /// Something was written: the next look is worth while soon.
+    pub(crate) happened: bool,
+}
+
+/// What to write.
+struct Turn {
+    known: Known,
+    events: Vec<Event>,
+    decision: Decision,
+    hardware: Vec<String>,
+    unnumbered: bool,
+}
+
+impl Turn {
+    fn is_idle(&self) -> bool {
+        let said = self.words().is_ok_and(|words| words == self.known.said);
+        self.events.is_empty() && !self.unnumbered && said && self.known.rollout.halted().is_none()
+    }
+
+    /// What is said of it, as it is stored.
+    fn words(&self) -> Result<String, StoreError> {
+        let because = self.decision.because.iter();
+        let words: Vec<String> = because.map(|one| one.worded(&self.hardware).to_string()).collect();
+        serde_json::to_string(&words).map_err(|_| StoreError::Damaged("words"))
+    }
+}
+
+/// One look at the rollout that is under way.
+pub(crate) async fn turn(
+    store: &Store,
+    known: Option<Known>,
+    hearing: Hearing,
+    now: Timestamp,
+) -> Result<Turned, TurnError> {
+    let Some(turn) = store.read(move |tx| look(tx, known, &hearing, now)).await? else { return Ok(Turned::default()) };
+    // Most looks find nothing to write, and the one writer has other things to do.
+    if turn.is_idle() {
+        return Ok(Turned { known: Some(turn.known), ..Turned::default() });
+    }
+    store.write(move |tx| write(tx, turn, now)).await
+}
+
+fn look(tx: &mut dyn Tx, known: Option<Known>, hearing: &Hearing, now: Timestamp) -> Result<Option<Turn>, StoreError> {
+    let sql = "SELECT id, release_name, policy, salt, said FROM rollout WHERE ended_ms IS NULL ORDER BY id LIMIT 1";
+    let Some(row) = first(tx, sql, &[])? else { return Ok(None) };
+    let id: RolloutId = row.parse(0)?;
+    let mut known = match known.filter(|known| known.id == id) {
+        Some(known) => known,
+        None => begin(&row, id)?,
+    };
+    for entry in log(tx, id, known.lines)? {
+        known.rollout.apply(&entry);
+        known.lines += 1;
+    }
+    let mut events = report::news(tx, &known, now)?;
+    // A decision sees what boxes said.
+    let mut rollout = Cow::Borrowed(&known.rollout);
+    for event in &events {
+        rollout.to_mut().apply(&Entry { at: now, event: event.clone() });
+    }
+    let fleet = Fleet::read(tx, &known, &rollout, hearing, now)?;
+    let beside = fleet::backups(tx, &rollout)?;
+    let within = || fleet.members.iter().map(|one| (one.hardware, one.place));
+    // A ring that opened now would miss the hardware that has no number.
+    let (decision, decided) = match fleet.unnumbered {
+        true => (Decision { action: Action::Hold, because: Vec::new() }, Vec::new()),
+        false => tick(&rollout, &fleet.waiting, &|ring| edges(ring, within()), &beside, now),
+    };
+    events.extend(decided);
+    drop(rollout);
+    known.looked = now;
+    let (hardware, unnumbered) = (fleet.hardware, fleet.unnumbered);
+    Ok(Some(Turn { known, events, decision, hardware, unnumbered }))
+}
+
+fn begin(row: &Row, id: RolloutId) -> Result<Known, StoreError> {
+    let policy: Policy = serde_json::from_str(row.text(2)?).map_err(|_| StoreError::Damaged("a rollout's policy"))?;
+    let salt = unhex(row.text(3)?).ok_or(StoreError::Damaged("a rollout's salt"))?;
+    Ok(Known {
+        id,
+        release: row.parse(1)?,
+        salt: Salt::new(&salt),
+        lines: 0,
+        rollout: Rollout::new(policy),
+        looked: Timestamp::default(),
+        said: row.text(4)?.to_owned(),
+    })
+}
+
+/// What stands in the log behind the first `lines`.
+pub(crate) fn log(tx: &mut dyn Tx, id: RolloutId, lines: u64) -> Result<Vec<Entry>, StoreError> {
+    let sql = "SELECT n, at_ms, event FROM rollout_log WHERE rollout = $1 AND n > $2 ORDER BY n";
+    let rows = tx.query(sql, &values![id, lines])?;
+    let entry = |(row, n): (&Row, u64)| {
+        if row.number(0)? != n {
+            return Err(StoreError::Damaged("a rollout's log has a gap"));
+        }
+        let event = serde_json::from_str(row.text(2)?).map_err(|_| StoreError::Damaged("a rollout's log"))?;
+        Ok(Entry { at: row.time(1)?, event })
+    };
+    rows.iter().zip(lines + 1..).map(entry).collect()
+}
+
+/// Writes a line behind `lines`, if that is where the log ends.
+pub(crate) fn append(tx: &mut dyn Tx, id: RolloutId, lines: u64, entry: &Entry) -> Result<(), StoreError> {
+    let event = serde_json::to_string(&entry.event).map_err(|_| StoreError::Damaged("an event"))?;
+    let sql = "INSERT INTO rollout_log (rollout, n, at_ms, event) VALUES ($1, $2, $3, $4)";
+    tx.execute(sql, &values![id, lines + 1, entry.at, event])?;
+    Ok(())
+}
+
+/// Lines of a log.
+pub(crate) fn lines(tx: &mut dyn Tx, id: RolloutId) -> Result<u64, StoreError> {
+    let row = first(tx, "SELECT COALESCE(MAX(n), 0) FROM rollout_log WHERE rollout = $1", &values![id])?;
+    row.map_or(Ok(0), |row| row.number(0))
+}
+
+fn write(tx: &mut dyn Tx, turn: Turn, now: Timestamp) -> Result<Turned, TurnError> {
+    let words = turn.words()?;
+    let Turn { mut known, events, unnumbered, .. } = turn;
+    if lines(tx, known.id)? != known.lines {
+        return Err(TurnError::Overtaken(known.id));
+    }
+    if unnumbered {
+        fleet::number_hardware(tx)?;
+    }
+    let mut said = Vec::new();
+    for event in events {
+        let entry = Entry { at: now, event };
+        append(tx, known.id, known.lines, &entry)?;
+        if let Event::Offered { device, .. } = &entry.event {
+            said.extend(offer(tx, *device, Some(known.target()), now)?);
+        }
+        known.tell(&entry.event);
+        known.rollout.apply(&entry);
+        known.lines += 1;
+    }
+    if words != known.said {
+        tx.execute("UPDATE rollout SET said = $1 WHERE id = $2", &values![words.as_str(), known.id])?;
+        known.said = words;
+    }
+    if known.rollout.halted().is_some() {
+        said.extend(withdraw(tx, &known, now)?);
+        tx.execute("UPDATE rollout SET ended_ms = $1 WHERE id = $2", &values![now, known.id])?;
+        return Ok(Turned { known: None, said, happened: true });
+    }
+    Ok(Turned { known: Some(known), said, happened: true })
+}
+
+/// Takes the offer back from everybody who has not restarted into the release. Who did goes on: a trial ends by itself.
+fn withdraw(tx: &mut dyn Tx, known: &Known, now: Timestamp) -> Result<Vec<Outgoing>, TurnError> {
+    let token = known.token().to_string();
+    let mut said = Vec::new();
+    for row in tx.query("SELECT id FROM appliance WHERE offered = $1 ORDER BY id", &values![token])? {
+        let device: DeviceId = row.parse(0)?;
+        let stage = known.rollout.attempt(device).map(|attempt| attempt.stage);
+        if matches!(stage, Some(Stage::Offered | Stage::Working | Stage::Hindered)) {
+            said.extend(offer(tx, device, None, now)?);
+        }
+    }
+    Ok(said)
+}
+
+fn offer(
+    tx: &mut dyn Tx,
+    device: DeviceId,
+    target: Option<ReleaseTarget>,
+    now: Timestamp,
+) -> Result<Option<Outgoing>, TurnError> {
+    tree::offer(tx, device, target, now).map_err(|why| match why {
+        NotSet::Store(error) => TurnError::Store(error),
+        NotSet::Faulty(_) | NotSet::Weakens(..) | NotSet::TooLarge => TurnError::Offer(device),
+    })
+}
+
+impl Known {
+    /// What an offer of this rollout is known by.
+    fn token(&self) -> Mark {
+        self.id.to_string().parse().expect("the name of a rollout is a mark")
+    }
+
+    fn target(&self) -> ReleaseTarget {
+        ReleaseTarget { release: self.release.clone(), ring_token: Some(self.token()) }
+    }
+
+    /// For a person at three in the morning.
+    fn tell(&self, event: &Event) {
+        let why = |because: &[Because]| because.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        let (rollout, release) = (self.id, &self.release);
+        match event {
+            Event::Opened { ring, grounds, .. } => {
+                tracing::info!(%rollout, %release, ring = ring.0, why = why(&grounds.because), "a ring opens");
+            }
+            Event::Halted { grounds } => tracing::warn!(%rollout, %release, why = why(&grounds.because), "halted"),
+            Event::Finished { grounds } => tracing::info!(%rollout, %release, why = why(&grounds.because), "finished"),
+            _ => {}
+        }
+    }
+}
+
+/// 32 bytes from 64 digits.
+fn unhex(text: &str) -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    if text.len() != 64 || !text.is_ascii() {
+        return None;
+    }
+    for (at, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(text.get(at * 2..at * 2 + 2)?, 16).ok()?;
+    }
+    Some(bytes)
+}
