@@ -164,6 +164,16 @@ const audit = createRoute({
   component: screen(() => import("./audit/audit"), "Audit"),
 });
 
+const rollouts = createRoute({
+  getParentRoute: () => inside,
+  path: "/rollouts",
+  validateSearch: (search: Record<string, unknown>): { id?: string } => {
+    const id = text(search["id"]);
+    return id ? { id } : {};
+  },
+  component: screen(() => import("./rollouts/rollouts"), "Rollouts"),
+});
+
 const profile = createRoute({
   getParentRoute: () => inside,
   path: "/profile",
@@ -193,6 +203,7 @@ const screens = [
   policies,
   people,
   audit,
+  rollouts,
   profile,
   reports,
 ];

@@ -41,6 +41,7 @@ async function screens({
     ["places", "/places", "Garage North"],
     ["policies", `/policies?node=${bakery}`, "When a disk is plugged in"],
     ["people", "/people", "viewer@bakery.example"],
+    ["rollouts", "/rollouts", /No release was rolled out|Of the fleet/],
     ["audit", "/audit", "The chain is whole"],
     ["profile", "/profile", "Second factor"],
     ["report", `/reports?node=${bakery}`, "Restore tests"],

@@ -83,6 +83,7 @@ test("no name becomes a part of the page", async ({ page, world: { plane, device
     "/places",
     "/people",
     "/audit",
+    "/rollouts",
     "/alerts",
   ];
   paths.push(

@@ -8,6 +8,7 @@ import {
   IconDevices,
   IconFileReport,
   IconLogout,
+  IconPackageExport,
   IconPlugConnected,
   IconShieldCheck,
   IconSettings,
@@ -106,6 +107,7 @@ function Places() {
       <Place to="/policies" icon={IconSettings} label={t("policies")} />
       <Place to="/reports" icon={IconFileReport} label={t("reports")} />
       <Place to="/people" icon={IconUsers} label={t("people")} />
+      {may(top?.id, "admin") && <Place to="/rollouts" icon={IconPackageExport} label={t("rollouts")} />}
       {may(top?.id, "admin") && <Place to="/audit" icon={IconClipboardList} label={t("audit")} />}
       <Place to="/profile" icon={IconUserCircle} label={t("profile")} />
     </>
@@ -113,7 +115,17 @@ function Places() {
 }
 
 type To =
-  "/" | "/fleet" | "/alerts" | "/enrol" | "/places" | "/policies" | "/reports" | "/people" | "/audit" | "/profile";
+  | "/"
+  | "/fleet"
+  | "/alerts"
+  | "/enrol"
+  | "/places"
+  | "/policies"
+  | "/reports"
+  | "/people"
+  | "/rollouts"
+  | "/audit"
+  | "/profile";
 
 function Place({
   to,
