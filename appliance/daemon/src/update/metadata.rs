@@ -90,7 +90,8 @@ impl Source {
         marks.raise(seen).map_err(|role| refused(format!("the {role} metadata is older than what was seen before")))?;
 
         let path = format!("{}-{release}.raucb", self.compatible);
-        let found = repository.all_targets().find(|(name, _)| name.resolved() == path);
+        // As it is signed: a name that only leads there is another one.
+        let found = repository.all_targets().find(|(name, _)| name.raw() == path);
         let Some((_, target)) = found else { return Err(refused(format!("there is no signed bundle {path}"))) };
         let custom = serde_json::to_value(&target.custom).and_then(serde_json::from_value::<Custom>);
         let custom = custom.map_err(|error| refused(format!("what is signed of {path} is not understood: {error}")))?;

@@ -5,6 +5,8 @@ use saveos_release::{Edition, Keys, make_root, publish};
 use std::net::TcpListener;
 use std::path::PathBuf;
 
+mod forger;
+
 #[path = "../../../tests/support/folder_server.rs"]
 mod folder_server;
 
