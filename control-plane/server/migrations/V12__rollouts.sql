@@ -11,4 +11,7 @@ CREATE TABLE rollout_log (
 CREATE TABLE hardware (n BIGINT PRIMARY KEY, model TEXT NOT NULL UNIQUE);
 -- The token of the release that the desired document offers.
 ALTER TABLE appliance ADD COLUMN offered TEXT;
+-- A rollout looks at every box every few seconds, and not at the documents beside these.
+CREATE INDEX appliance_target ON appliance (id, hardware, offered);
+CREATE INDEX reported_received ON reported (received_ms);
 CREATE INDEX job_by_end ON job (ended_ms);

@@ -255,6 +255,9 @@ impl Known {
     }
 }
 
+#[cfg(test)]
+mod tests;
+
 /// 32 bytes from 64 digits.
 fn unhex(text: &str) -> Option<[u8; 32]> {
     let mut bytes = [0; 32];

@@ -84,12 +84,14 @@ pub(super) fn number_hardware(tx: &mut dyn Tx) -> Result<(), StoreError> {
 /// How backups go since the newest ring opened, on boxes that run the release and on those that do not.
 pub(super) fn backups(tx: &mut dyn Tx, rollout: &Rollout) -> Result<Beside, StoreError> {
     let Some(ring) = rollout.rings().last() else { return Ok(Beside::default()) };
-    let sql = "SELECT device, SUM(CASE WHEN state = 'failed' THEN 1 ELSE 0 END) FROM job
-        WHERE ended_ms >= $1 AND work = 'backup' GROUP BY device ORDER BY device";
-    let mut beside = Beside::default();
+    let sql = "SELECT device, state FROM job WHERE ended_ms >= $1 AND work = 'backup'";
+    let mut failed: HashMap<DeviceId, bool> = HashMap::new();
     for row in tx.query(sql, &values![ring.at])? {
-        let device: DeviceId = row.parse(0)?;
-        let bad = u32::from(row.number(1)? > 0);
+        *failed.entry(row.parse(0)?).or_default() |= row.text(1)? == "failed";
+    }
+    let mut beside = Beside::default();
+    for (device, failed) in failed {
+        let bad = u32::from(failed);
         let side = match rollout.attempt(device) {
             Some(attempt) if attempt.passed.is_some() => &mut beside.with,
             // It may have failed with the one or the other.

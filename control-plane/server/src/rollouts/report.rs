@@ -16,9 +16,9 @@ pub(super) fn news(tx: &mut dyn Tx, known: &Known, now: Timestamp) -> Result<Vec
     let since = known.looked.before(OVERLAP);
     // Only of boxes that have the offer, and have read it: an older report may tell of another try of the same release.
     let sql = "SELECT a.id, a.desired_ver, r.json FROM appliance a JOIN reported r ON r.device = a.id
-        WHERE a.offered = $1 AND a.revoked_ms IS NULL AND r.received_ms >= $2 ORDER BY a.id";
+        WHERE r.received_ms >= $1 AND a.offered = $2 AND a.revoked_ms IS NULL";
     let mut events = Vec::new();
-    for row in tx.query(sql, &values![known.token().to_string(), since])? {
+    for row in tx.query(sql, &values![since, known.token().to_string()])? {
         let device: DeviceId = row.parse(0)?;
         let Some(attempt) = known.rollout.attempt(device) else { continue };
         let reported: Reported = match decode(row.text(2)?.as_bytes()) {
@@ -35,6 +35,11 @@ pub(super) fn news(tx: &mut dyn Tx, known: &Known, now: Timestamp) -> Result<Vec
             _ => {}
         }
     }
+    // An order by name would read every box instead of those that said something.
+    events.sort_by_key(|event| match event {
+        Event::Reported { device, .. } => Some(*device),
+        _ => None,
+    });
     events.extend(damage(tx, known, since.min(now))?);
     Ok(events)
 }
@@ -70,7 +75,7 @@ fn stage(firmware: &Firmware, release: &Release) -> Option<Stage> {
 
 /// A box that runs the release and whose repository does not read back.
 fn damage(tx: &mut dyn Tx, known: &Known, since: Timestamp) -> Result<Option<Event>, StoreError> {
-    let sql = "SELECT device, ended_ms, result FROM job WHERE ended_ms >= $1 AND work = 'verify' ORDER BY device";
+    let sql = "SELECT device, ended_ms, result FROM job WHERE ended_ms >= $1 AND work = 'verify'";
     for row in tx.query(sql, &values![since])? {
         let device: DeviceId = row.parse(0)?;
         let passed = known.rollout.attempt(device).and_then(|attempt| attempt.passed);
