@@ -26,6 +26,9 @@ test("a release is rolled out, paused and halted", async ({ page, world }) => {
   await sure("Halt");
   await expect(page.getByText("halted", { exact: true })).toBeVisible();
   await expect(page.getByRole("button", { name: "Halt" })).toHaveCount(0);
+  await page.goto(`${world.plane.url}/appliances/${world.device}`);
+  await expect(page.getByText(/9\.9\.9 (was halted|did not work here)/)).toBeVisible();
+  await page.goto(`${world.plane.url}/rollouts`);
   await page.getByRole("button", { name: "Roll out a release" }).click();
   await page.getByRole("dialog").getByLabel("Release").fill("no release");
   await page.getByRole("dialog").getByRole("button", { name: "Roll out a release" }).click();

@@ -153,7 +153,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(logs::read))
         .routes(routes!(signed::desired, signed::put_desired))
         .routes(routes!(appliances::revoke))
-        .routes(routes!(release::put, release::remove))
+        .routes(routes!(release::get, release::put, release::remove))
         .routes(routes!(rollouts::list, rollouts::make))
         .routes(routes!(rollouts::one, rollouts::change))
         .routes(routes!(login::audit_trail))

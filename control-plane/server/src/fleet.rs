@@ -225,6 +225,26 @@ pub(crate) struct Target {
     pub(crate) presence: Presence,
 }
 
+/// One box.
+pub(crate) fn for_rollout(
+    tx: &mut dyn Tx,
+    device: DeviceId,
+    hearing: &Hearing,
+    now: Timestamp,
+) -> Result<Option<Target>, StoreError> {
+    let sql = "SELECT hardware, firmware, offered, tags, id, node, heard_ms, gone_ms, gone_why FROM appliance
+        WHERE id = $1 AND revoked_ms IS NULL";
+    let Some(row) = first(tx, sql, &values![device])? else { return Ok(None) };
+    Ok(Some(Target {
+        device,
+        hardware: row.text(0)?.to_owned(),
+        firmware: row.text(1)?.to_owned(),
+        offered: row.maybe_text(2)?.map(str::to_owned),
+        tags: row.text(3)?.to_owned(),
+        presence: presence(signs(&row)?, deaf(hearing, now), now),
+    }))
+}
+
 /// All boxes that are trusted.
 pub(crate) fn for_rollouts(tx: &mut dyn Tx, hearing: &Hearing, now: Timestamp) -> Result<Vec<Target>, StoreError> {
     // Two looks, each through an index of its own, instead of one through every box's documents.

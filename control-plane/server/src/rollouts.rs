@@ -5,6 +5,7 @@
 
 mod fleet;
 mod report;
+mod standing;
 
 use crate::ingest::{Hearing, Outgoing};
 use crate::policy::tree::{self, NotSet};
@@ -15,6 +16,7 @@ use saveos_protocol::shadow::ReleaseTarget;
 use saveos_protocol::text::{Mark, Release};
 use saveos_protocol::time::Timestamp;
 use saveos_server::rollout::{Action, Because, Decision, Entry, Event, Policy, Rollout, Salt, Stage, edges, tick};
+pub(crate) use standing::{Standing, of as standing};
 use std::borrow::Cow;
 use std::time::Duration;
 

@@ -75,10 +75,25 @@ fn a_good_release_goes_through_its_rings_by_itself_and_leaves_out_who_is_held() 
         "who comes late is still offered it"
     );
 
-    // The next one takes its place.
-    let (status, next) = admin.ask("POST", "/api/v1/rollouts", &json!({ "release": "9.1.0" }));
+    let stands = |one: &Appliance| {
+        admin.get(&format!("/api/v1/appliances/{}/release", one.identity().device))["rollout"].clone()
+    };
+    assert_eq!(stands(&boxes[0]), json!({ "release": "9.0.0", "ring": null, "why": "held", "at_ms": null }));
+    assert_eq!(stands(&boxes[1])["why"], "runs");
+
+    // The next one takes its place, also for those to whom the one before made an offer.
+    let next = json!({ "release": "9.1.0", "policy": policy(|policy| policy["rings"][1]["approval"] = json!(true)) });
+    let (status, next) = admin.ask("POST", "/api/v1/rollouts", &next);
     assert_eq!(status, 201, "{next}");
     assert_eq!(look(&admin, &id)["state"], "superseded");
+    let id = next["id"].as_str().expect("an id");
+    server.until("its first ring is through", || {
+        (look(&admin, id)["because"] == json!(["a person has to agree to ring 2"])).then_some(())
+    });
+    assert_eq!(boxes.iter().filter(|one| one.running() == "9.1.0").count(), 2);
+    let waiting: Vec<Value> = boxes[1..].iter().map(|one| stands(one)).filter(|said| said["why"] != "runs").collect();
+    assert_eq!(waiting.len(), 3);
+    assert!(waiting.iter().all(|said| said["why"] == "ring_closed" && said["ring"] == "all"), "{waiting:?}");
     let trail = admin.get("/api/v1/audit").to_string();
     assert!(trail.contains("began a rollout"), "{trail}");
 }

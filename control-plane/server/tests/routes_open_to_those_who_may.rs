@@ -88,6 +88,7 @@ const ROUTES: &[(&str, &str, Needs)] = &[
     ("PUT", "/api/v1/appliances/{id}/desired", Needs::Admin),
     ("POST", "/api/v1/appliances/{id}/commands/signed", Needs::Admin),
     ("POST", "/api/v1/appliances/{id}/revoke", Needs::Admin),
+    ("GET", "/api/v1/appliances/{id}/release", Needs::Viewer),
     ("PUT", "/api/v1/appliances/{id}/release", Needs::Admin),
     ("DELETE", "/api/v1/appliances/{id}/release", Needs::Admin),
     ("GET", "/api/v1/rollouts", Needs::Top),

@@ -40,6 +40,12 @@ export const reported = (id: string) =>
     queryFn: ({ signal }) => ask(api.GET("/api/v1/appliances/{id}/reported", { signal, params: { path: { id } } })),
   });
 
+export const releaseOf = (id: string) =>
+  queryOptions({
+    queryKey: ["appliance", id, "release"],
+    queryFn: ({ signal }) => ask(api.GET("/api/v1/appliances/{id}/release", { signal, params: { path: { id } } })),
+  });
+
 export const commands = (id: string) =>
   queryOptions({
     queryKey: ["appliance", id, "commands"],

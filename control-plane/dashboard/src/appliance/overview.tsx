@@ -3,7 +3,7 @@ import { Group, Progress, Stack, Text } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { useTranslations } from "use-intl";
 import type { Appliance, Schemas } from "../api/client";
-import { reported } from "../api/queries";
+import { releaseOf, reported } from "../api/queries";
 import { Facts, Panel } from "../kit/parts";
 import { Status } from "../kit/status";
 import { Ago, useBytes, useMoment, useSpan } from "../kit/words";
@@ -106,6 +106,14 @@ function Identity({ box }: { box: Appliance }) {
   const said = useQuery(reported(box.id)).data?.reported;
   const slot = said?.firmware.slot;
   const update = said?.firmware.update;
+  const rollout = useQuery(releaseOf(box.id)).data?.rollout;
+  const standing = rollout
+    ? {
+        release: rollout.release,
+        ring: rollout.ring ?? "",
+        time: rollout.at_ms == null ? "" : moment(rollout.at_ms),
+      }
+    : undefined;
   return (
     <Panel title={t("identity")}>
       <Facts
@@ -117,6 +125,7 @@ function Identity({ box }: { box: Appliance }) {
           [t("firmware"), box.firmware],
           [t("slot"), slot && t(`slots.${slot}`)],
           [t("update"), update && t("updateTo", { release: update.release, state: t(`updates.${update.state}`) })],
+          [t("release"), rollout && t(`releases.${rollout.why}`, standing)],
           [t("uptime"), box.heartbeat && span(box.heartbeat.uptime_ms / 1000)],
           [t("busy"), percent(box.heartbeat?.busy_percent)],
           [t("memoryUsed"), percent(box.heartbeat?.memory_used_percent)],

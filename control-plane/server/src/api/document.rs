@@ -92,6 +92,7 @@ fn schemas() -> Map<String, Value> {
         define::<policies::Told>,
         define::<release::Offer>,
         define::<release::Offered>,
+        define::<release::ReleaseOfBox>,
         define::<answer::List<rollouts::InShort>>,
         define::<rollouts::New>,
         define::<rollouts::Change>,

@@ -6,6 +6,7 @@ use super::access::{Access, Role};
 use super::appliances::{named, visible};
 use super::problem::{ApiError, Body};
 use crate::policy::tree;
+use crate::rollouts::{self, Standing};
 use crate::{audit, clock};
 use axum::Json;
 use axum::extract::{Path, State};
@@ -30,6 +31,35 @@ pub(super) struct Offered {
     release: Release,
     /// New with each offer: a box tries a release that failed again when it is offered anew.
     attempt: Mark,
+}
+
+/// Where the box stands.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct ReleaseOfBox {
+    /// In the newest rollout, if there ever was one.
+    rollout: Option<Standing>,
+}
+
+/// Where the box stands in the newest rollout: its ring, and why it was not offered the release yet.
+#[utoipa::path(
+    get,
+    path = "/api/v1/appliances/{id}/release",
+    tag = "people",
+    operation_id = "get_release",
+    params(("id" = String, Path, description = "An appliance")),
+    responses((status = 200, description = "Done", body = ref("#/components/schemas/ReleaseOfBox"))),
+)]
+pub(super) async fn get(
+    State(app): State<App>,
+    access: Access,
+    Path(device): Path<String>,
+) -> Result<Json<ReleaseOfBox>, ApiError> {
+    let (device, hearing, now) = (named(&device)?, app.heart.look(), clock::now());
+    let read = app.store.read(move |tx| {
+        visible(tx, &access, device, Role::Viewer)?;
+        Ok::<_, ApiError>(rollouts::standing(tx, device, &hearing, now)?)
+    });
+    Ok(Json(ReleaseOfBox { rollout: read.await? }))
 }
 
 /// Offers a release to the box, also one that failed there before.

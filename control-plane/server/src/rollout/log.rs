@@ -120,6 +120,13 @@ pub enum Stage {
     NotInstalled,
 }
 
+impl Stage {
+    /// It will not come to run the release.
+    pub fn is_bad(self) -> bool {
+        matches!(self, Stage::Failed | Stage::NotInstalled)
+    }
+}
+
 /// One box that was offered the release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attempt {

@@ -134,6 +134,14 @@ impl Rollout {
         at.and_then(|at| u8::try_from(at).ok()).map(RingIndex)
     }
 
+    /// The ring that a box will be in, when none that is open has it; by the plain share, until the ring opens.
+    pub fn ring_to_come(&self, candidate: &Candidate) -> Option<RingIndex> {
+        let within = |ring: &Ring| candidate.place.rank <= ring.up_to.last_rank();
+        let closed = self.policy.rings.iter().enumerate().skip(self.rings.len());
+        let at = closed.map(|(at, ring)| (at, within(ring))).find(|ring| ring.1 || candidate.wish == Wish::First)?.0;
+        u8::try_from(at).ok().filter(|_| candidate.wish != Wish::Never).map(RingIndex)
+    }
+
     /// To how many of those who are there a ring may offer the release now. `so_far` and `lately` were.
     fn due(&self, ring: usize, there: u32, (so_far, lately): (u32, u32), now: Timestamp) -> u32 {
         let (Some(opened), Some(rule)) = (self.rings.get(ring), self.policy.rings.get(ring)) else { return 0 };

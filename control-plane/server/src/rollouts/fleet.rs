@@ -1,11 +1,11 @@
 //! The boxes of a rollout, as the engine sees them: where each stands, what it is, and whether it can be reached.
 
 use super::Known;
-use crate::fleet;
+use crate::fleet::{self, Target};
 use crate::ingest::Hearing;
 use crate::presence::Presence;
 use crate::store::{StoreError, Tx, values};
-use saveos_protocol::id::DeviceId;
+use saveos_protocol::id::{DeviceId, RolloutId};
 use saveos_protocol::shadow::Hardware;
 use saveos_protocol::time::Timestamp;
 use saveos_server::rollout::{Beside, Candidate, Rollout, Wish};
@@ -35,32 +35,19 @@ impl Fleet {
         hearing: &Hearing,
         now: Timestamp,
     ) -> Result<Fleet, StoreError> {
-        let rows = tx.query("SELECT n, model FROM hardware ORDER BY n", &[])?;
-        let names = rows.iter().map(|row| Ok(row.text(1)?.to_owned())).collect::<Result<Vec<String>, StoreError>>()?;
-        let numbers: HashMap<&str, u16> = names.iter().map(String::as_str).zip(0..).collect();
-        let (own, release) = (known.token().to_string(), known.release.to_string());
+        let names = names(tx)?;
+        let release = known.release.to_string();
         let (mut members, mut waiting, mut unnumbered) = (Vec::new(), Vec::new(), false);
-        for box_ in fleet::for_rollouts(tx, hearing, now)? {
-            let model = serde_json::from_str::<Hardware>(&box_.hardware).map(|hardware| hardware.model.to_string());
+        for target in fleet::for_rollouts(tx, hearing, now)? {
             // Enrolment wrote it: what cannot be read is no box that a release is for.
-            let Ok(model) = model else { continue };
-            let Some(&hardware) = numbers.get(model.as_str()) else {
+            let Some(model) = model(&target.hardware) else { continue };
+            let Some(candidate) = candidate(known, &target, &model, &names) else {
                 unnumbered = true;
                 continue;
             };
-            let pinned = box_.offered.as_deref().is_some_and(|token| token != own);
-            let has = |tag: &str| box_.tags.split(',').any(|one| one == tag);
-            let wish = match () {
-                () if pinned || has(NEVER) => Wish::Never,
-                () if has(FIRST) => Wish::First,
-                () => Wish::AsPlaced,
-            };
-            let place = known.salt.place(box_.device);
-            let reachable = box_.presence == Presence::Online;
-            let candidate = Candidate { device: box_.device, place, hardware, wish, reachable };
-            if wish != Wish::Never {
+            if candidate.wish != Wish::Never {
                 members.push(candidate);
-                if rollout.attempt(box_.device).is_none() && box_.firmware != release {
+                if rollout.attempt(target.device).is_none() && target.firmware != release {
                     waiting.push(candidate);
                 }
             }
@@ -69,14 +56,48 @@ impl Fleet {
     }
 }
 
+/// The names of hardware, by number.
+pub(super) fn names(tx: &mut dyn Tx) -> Result<Vec<String>, StoreError> {
+    let rows = tx.query("SELECT model FROM hardware ORDER BY n", &[])?;
+    rows.iter().map(|row| Ok(row.text(0)?.to_owned())).collect()
+}
+
+/// What a box calls itself.
+pub(super) fn model(hardware: &str) -> Option<String> {
+    serde_json::from_str::<Hardware>(hardware).ok().map(|hardware| hardware.model.to_string())
+}
+
+/// A box as the engine sees it; none while its hardware has no number.
+pub(super) fn candidate(known: &Known, target: &Target, model: &str, names: &[String]) -> Option<Candidate> {
+    let number = names.iter().position(|name| name == model)?;
+    let has = |tag: &str| target.tags.split(',').any(|one| one == tag);
+    let wish = match () {
+        () if is_pinned(target) || has(NEVER) => Wish::Never,
+        () if has(FIRST) => Wish::First,
+        () => Wish::AsPlaced,
+    };
+    Some(Candidate {
+        device: target.device,
+        place: known.salt.place(target.device),
+        hardware: u16::try_from(number).ok()?,
+        wish,
+        reachable: target.presence == Presence::Online,
+    })
+}
+
+/// A person offers it a release by hand. What another rollout offered is no pin: the newer one takes its place.
+pub(super) fn is_pinned(target: &Target) -> bool {
+    target.offered.as_deref().is_some_and(|token| token.parse::<RolloutId>().is_err())
+}
+
 /// Gives every hardware that boxes have a number.
 pub(super) fn number_hardware(tx: &mut dyn Tx) -> Result<(), StoreError> {
     let sql = "SELECT DISTINCT hardware FROM appliance WHERE revoked_ms IS NULL ORDER BY hardware";
     for row in tx.query(sql, &[])? {
-        let Ok(hardware) = serde_json::from_str::<Hardware>(row.text(0)?) else { continue };
+        let Some(model) = model(row.text(0)?) else { continue };
         let sql = "INSERT INTO hardware (n, model) SELECT COUNT(*), $1 FROM hardware WHERE 1 = 1
             ON CONFLICT (model) DO NOTHING";
-        tx.execute(sql, &values![hardware.model.to_string()])?;
+        tx.execute(sql, &values![model])?;
     }
     Ok(())
 }

@@ -1,0 +1,93 @@
+//! Where one box stands: the release it is offered, its ring, and why it was not offered it yet.
+
+use super::{Known, begin, fleet, log};
+use crate::fleet::for_rollout;
+use crate::ingest::Hearing;
+use crate::store::{StoreError, Tx, first};
+use saveos_protocol::id::DeviceId;
+use saveos_protocol::time::Timestamp;
+use saveos_server::rollout::{RingIndex, Wish};
+
+/// Why a box is where it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Why {
+    /// It runs the release.
+    Runs,
+    /// It was offered the release, and is on the way.
+    Offered,
+    /// The release failed on it, or could not be installed.
+    Failed,
+    /// Its ring is open: it is its turn by then, if it is online.
+    Due,
+    /// It is its turn, and it is not online.
+    Away,
+    /// Its ring is not open yet.
+    RingClosed,
+    /// Its people hold it back.
+    Held,
+    /// It is offered another release by hand.
+    Pinned,
+    /// The release halted.
+    Halted,
+}
+
+/// Where a box stands in the newest rollout.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
+#[schemars(rename = "ReleaseStanding")]
+pub(crate) struct Standing {
+    release: String,
+    /// The name of its ring.
+    ring: Option<String>,
+    why: Why,
+    /// When the offers of its ring end, or when it was offered the release.
+    at_ms: Option<Timestamp>,
+}
+
+/// Of the newest rollout, if there ever was one.
+pub(crate) fn of(
+    tx: &mut dyn Tx,
+    device: DeviceId,
+    hearing: &Hearing,
+    now: Timestamp,
+) -> Result<Option<Standing>, StoreError> {
+    let sql = "SELECT id, release_name, policy, salt, said FROM rollout ORDER BY id DESC LIMIT 1";
+    let Some(row) = first(tx, sql, &[])? else { return Ok(None) };
+    let mut known = begin(&row, row.parse(0)?)?;
+    for entry in log(tx, known.id, 0)? {
+        known.rollout.apply(&entry);
+    }
+    let Some(target) = for_rollout(tx, device, hearing, now)? else { return Ok(None) };
+    let names = fleet::names(tx)?;
+    let candidate = fleet::model(&target.hardware).and_then(|model| fleet::candidate(&known, &target, &model, &names));
+    // Nobody looked at it yet: in a few seconds it has a place.
+    let Some(candidate) = candidate else { return Ok(None) };
+    let rollout = &known.rollout;
+    let release = known.release.to_string();
+    let opened = rollout.ring_of(&candidate);
+    let attempt = rollout.attempt(device);
+    let ring = attempt.map(|attempt| attempt.ring).or(opened).or_else(|| rollout.ring_to_come(&candidate));
+    let (why, at_ms) = match (attempt, candidate.wish) {
+        _ if target.firmware == release => (Why::Runs, None),
+        (Some(attempt), _) if attempt.stage.is_bad() => (Why::Failed, Some(attempt.since)),
+        _ if rollout.halted().is_some() => (Why::Halted, None),
+        (_, Wish::Never) if fleet::is_pinned(&target) => (Why::Pinned, None),
+        (_, Wish::Never) => (Why::Held, None),
+        (Some(attempt), _) => (Why::Offered, Some(attempt.offered)),
+        (None, _) => match opened {
+            Some(_) if !candidate.reachable => (Why::Away, None),
+            Some(ring) => (Why::Due, known.end_of(ring)),
+            None => (Why::RingClosed, None),
+        },
+    };
+    let name = ring.and_then(|ring| rollout.policy().ring(ring)).map(|ring| ring.name.clone());
+    Ok(Some(Standing { release, ring: name, why, at_ms }))
+}
+
+impl Known {
+    /// When the offers of a ring end.
+    fn end_of(&self, ring: RingIndex) -> Option<Timestamp> {
+        let opened = self.rollout.rings().get(usize::from(ring.0))?.at;
+        Some(opened.after(self.rollout.policy().ring(ring)?.spread))
+    }
+}
