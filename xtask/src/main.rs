@@ -19,7 +19,7 @@ cargo xtask dashboard            build the dashboard, which the next build of sa
 cargo xtask setup                install what the others need, and say what
 cargo xtask bench engine [--size GIB] [--runs N] [--only PEERS] [--cold]   time saveos beside its peers, on the same disk
 cargo xtask bench fleet          5,000 simulated boxes and 5,000 facts a second at a real control plane
-cargo xtask bench rollout [SEEDS]   the ring engine over 100,000 boxes that do not exist, with releases of every kind
+cargo xtask bench rollout [SEEDS] [RELEASE]   the ring engine over 100,000 boxes that do not exist, with releases of every kind
 cargo xtask bench scale          memory and reads at 8 TiB, ten million files, 30 million chunks
 cargo xtask xbuild [PACKAGE…]    build for aarch64, on whatever this is (default: what an appliance runs)
 cargo xtask image [--machine qemu]   make the appliance's disk image and its update bundle

@@ -52,12 +52,15 @@ const FUZZ_TARGETS: &[(&str, &str, &str)] = &[
     ("nbd", ENGINE, "fuzz/corpus/nbd"),
     ("index_run", ENGINE, "fuzz/corpus/index_run"),
     ("smart", DAEMON, "fuzz/corpus/smart"),
+    ("boot_state", BOOTCTL, "fuzz/corpus/boot_state"),
+    ("order", BOOTCTL, "fuzz/corpus/order"),
     ("message", PROTOCOL, "golden/v1"),
     ("topic", PROTOCOL, "fuzz/corpus/topic"),
 ];
 
 const ENGINE: &str = "appliance/engine";
 const DAEMON: &str = "appliance/daemon";
+const BOOTCTL: &str = "appliance/bootctl";
 const PROTOCOL: &str = "control-plane/protocol";
 
 /// The task: runs all suites, or those named, and ends with one line that counts tests.
