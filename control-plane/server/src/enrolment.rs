@@ -147,7 +147,7 @@ pub(crate) fn enrol(
         desired_ver, applied_ver) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 0)
         ON CONFLICT (id) DO UPDATE SET node = excluded.node, name = excluded.name, hardware = excluded.hardware,
         firmware = excluded.firmware, enrolled_ms = excluded.enrolled_ms, revoked_ms = NULL, serial = excluded.serial,
-        until_ms = excluded.until_ms, desired = excluded.desired, desired_ver = excluded.desired_ver";
+        until_ms = excluded.until_ms, desired = excluded.desired, desired_ver = excluded.desired_ver, offered = NULL";
     let hardware = serde_json::to_string(&request.hardware).map_err(|_| EnrolmentError::Encode)?;
     let document = String::from_utf8_lossy(&desired).into_owned();
     let (node, name) = (claim.text(0)?, claim.text(1)?);

@@ -11,6 +11,7 @@ use crate::ingest::{Hearing, Outgoing};
 use crate::policy::tree::{self, NotSet};
 use crate::store::{Row, Store, StoreError, Tx, first, values};
 use fleet::Fleet;
+use saveos_protocol::hex::Digest;
 use saveos_protocol::id::{DeviceId, RolloutId};
 use saveos_protocol::shadow::ReleaseTarget;
 use saveos_protocol::text::{Mark, Release};
@@ -32,9 +33,6 @@ pub(crate) enum TurnError {
     /// Somebody else decided meanwhile: the next turn sees it.
     #[error("another control plane wrote to the log of {0}")]
     Overtaken(RolloutId),
-    /// A document for a box could not be made.
-    #[error("the offer to {0} could not be made")]
-    Offer(DeviceId),
 }
 
 /// A rollout that is under way, as far as its log was read.
@@ -134,11 +132,11 @@ fn look(tx: &mut dyn Tx, known: Option<Known>, hearing: &Hearing, now: Timestamp
 
 fn begin(row: &Row, id: RolloutId) -> Result<Known, StoreError> {
     let policy: Policy = serde_json::from_str(row.text(2)?).map_err(|_| StoreError::Damaged("a rollout's policy"))?;
-    let salt = unhex(row.text(3)?).ok_or(StoreError::Damaged("a rollout's salt"))?;
+    let salt: Digest = row.parse(3)?;
     Ok(Known {
         id,
         release: row.parse(1)?,
-        salt: Salt::new(&salt),
+        salt: Salt::new(&salt.0),
         lines: 0,
         rollout: Rollout::new(policy),
         looked: Timestamp::default(),
@@ -186,13 +184,16 @@ fn write(tx: &mut dyn Tx, turn: Turn, now: Timestamp) -> Result<Turned, TurnErro
     let mut said = Vec::new();
     for event in events {
         let entry = Entry { at: now, event };
-        append(tx, known.id, known.lines, &entry)?;
-        if let Event::Offered { device, .. } = &entry.event {
-            said.extend(offer(tx, *device, Some(known.target()), now)?);
+        known.append(tx, &entry)?;
+        let Event::Offered { device, .. } = entry.event else { continue };
+        match offer(tx, device, Some(known.target()), now)? {
+            Told::Said(document) => said.extend(document),
+            // One box whose document cannot be made holds up itself, and not the fleet.
+            Told::NotMade => {
+                let event = Event::Reported { device, stage: Stage::NotInstalled };
+                known.append(tx, &Entry { at: now, event })?;
+            }
         }
-        known.tell(&entry.event);
-        known.rollout.apply(&entry);
-        known.lines += 1;
     }
     if words != known.said {
         tx.execute("UPDATE rollout SET said = $1 WHERE id = $2", &values![words.as_str(), known.id])?;
@@ -213,23 +214,31 @@ fn withdraw(tx: &mut dyn Tx, known: &Known, now: Timestamp) -> Result<Vec<Outgoi
     for row in tx.query("SELECT id FROM appliance WHERE offered = $1 ORDER BY id", &values![token])? {
         let device: DeviceId = row.parse(0)?;
         let stage = known.rollout.attempt(device).map(|attempt| attempt.stage);
-        if matches!(stage, Some(Stage::Offered | Stage::Working | Stage::Hindered)) {
-            said.extend(offer(tx, device, None, now)?);
+        let waits = matches!(stage, Some(Stage::Offered | Stage::Working | Stage::Hindered));
+        if waits && let Told::Said(document) = offer(tx, device, None, now)? {
+            said.extend(document);
         }
     }
     Ok(said)
 }
 
-fn offer(
-    tx: &mut dyn Tx,
-    device: DeviceId,
-    target: Option<ReleaseTarget>,
-    now: Timestamp,
-) -> Result<Option<Outgoing>, TurnError> {
-    tree::offer(tx, device, target, now).map_err(|why| match why {
-        NotSet::Store(error) => TurnError::Store(error),
-        NotSet::Faulty(_) | NotSet::Weakens(..) | NotSet::TooLarge => TurnError::Offer(device),
-    })
+/// What a box is to be told.
+enum Told {
+    /// This, or nothing new.
+    Said(Option<Outgoing>),
+    /// Its document would be none; the log of the server says why.
+    NotMade,
+}
+
+fn offer(tx: &mut dyn Tx, device: DeviceId, target: Option<ReleaseTarget>, now: Timestamp) -> Result<Told, StoreError> {
+    match tree::offer(tx, device, target, now) {
+        Ok(document) => Ok(Told::Said(document)),
+        Err(NotSet::Store(error)) => Err(error),
+        Err(why @ (NotSet::Faulty(_) | NotSet::Weakens(..) | NotSet::TooLarge)) => {
+            tracing::error!(%device, ?why, "the document of a box cannot be changed");
+            Ok(Told::NotMade)
+        }
+    }
 }
 
 impl Known {
@@ -240,6 +249,15 @@ impl Known {
 
     fn target(&self) -> ReleaseTarget {
         ReleaseTarget { release: self.release.clone(), ring_token: Some(self.token()) }
+    }
+
+    /// Writes a line, and takes it in.
+    fn append(&mut self, tx: &mut dyn Tx, entry: &Entry) -> Result<(), StoreError> {
+        append(tx, self.id, self.lines, entry)?;
+        self.tell(&entry.event);
+        self.rollout.apply(entry);
+        self.lines += 1;
+        Ok(())
     }
 
     /// For a person at three in the morning.
@@ -259,15 +277,3 @@ impl Known {
 
 #[cfg(test)]
 mod tests;
-
-/// 32 bytes from 64 digits.
-fn unhex(text: &str) -> Option<[u8; 32]> {
-    let mut bytes = [0; 32];
-    if text.len() != 64 || !text.is_ascii() {
-        return None;
-    }
-    for (at, byte) in bytes.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(text.get(at * 2..at * 2 + 2)?, 16).ok()?;
-    }
-    Some(bytes)
-}

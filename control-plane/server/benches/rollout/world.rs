@@ -232,7 +232,7 @@ impl World {
         }
     }
 
-    /// Everybody comes home; then who was offered the release, and how often.
+    /// Who was offered the release, and how often.
     pub(crate) fn offers(&self) -> HashMap<DeviceId, u32> {
         let mut offers = HashMap::new();
         for entry in &self.log {

@@ -9,6 +9,7 @@ use crate::{audit, clock, rollouts};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use saveos_protocol::hex::Digest;
 use saveos_protocol::id::RolloutId;
 use saveos_protocol::problem::ProblemKind;
 use saveos_protocol::text::Release;
@@ -151,7 +152,7 @@ pub(super) async fn make(
     new.policy.check().map_err(|fault| ApiError::field("/policy", &fault.to_string()))?;
     let now = clock::now();
     let id = RolloutId::from_parts(now, clock::random());
-    let salt: String = clock::random::<32>().iter().map(|byte| format!("{byte:02x}")).collect();
+    let salt = Digest(clock::random());
     let policy = serde_json::to_string(&new.policy).map_err(|_| ApiError::new(ProblemKind::Internal))?;
     app.store
         .write(move |tx| {

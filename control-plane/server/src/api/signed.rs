@@ -8,6 +8,7 @@ use super::appliances::{named, visible};
 use super::problem::{ApiError, Raw};
 use crate::audit;
 use crate::clock;
+use crate::policy::tree;
 use crate::store::{first, values};
 use axum::Json;
 use axum::body::Bytes;
@@ -85,8 +86,8 @@ pub(super) async fn put_desired(
             if ver.get() <= row.number(0)?.max(row.number(1)?) {
                 return Err(ApiError::said(ProblemKind::Stale, "its version is not above the one in force"));
             }
-            let sql = "UPDATE appliance SET desired = $1, desired_ver = $2 WHERE id = $3";
-            tx.execute(sql, &values![text, ver, device])?;
+            let sql = "UPDATE appliance SET desired = $1, desired_ver = $2, offered = $3 WHERE id = $4";
+            tx.execute(sql, &values![text, ver, tree::offered(&desired), device])?;
             Ok(audit::write(tx, &access.email, "sent a signed document", &device.to_string(), now)?)
         })
         .await?;

@@ -112,11 +112,17 @@ pub(crate) fn offer(
         return Ok(None);
     }
     let ver = DesiredVersion::saturating(row.number(1)?.max(row.number(2)?) + 1);
-    let token = release.as_ref().and_then(|target| target.ring_token.as_ref()).map(ToString::to_string);
     let next = Desired { ver, ts: now, release, sig: None, ..current.clone() };
+    let offered = offered(&next);
     let said = publish(tx, device, (&current, next))?;
-    tx.execute("UPDATE appliance SET offered = $1 WHERE id = $2", &values![token, device])?;
+    tx.execute("UPDATE appliance SET offered = $1 WHERE id = $2", &values![offered, device])?;
     Ok(Some(said))
+}
+
+/// What stands beside a document, by which an offer is found: its token, or that it is one without.
+pub(crate) fn offered(desired: &Desired) -> Option<String> {
+    let target = desired.release.as_ref()?;
+    Some(target.ring_token.as_ref().map_or_else(|| "by hand".to_owned(), ToString::to_string))
 }
 
 fn publish(

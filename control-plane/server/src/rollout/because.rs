@@ -74,7 +74,7 @@ impl fmt::Display for Worded<'_> {
                 write!(f, "{evidence:.0} times likelier with a bad release, {enough:.0} is enough")
             }
             Because::NotInstalled { failed, of, evidence, enough } => {
-                write!(f, "{failed} of {of} boxes could not install it: ")?;
+                write!(f, "{failed} of {of} boxes that were offered it could not install it: ")?;
                 write!(f, "{evidence:.0} times likelier with a bad bundle, {enough:.0} is enough")
             }
             Because::ByHand { by } => write!(f, "{by} said so"),

@@ -27,7 +27,7 @@ pub(super) fn window(ring: &Ring) -> Duration {
     ring.spread / 24
 }
 
-/// A box that does not run the release.
+/// A box, for a rollout.
 #[derive(Clone, Copy, Debug)]
 pub struct Candidate {
     /// Which.
@@ -38,7 +38,7 @@ pub struct Candidate {
     pub hardware: u16,
     /// What its people want.
     pub wish: Wish,
-    /// It is online, and it is a time of day at which it may be updated.
+    /// It would hear an offer now.
     pub reachable: bool,
 }
 

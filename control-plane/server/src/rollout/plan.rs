@@ -175,7 +175,8 @@ fn halts(rollout: &Rollout, tally: &Tally) -> Option<Because> {
     }
     let policy = &rollout.policy;
     let all = &tally.all;
-    let kinds = tally.by_hardware.len().max(1) as f64;
+    // Those of the whole fleet, from the beginning: a part that shrank as kinds are met would be spent more than once.
+    let kinds = rollout.rings.first().map_or(0, |ring| ring.strata.len()).max(tally.by_hardware.len()).max(1) as f64;
     // Evidence from so much on is enough: its inverse is how often it is a mistake.
     let enough = |part: f64| 1.0 / (policy.false_halts.as_rate() * part);
     let alone = (1.0 - TOGETHER) / kinds;
@@ -198,7 +199,7 @@ fn halts(rollout: &Rollout, tally: &Tally) -> Option<Because> {
         Some(Because::Silence { hardware, lost, of, evidence, enough })
     };
     let not_installed = || {
-        let (failed, of) = (all.not_installed, all.started() + all.not_installed);
+        let (failed, of) = (all.not_installed, all.offered);
         let (evidence, enough) = look(failed, of, USUALLY_NOT_INSTALLED, &FAILURES, PARTS.2)?;
         Some(Because::NotInstalled { failed, of, evidence, enough })
     };

@@ -105,10 +105,15 @@ pub(super) fn number_hardware(tx: &mut dyn Tx) -> Result<(), StoreError> {
 /// How backups go since the newest ring opened, on boxes that run the release and on those that do not.
 pub(super) fn backups(tx: &mut dyn Tx, rollout: &Rollout) -> Result<Beside, StoreError> {
     let Some(ring) = rollout.rings().last() else { return Ok(Beside::default()) };
-    let sql = "SELECT device, state FROM job WHERE ended_ms >= $1 AND work = 'backup'";
+    let sql = "SELECT device, state, ended_ms FROM job WHERE ended_ms >= $1 AND work = 'backup'";
     let mut failed: HashMap<DeviceId, bool> = HashMap::new();
     for row in tx.query(sql, &values![ring.at])? {
-        *failed.entry(row.parse(0)?).or_default() |= row.text(1)? == "failed";
+        let (device, ended) = (row.parse(0)?, row.time(2)?);
+        // What failed before it ran the release says nothing about that.
+        let since = rollout.attempt(device).and_then(|attempt| attempt.passed);
+        if since.is_none_or(|since| ended >= since) {
+            *failed.entry(device).or_default() |= row.text(1)? == "failed";
+        }
     }
     let mut beside = Beside::default();
     for (device, failed) in failed {

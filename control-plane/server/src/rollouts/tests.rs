@@ -154,3 +154,65 @@ async fn a_box_whose_repository_does_not_read_back_halts_it_and_offers_are_taken
     assert!(rows[0].text(0).expect("words").contains("does not read back"), "{:?}", rows[0].text(0));
     assert!(rows[0].maybe_time(1).expect("a time").is_some());
 }
+
+/// Everything that was offered after some hours in which all boxes are there.
+async fn after_hours(store: &Store, hours: u64) -> Known {
+    let mut known = None;
+    for step in 0..hours * 2 {
+        let now = at(100_000 + step * 1800);
+        let heard = store.write(move |tx| tx.execute("UPDATE appliance SET heard_ms = $1", &values![now])).await;
+        heard.expect("room");
+        known = turned(store, known, now).await.known;
+    }
+    known.expect("it is under way")
+}
+
+async fn change(store: &Store, number: u8, column: &'static str, value: &'static str) {
+    let write = store.write(move |tx| tx.execute(column, &values![value, device(number)])).await;
+    assert_eq!(write.expect("room"), 1);
+}
+
+#[tokio::test]
+async fn who_is_pinned_by_hand_is_left_alone_and_what_another_rollout_offered_is_no_pin() {
+    let (_folder, store) = given(2).await;
+    let offered = "UPDATE appliance SET offered = $1 WHERE id = $2";
+    change(&store, 0, offered, "00112233aabbccdd").await;
+    change(&store, 1, offered, "rollout-01m8n001vc6qtq6c4tsqwzc2cw").await;
+    let known = after_hours(&store, 30).await;
+    assert!(known.rollout.attempt(device(0)).is_none());
+    assert!(known.rollout.attempt(device(1)).is_some());
+}
+
+#[tokio::test]
+async fn a_box_whose_document_cannot_be_made_holds_up_itself_and_not_the_fleet() {
+    let (_folder, store) = given(2).await;
+    let desired = policy::desired(&policy::Policy::default(), uplink(), DesiredVersion::ZERO, at(0));
+    let mut wrong = serde_json::to_value(&desired).expect("JSON");
+    for kept in wrong["retention"].as_object_mut().expect("an object").values_mut() {
+        *kept = serde_json::json!(0);
+    }
+    let wrong: &'static str = Box::leak(wrong.to_string().into_boxed_str());
+    change(&store, 0, "UPDATE appliance SET desired = $1 WHERE id = $2", wrong).await;
+    let known = after_hours(&store, 30).await;
+    let stage = |number| known.rollout.attempt(device(number)).map(|attempt| attempt.stage);
+    assert_eq!((stage(0), stage(1)), (Some(Stage::NotInstalled), Some(Stage::Offered)));
+}
+
+#[tokio::test]
+async fn a_backup_that_failed_before_the_release_ran_says_nothing_about_it() {
+    let (_folder, store) = given(2).await;
+    let known = after_hours(&store, 30).await;
+    let (mut rollout, ring) = (known.rollout.clone(), known.rollout.rings()[0].at);
+    let later = move |seconds: u64| ring.after(Duration::from_secs(seconds));
+    rollout.apply(&Entry { at: later(100), event: Event::Reported { device: device(0), stage: Stage::Passed } });
+    for (job, when) in [("before", 50), ("after", 150)] {
+        let write = store.write(move |tx| {
+            let sql = "INSERT INTO job (device, id, work, state, ended_ms) VALUES ($1, $2, 'backup', 'failed', $3)";
+            tx.execute(sql, &values![device(0), job, later(when)])
+        });
+        write.await.expect("room");
+        let read = rollout.clone();
+        let beside = store.read(move |tx| fleet::backups(tx, &read)).await.expect("readable");
+        assert_eq!(beside.with, if job == "before" { (0, 0) } else { (1, 1) });
+    }
+}
