@@ -88,6 +88,13 @@ fn offers_of_a_late_ring_are_spread_over_its_own_time() {
         let peak = world.peak_to_mean(RingIndex(ring)).expect("a ring");
         assert!(peak <= 1.3, "ring {ring}: {peak}");
     }
+    // As even as that: of a late ring half are offered it in the first half of its time, and not as fast as may be.
+    let (opened, spread) = (world.rollout.rings()[2].at, world.rollout.policy().rings[2].spread);
+    let after = |attempt: &&saveos_server::rollout::Attempt| attempt.offered.since(opened);
+    let ring = world.rollout.attempts().iter().filter(|attempt| attempt.ring == RingIndex(2));
+    let within: Vec<Duration> = ring.map(|attempt| after(&attempt)).filter(|&after| after < spread).collect();
+    let early = within.iter().filter(|&&after| after < spread / 2).count() as f64 / within.len() as f64;
+    assert!((0.45..0.55).contains(&early), "{early}");
 }
 
 /// hawkBit starts the next group when this one is complete, whatever came of it; a group of which nobody answers counts for nothing.
@@ -207,6 +214,54 @@ fn who_is_held_is_never_offered_it_and_who_wants_to_be_first_is() {
         few.pass();
     }
     assert_eq!(few.offered(), [0, 1]);
+}
+
+#[test]
+fn few_try_it_before_some_passed_and_then_a_quarter_of_those() {
+    let mut few = Few::new(250, |policy| {
+        policy.rings[0].spread = Duration::from_secs(1);
+        policy.rings[0].up_to = Share::percent(90);
+    });
+    few.tick(&Beside::default());
+    few.now = few.now.after(HOUR);
+    few.tick(&Beside::default());
+    let first = few.offered();
+    assert_eq!(first.len(), 4);
+    few.tick(&Beside::default());
+    assert_eq!(few.offered(), first, "until somebody passed");
+    for _ in 0..8 {
+        few.pass();
+    }
+    let passed = few.offered().len();
+    assert!(passed >= 32, "{passed}");
+    few.tick(&Beside::default());
+    assert_eq!(few.offered().len(), passed + passed / 4);
+}
+
+#[test]
+fn a_ring_waits_for_each_hardware_however_many_of_another_have_soaked() {
+    let mut few = Few::new(120, |_| ());
+    few.fleet[..20].iter_mut().for_each(|one| one.hardware = 1);
+    for _ in 0..24 * 5 {
+        few.tick(&Beside::default());
+        for one in few.fleet.clone() {
+            let stage = if one.hardware == 1 { Stage::Working } else { Stage::Confirmed };
+            let is_new = few.rollout.attempt(one.device).is_some_and(|attempt| attempt.stage == Stage::Offered);
+            if is_new {
+                few.tell(Event::Reported { device: one.device, stage });
+            }
+        }
+        few.now = few.now.after(HOUR);
+    }
+    // They went offline before they restarted: nobody waits for them. They are back: the ring does.
+    let slow: Vec<DeviceId> = few.fleet[..20].iter().map(|one| one.device).collect();
+    for &device in slow.iter().filter(|&&device| few.rollout.attempt(device).is_some()).collect::<Vec<_>>() {
+        few.rollout.apply(&Entry { at: few.now, event: Event::Reported { device, stage: Stage::Hindered } });
+        few.rollout.apply(&Entry { at: few.now, event: Event::Reported { device, stage: Stage::Working } });
+    }
+    let (_, because) = few.tick(&Beside::default());
+    let waits = |because: &Because| matches!(because, Because::Soaking { hardware: 1, soaked: 0, .. });
+    assert!(because.iter().any(waits), "{because:?}");
 }
 
 #[test]
