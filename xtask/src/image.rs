@@ -168,7 +168,7 @@ impl Workshop {
         if file.is_file() {
             return Ok(());
         }
-        let release = ["run", "--locked", "--quiet", "-p", "saveos-release", "--", "root", "--days", "7300", "--keys"];
+        let release = ["run", "--locked", "--quiet", "-p", "saveos-release", "--", "bench", "--days", "7300", "--keys"];
         let (keys, file) = (keys.to_string_lossy(), file.to_string_lossy());
         shell("cargo", &[&release[..], &[&keys, &file]].concat())
     }

@@ -28,6 +28,7 @@ pub mod limits;
 pub mod message;
 pub mod problem;
 pub mod reconnect;
+pub mod release;
 pub mod schema;
 pub mod shadow;
 pub mod sign;

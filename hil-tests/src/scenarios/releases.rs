@@ -47,7 +47,7 @@ impl Releases {
     /// Publishes one more bundle, fresh for so many hours.
     pub(super) fn publish(&mut self, file: &Path, release: &str, hours: i64) -> anyhow::Result<()> {
         let (file, compatible, release) = (file.to_owned(), "saveos-qemu".to_owned(), release.to_owned());
-        self.bundles.push(Bundle { file, compatible, release, security_epoch: 0 });
+        self.bundles.push(Bundle { file, compatible, release, ..Bundle::default() });
         self.version += 1;
         let expires = jiff::Timestamp::now().checked_add(jiff::SignedDuration::from_hours(hours))?;
         let edition = Edition { version: self.version, expires };

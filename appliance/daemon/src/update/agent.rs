@@ -364,7 +364,7 @@ impl Slotted {
             (None, None) => return Err("the box has no control plane yet".to_owned()),
         };
         let agent = enrol::client(authority.as_deref()).map_err(|error| error.to_string())?;
-        Ok(Source { base, root, compatible: self.compatible.clone(), agent })
+        Ok(Source { base, root, compatible: self.compatible.clone(), running: self.release.clone(), agent })
     }
 }
 

@@ -7,6 +7,7 @@
 use super::advance::Outcome;
 use super::journal::Bundle;
 use saveos_protocol::hex::Digest;
+use saveos_protocol::release::Said;
 use saveos_protocol::shadow::UpdateFailure;
 use saveos_protocol::text::{Release, Text};
 use serde::{Deserialize, Serialize};
@@ -26,6 +27,8 @@ pub(crate) struct Source {
     pub(crate) root: Vec<u8>,
     /// What a bundle must be made for.
     pub(crate) compatible: String,
+    /// From what the box would go to it.
+    pub(crate) running: Release,
     pub(crate) agent: ureq::Agent,
 }
 
@@ -36,14 +39,6 @@ pub(crate) struct Marks {
     timestamp: u64,
     snapshot: u64,
     targets: u64,
-}
-
-/// What we say of a bundle beside its length and hash.
-#[derive(Debug, Deserialize)]
-struct Custom {
-    release: Release,
-    compatible: String,
-    security_epoch: u32,
 }
 
 const LIMITS: Limits = Limits {
@@ -93,21 +88,23 @@ impl Source {
         // As it is signed: a name that only leads there is another one.
         let found = repository.all_targets().find(|(name, _)| name.raw() == path);
         let Some((_, target)) = found else { return Err(refused(format!("there is no signed bundle {path}"))) };
-        let custom = serde_json::to_value(&target.custom).and_then(serde_json::from_value::<Custom>);
-        let custom = custom.map_err(|error| refused(format!("what is signed of {path} is not understood: {error}")))?;
-        if custom.compatible != self.compatible || custom.release != *release {
-            let text = format!(
-                "{path} is {} for {}, not {release} for {}",
-                custom.release, custom.compatible, self.compatible
-            );
+        let said = serde_json::to_value(&target.custom).and_then(serde_json::from_value::<Said>);
+        let said = said.map_err(|error| refused(format!("what is signed of {path} is not understood: {error}")))?;
+        if said.compatible != self.compatible || said.release != *release {
+            let text =
+                format!("{path} is {} for {}, not {release} for {}", said.release, said.compatible, self.compatible);
             return Err(refused(text));
+        }
+        if !said.may_follow(&self.running) {
+            let from: Vec<String> = said.from.iter().map(ToString::to_string).collect();
+            return Err(refused(format!("{path} follows {}, not {}, which runs here", from.join(", "), self.running)));
         }
         if target.length == 0 || target.length > LONGEST {
             return Err(refused(format!("{path} would be {} bytes long", target.length)));
         }
         let sha256 = <[u8; 32]>::try_from(target.hashes.sha256.as_ref())
             .map_err(|_| refused("a hash of another length".to_owned()))?;
-        Ok(Bundle { path, length: target.length, sha256: Digest(sha256), epoch: custom.security_epoch })
+        Ok(Bundle { path, length: target.length, sha256: Digest(sha256), epoch: said.security_epoch })
     }
 }
 

@@ -16,6 +16,8 @@ struct Given {
     keys: Keys,
     source: Source,
     marks: Marks,
+    /// From what release 2.0.0 may be reached.
+    from: &'static [&'static str],
 }
 
 fn in_hours(hours: i64) -> jiff::Timestamp {
@@ -32,9 +34,10 @@ fn given() -> Given {
         base: folder_server::serve(folder.path().join("served")).parse().expect("a URL"),
         root: std::fs::read(&root).expect("written"),
         compatible: "saveos-qemu".to_owned(),
+        running: "1.0.0".parse().expect("a release"),
         agent: ureq::Agent::config_builder().build().new_agent(),
     };
-    Given { folder, keys, source, marks: Marks::default() }
+    Given { folder, keys, source, marks: Marks::default(), from: &[] }
 }
 
 impl Given {
@@ -53,6 +56,8 @@ impl Given {
             compatible: compatible.to_owned(),
             release: "2.0.0".to_owned(),
             security_epoch: 4,
+            from: self.from.iter().map(|release| (*release).to_owned()).collect(),
+            ..saveos_release::Bundle::default()
         };
         let edition = Edition { version, expires: in_hours(hours) };
         publish(&self.path("served"), &self.path("root.json"), &self.keys, edition, &[bundle]).expect("an edition");
@@ -80,6 +85,17 @@ fn what_is_signed_is_believed() {
     assert_eq!((bundle.length, bundle.epoch, bundle.path.as_str()), (8, 4, "saveos-qemu-2.0.0.raucb"));
     let url = given.source.url(&bundle).expect("an address");
     assert_eq!(given.source.agent.get(url.as_str()).call().expect("it is there").status(), 200);
+}
+
+#[test]
+fn a_release_that_does_not_follow_the_running_one_is_refused() {
+    let mut given = given();
+    given.from = &["1.4.0", "1.5.0"];
+    given.publish(1, 1, "saveos-qemu");
+    let Outcome::Failed(UpdateFailure::Refused, text) = given.read() else { panic!("not refused") };
+    assert!(text.contains("follows 1.4.0, 1.5.0, not 1.0.0"), "{text}");
+    given.source.running = "1.5.0".parse().expect("a release");
+    assert!(matches!(given.read(), Outcome::Known(_)));
 }
 
 #[test]
