@@ -78,6 +78,16 @@ pub(crate) fn for_tests() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What the ceremony of a release is tested with.
+pub(crate) fn for_releases() -> anyhow::Result<()> {
+    install(&[
+        ("mksquashfs", "squashfs-tools"),
+        ("rauc", "rauc"),
+        ("openssl", "openssl"),
+        ("softhsm2-util", "softhsm2"),
+    ])
+}
+
 /// What `bench engine` needs.
 pub(crate) fn for_bench() -> anyhow::Result<()> {
     install(&[BUILD, FILESYSTEMS, PEERS].concat())

@@ -30,6 +30,7 @@ const SUITES: &[Suite] = &[
     ("daemon", |tally| tests_in("saveos-daemon", tally)),
     ("protocol", |tally| tests_in("saveos-protocol", tally)),
     ("server", server),
+    ("release", release),
     ("demo", |_| crate::demo::run(&["--once"])),
     ("web", crate::dashboard::test),
     ("reader", |_| reader()),
@@ -132,6 +133,16 @@ fn server(tally: &mut Tally) -> anyhow::Result<()> {
         python_packages(&folder, &["schemathesis==4.32.5"])?;
     }
     tests_in("saveos-server", tally)
+}
+
+/// With a service that speaks S3, and a token made of software.
+fn release(tally: &mut Tally) -> anyhow::Result<()> {
+    setup::for_releases()?;
+    let folder = root().join("target/s3-venv");
+    if !folder.join("bin/moto_server").exists() {
+        python_packages(&folder, &["moto[server,s3]==5.2.5"])?;
+    }
+    tests_in("saveos-release", tally)
 }
 
 /// As root and in CI nothing is missing that setup could not install: there a skip is a hole in the tests.

@@ -48,6 +48,7 @@ fn given() -> Given {
         compatible: "saveos-test".to_owned(),
         release: "2.0.0".to_owned(),
         security_epoch: 1,
+        ..Bundle::default()
     };
     let edition = Edition { version: 1, expires };
     publish(&at("served"), &at("root.json"), &keys, edition, &[bundle]).expect("an edition");

@@ -35,6 +35,7 @@ mod policies;
 mod problem;
 mod protection;
 mod release;
+mod releases;
 mod reports;
 mod rollouts;
 mod setup;
@@ -154,6 +155,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(signed::desired, signed::put_desired))
         .routes(routes!(appliances::revoke))
         .routes(routes!(release::get, release::put, release::remove))
+        .routes(routes!(releases::list))
         .routes(routes!(rollouts::list, rollouts::make))
         .routes(routes!(rollouts::one, rollouts::change))
         .routes(routes!(login::audit_trail))

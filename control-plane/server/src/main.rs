@@ -32,6 +32,7 @@ mod password;
 mod policy;
 mod presence;
 mod protection;
+mod releases;
 mod revocation;
 mod rollouts;
 mod run;

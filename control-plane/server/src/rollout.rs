@@ -15,6 +15,7 @@ mod offer;
 mod place;
 mod plan;
 mod policy;
+mod route;
 pub mod statistics;
 mod tally;
 
@@ -24,3 +25,4 @@ pub use offer::{Candidate, Offer, Reach, Wish, offer};
 pub use place::{Place, Salt, edges};
 pub use plan::{Action, Beside, Decision, Grounds, decide, replay, tick};
 pub use policy::{Policy, PolicyFault, Ring, RingIndex, Share};
+pub use route::{Routes, Step, Way, steps};

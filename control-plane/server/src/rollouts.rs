@@ -16,13 +16,17 @@ use saveos_protocol::id::{DeviceId, RolloutId};
 use saveos_protocol::shadow::ReleaseTarget;
 use saveos_protocol::text::{Mark, Release};
 use saveos_protocol::time::Timestamp;
-use saveos_server::rollout::{Action, Because, Decision, Entry, Event, Policy, Rollout, Salt, Stage, edges, tick};
+use saveos_server::rollout::{
+    Action, Because, Decision, Entry, Event, Policy, Rollout, Routes, Salt, Stage, edges, steps, tick,
+};
 pub(crate) use standing::{Standing, of as standing};
 use std::borrow::Cow;
 use std::time::Duration;
 
 /// Reports are looked at again for so long: a transaction may become visible after its time.
 const OVERLAP: Duration = Duration::from_secs(60);
+/// Behind the name of a rollout: what it offers is another release, over which a box comes to its own.
+const STEP: &str = ".step";
 
 /// Why a turn did not end.
 #[derive(Debug, thiserror::Error)]
@@ -87,9 +91,11 @@ pub(crate) async fn turn(
     store: &Store,
     known: Option<Known>,
     hearing: Hearing,
+    routes: Option<Routes>,
     now: Timestamp,
 ) -> Result<Turned, TurnError> {
-    let Some(turn) = store.read(move |tx| look(tx, known, &hearing, now)).await? else { return Ok(Turned::default()) };
+    let look = move |tx: &mut dyn Tx| look(tx, known, &hearing, routes.as_ref(), now);
+    let Some(turn) = store.read(look).await? else { return Ok(Turned::default()) };
     // Most looks find nothing to write, and the one writer has other things to do.
     if turn.is_idle() {
         return Ok(Turned { known: Some(turn.known), ..Turned::default() });
@@ -97,7 +103,13 @@ pub(crate) async fn turn(
     store.write(move |tx| write(tx, turn, now)).await
 }
 
-fn look(tx: &mut dyn Tx, known: Option<Known>, hearing: &Hearing, now: Timestamp) -> Result<Option<Turn>, StoreError> {
+fn look(
+    tx: &mut dyn Tx,
+    known: Option<Known>,
+    hearing: &Hearing,
+    routes: Option<&Routes>,
+    now: Timestamp,
+) -> Result<Option<Turn>, StoreError> {
     let sql = "SELECT id, release_name, policy, salt, said FROM rollout WHERE ended_ms IS NULL ORDER BY id LIMIT 1";
     let Some(row) = first(tx, sql, &[])? else { return Ok(None) };
     let id: RolloutId = row.parse(0)?;
@@ -115,7 +127,7 @@ fn look(tx: &mut dyn Tx, known: Option<Known>, hearing: &Hearing, now: Timestamp
     for event in &events {
         rollout.to_mut().apply(&Entry { at: now, event: event.clone() });
     }
-    let fleet = Fleet::read(tx, &known, &rollout, hearing, now)?;
+    let fleet = Fleet::read(tx, &known, &rollout, (hearing, routes), now)?;
     let beside = fleet::backups(tx, &rollout)?;
     let within = || fleet.members.iter().map(|one| (one.hardware, one.place));
     // A ring that opened now would miss the hardware that has no number.
@@ -124,6 +136,10 @@ fn look(tx: &mut dyn Tx, known: Option<Known>, hearing: &Hearing, now: Timestamp
         false => tick(&rollout, &fleet.waiting, &|ring| edges(ring, within()), &beside, now),
     };
     events.extend(decided);
+    if !matches!(decision.action, Action::Hold | Action::Halt) && rollout.halted().is_none() {
+        let steps = steps(fleet.steps, &fleet.running, &fleet.under_way, rollout.policy().in_flight);
+        events.extend(steps.into_iter().map(|(device, release)| Event::Through { device, release }));
+    }
     drop(rollout);
     known.looked = now;
     let (hardware, unnumbered) = (fleet.hardware, fleet.unnumbered);
@@ -185,8 +201,12 @@ fn write(tx: &mut dyn Tx, turn: Turn, now: Timestamp) -> Result<Turned, TurnErro
     for event in events {
         let entry = Entry { at: now, event };
         known.append(tx, &entry)?;
-        let Event::Offered { device, .. } = entry.event else { continue };
-        match offer(tx, device, Some(known.target()), now)? {
+        let (device, target) = match &entry.event {
+            Event::Offered { device, .. } => (*device, known.target()),
+            Event::Through { device, release } => (*device, known.step(release)),
+            _ => continue,
+        };
+        match offer(tx, device, Some(target), now)? {
             Told::Said(document) => said.extend(document),
             // One box whose document cannot be made holds up itself, and not the fleet.
             Told::NotMade => {
@@ -209,13 +229,17 @@ fn write(tx: &mut dyn Tx, turn: Turn, now: Timestamp) -> Result<Turned, TurnErro
 
 /// Takes the offer back from everybody who has not restarted into the release. Who did goes on: a trial ends by itself.
 fn withdraw(tx: &mut dyn Tx, known: &Known, now: Timestamp) -> Result<Vec<Outgoing>, TurnError> {
-    let token = known.token().to_string();
+    let (token, step) = (known.token().to_string(), known.step_token().to_string());
     let mut said = Vec::new();
-    for row in tx.query("SELECT id FROM appliance WHERE offered = $1 ORDER BY id", &values![token])? {
+    let sql = "SELECT id, offered FROM appliance WHERE offered IN ($1, $2) ORDER BY id";
+    for row in tx.query(sql, &values![token, step.as_str()])? {
         let device: DeviceId = row.parse(0)?;
         let stage = known.rollout.attempt(device).map(|attempt| attempt.stage);
         let waits = matches!(stage, Some(Stage::Offered | Stage::Working | Stage::Hindered));
-        if waits && let Told::Said(document) = offer(tx, device, None, now)? {
+        // A step leads nowhere any more.
+        if (waits || row.text(1)? == step)
+            && let Told::Said(document) = offer(tx, device, None, now)?
+        {
             said.extend(document);
         }
     }
@@ -245,6 +269,15 @@ impl Known {
     /// What an offer of this rollout is known by.
     fn token(&self) -> Mark {
         self.id.to_string().parse().expect("the name of a rollout is a mark")
+    }
+
+    /// What an offer of a release is known by, over which a box comes to this one.
+    fn step_token(&self) -> Mark {
+        format!("{}{STEP}", self.id).parse().expect("the name of a rollout and a word are a mark")
+    }
+
+    fn step(&self, through: &Release) -> ReleaseTarget {
+        ReleaseTarget { release: through.clone(), ring_token: Some(self.step_token()) }
     }
 
     fn target(&self) -> ReleaseTarget {

@@ -229,7 +229,14 @@ async fn conduct_rollouts(app: App) {
         if !hearing.connected {
             continue;
         }
-        match rollouts::turn(&app.store, known.take(), hearing, clock::now()).await {
+        let routes = match app.routes().await {
+            Ok(routes) => routes,
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "no rollout goes on");
+                continue;
+            }
+        };
+        match rollouts::turn(&app.store, known.take(), hearing, routes, clock::now()).await {
             Ok(turned) => {
                 known = turned.known;
                 next = if turned.happened { LOOK_AGAIN } else { LOOK };

@@ -91,6 +91,7 @@ const ROUTES: &[(&str, &str, Needs)] = &[
     ("GET", "/api/v1/appliances/{id}/release", Needs::Viewer),
     ("PUT", "/api/v1/appliances/{id}/release", Needs::Admin),
     ("DELETE", "/api/v1/appliances/{id}/release", Needs::Admin),
+    ("GET", "/api/v1/releases", Needs::Top),
     ("GET", "/api/v1/rollouts", Needs::Top),
     ("POST", "/api/v1/rollouts", Needs::Top),
     ("GET", "/api/v1/rollouts/{id}", Needs::Top),

@@ -111,6 +111,7 @@ function Identity({ box }: { box: Appliance }) {
     ? {
         release: rollout.release,
         ring: rollout.ring ?? "",
+        through: rollout.through ?? "",
         time: rollout.at_ms == null ? "" : moment(rollout.at_ms),
       }
     : undefined;

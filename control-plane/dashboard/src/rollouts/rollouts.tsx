@@ -12,7 +12,7 @@ import { ScreenLink } from "../kit/link";
 import { Facts, Line, Lines, Panel, Scroll } from "../kit/parts";
 import { Answered, Nothing, Screen } from "../kit/screen";
 import { Status, type Tone } from "../kit/status";
-import { useMoment } from "../kit/words";
+import { useBytes, useMoment } from "../kit/words";
 
 const KEY = ["rollouts"];
 /** Boxes report all the time; what a rollout does is decided every few seconds. */
@@ -193,8 +193,15 @@ function useSay(id: string, body: Schemas["RolloutChange"]) {
 
 function Begin({ done }: { done: () => void }) {
   const t = useTranslations("rollouts");
+  const bytes = useBytes();
   const [release, setRelease] = useState("");
   const change = useChange(() => ask(api.POST("/api/v1/rollouts", { body: { release } })), { old: [KEY], done });
+  const published = useQuery({
+    queryKey: ["releases"],
+    queryFn: async ({ signal }) => (await ask(api.GET("/api/v1/releases", { signal }))).items,
+  });
+  const all = published.data ?? [];
+  const chosen = all.filter((one) => one.release === release);
   return (
     <Form onSubmit={() => change.mutate()} busy={change.isPending} error={change.error} submit={t("begin")}>
       <Text size="sm">{t("beginText")}</Text>
@@ -205,7 +212,20 @@ function Begin({ done }: { done: () => void }) {
         maxLength={64}
         required
         data-autofocus
+        list="published"
       />
+      <datalist id="published">
+        {[...new Set(all.map((one) => one.release))].map((name) => (
+          <option key={name} value={name} />
+        ))}
+      </datalist>
+      {chosen.map((one) => (
+        <Text size="sm" key={one.compatible}>
+          {t("fits", { compatible: one.compatible, size: bytes(one.bytes) })}
+          {one.notes != null && <> · {one.notes}</>}
+          {one.from.length > 0 && <> · {t("follows", { from: one.from.join(", ") })}</>}
+        </Text>
+      ))}
     </Form>
   );
 }

@@ -272,6 +272,8 @@ export const en = {
       due: "{release}, in ring “{ring}” until {time}",
       away: "{release}, as soon as the box is online",
       ring_closed: "{release}, when ring “{ring}” opens",
+      steps: "{through} first, then {release}",
+      no_way: "none: no published release leads from what runs here to {release}",
       held: "none: the box is tagged “hold”",
       pinned: "none: the box is offered a release by hand",
       halted: "none: {release} was halted",
@@ -564,6 +566,8 @@ export const en = {
     beginText:
       "It goes to 1 % of the fleet first, then to 10, 50 and 95 %, with two days in between; the rest is what it is compared with. It must lie in the releases of this control plane, signed.",
     release: "Release",
+    fits: "For {compatible}, {size}",
+    follows: "From {from}; other boxes go over one of them first",
     of: "Release {release}",
     others: "Earlier ones",
     begun: "{time}, by {who}",

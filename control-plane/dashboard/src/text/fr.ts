@@ -275,6 +275,8 @@ export const fr: Messages = {
       due: "{release}, dans l’anneau « {ring} » jusqu’à {time}",
       away: "{release}, dès que le boîtier est en ligne",
       ring_closed: "{release}, quand l’anneau « {ring} » s’ouvre",
+      steps: "d’abord {through}, puis {release}",
+      no_way: "aucune : aucune version publiée ne mène de celle d’ici à {release}",
       held: "aucune : le boîtier porte l’étiquette « hold »",
       pinned: "aucune : une version est proposée à la main",
       halted: "aucune : {release} a été arrêtée",
@@ -569,6 +571,8 @@ export const fr: Messages = {
     beginText:
       "Elle va d’abord à 1 % du parc, puis à 10, 50 et 95 %, avec deux jours entre chaque ; le reste sert de comparaison. Elle doit se trouver, signée, parmi les versions de ce plan de contrôle.",
     release: "Version",
+    fits: "Pour {compatible}, {size}",
+    follows: "Depuis {from} ; les autres boîtiers passent d’abord par l’une d’elles",
     of: "Version {release}",
     others: "Précédentes",
     begun: "{time}, par {who}",

@@ -4,7 +4,7 @@
 
 use super::{
     account_changes, accounts, alert_routes, alerts, answer, appliances, bulk, claims, commands, facts, health, login,
-    logs, own, policies, protection, release, reports, rollouts, setup, signed, silences, tokens, tree,
+    logs, own, policies, protection, release, releases, reports, rollouts, setup, signed, silences, tokens, tree,
 };
 use crate::fleet;
 use crate::ingest::News;
@@ -93,6 +93,7 @@ fn schemas() -> Map<String, Value> {
         define::<release::Offer>,
         define::<release::Offered>,
         define::<release::ReleaseOfBox>,
+        define::<answer::List<releases::Entry>>,
         define::<answer::List<rollouts::InShort>>,
         define::<rollouts::New>,
         define::<rollouts::Change>,

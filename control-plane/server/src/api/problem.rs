@@ -1,6 +1,7 @@
 //! Answers that are no success, as RFC 9457 wants them. A fault of ours is logged here, once, and told without its inside.
 
 use crate::enrolment::EnrolmentError;
+use crate::releases::ReleasesError;
 use crate::store::{StoreError, Tx, Value, first};
 use axum::Json;
 use axum::body::Bytes;
@@ -60,6 +61,12 @@ impl From<StoreError> for ApiError {
             StoreError::Closed => ApiError::new(ProblemKind::Unavailable),
             other => ApiError::internal(&other),
         }
+    }
+}
+
+impl From<ReleasesError> for ApiError {
+    fn from(error: ReleasesError) -> ApiError {
+        ApiError::internal(&error)
     }
 }
 

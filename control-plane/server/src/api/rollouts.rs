@@ -150,6 +150,14 @@ pub(super) async fn make(
 ) -> Result<(StatusCode, Json<Made>), ApiError> {
     may(&app, &access)?;
     new.policy.check().map_err(|fault| ApiError::field("/policy", &fault.to_string()))?;
+    if let Some(routes) = app.routes().await?
+        && !routes.has(&new.release)
+    {
+        return Err(ApiError::field(
+            "/release",
+            "no such release is published: `saveos-release status` lists those that are",
+        ));
+    }
     let now = clock::now();
     let id = RolloutId::from_parts(now, clock::random());
     let salt = Digest(clock::random());
@@ -256,7 +264,7 @@ pub(super) async fn change(
         .await
 }
 
-fn may(app: &App, access: &Access) -> Result<(), ApiError> {
+pub(super) fn may(app: &App, access: &Access) -> Result<(), ApiError> {
     access.may(&format!("/{}/", app.config.organisation), Role::Admin)
 }
 

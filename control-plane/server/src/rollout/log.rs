@@ -5,6 +5,7 @@ use super::offer::Offer;
 use super::plan::Grounds;
 use super::policy::{Policy, RingIndex};
 use saveos_protocol::id::DeviceId;
+use saveos_protocol::text::Release;
 use saveos_protocol::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet, hash_map};
@@ -39,6 +40,13 @@ pub enum Event {
         ring: RingIndex,
         /// What it is.
         hardware: u16,
+    },
+    /// A box was offered another release, over which it comes to this one.
+    Through {
+        /// Which.
+        device: DeviceId,
+        /// The other release.
+        release: Release,
     },
     /// A box said how far it is.
     Reported {
@@ -192,6 +200,8 @@ impl Rollout {
             // A ring opens once.
             Event::Opened { .. } => {}
             Event::Offered { device, ring, hardware } => self.begin(*device, *ring, *hardware, entry.at),
+            // No attempt of this release.
+            Event::Through { .. } => {}
             Event::Reported { device, stage } => self.report(*device, *stage, entry.at),
             Event::Damaged { device } => self.damaged = self.damaged.or(Some(*device)),
             Event::Approved { ring, .. } => drop(self.approved.insert(*ring)),

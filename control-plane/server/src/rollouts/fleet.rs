@@ -1,15 +1,16 @@
 //! The boxes of a rollout, as the engine sees them: where each stands, what it is, and whether it can be reached.
 
-use super::Known;
+use super::{Known, STEP};
 use crate::fleet::{self, Target};
 use crate::ingest::Hearing;
 use crate::presence::Presence;
 use crate::store::{StoreError, Tx, values};
 use saveos_protocol::id::{DeviceId, RolloutId};
 use saveos_protocol::shadow::Hardware;
+use saveos_protocol::text::Release;
 use saveos_protocol::time::Timestamp;
-use saveos_server::rollout::{Beside, Candidate, Rollout, Wish};
-use std::collections::HashMap;
+use saveos_server::rollout::{Beside, Candidate, Rollout, Routes, Step, Way, Wish};
+use std::collections::{BTreeMap, HashMap};
 
 /// Tags that say what is to be done with a box; people give them.
 const FIRST: &str = "canary";
@@ -21,6 +22,12 @@ pub(super) struct Fleet {
     pub(super) members: Vec<Candidate>,
     /// Those of an open ring that were not offered the release and do not run it.
     pub(super) waiting: Vec<Candidate>,
+    /// Those that must run another release first, of an open ring, and can be reached.
+    pub(super) steps: Vec<Step>,
+    /// Boxes by what they run,
+    pub(super) running: BTreeMap<Release, u32>,
+    /// and by the release that they were offered as a step.
+    pub(super) under_way: BTreeMap<Release, u32>,
     /// Names by number.
     pub(super) hardware: Vec<String>,
     /// Some have no number yet, and are nowhere above.
@@ -32,12 +39,14 @@ impl Fleet {
         tx: &mut dyn Tx,
         known: &Known,
         rollout: &Rollout,
-        hearing: &Hearing,
+        (hearing, routes): (&Hearing, Option<&Routes>),
         now: Timestamp,
     ) -> Result<Fleet, StoreError> {
         let names = names(tx)?;
-        let release = known.release.to_string();
+        let step = known.step_token();
+        let mut ways = Ways { routes, known: HashMap::new() };
         let (mut members, mut waiting, mut unnumbered) = (Vec::new(), Vec::new(), false);
+        let (mut steps, mut running, mut under_way) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
         for target in fleet::for_rollouts(tx, hearing, now)? {
             // Enrolment wrote it: what cannot be read is no box that a release is for.
             let Some(model) = model(&target.hardware) else { continue };
@@ -45,14 +54,46 @@ impl Fleet {
                 unnumbered = true;
                 continue;
             };
-            if candidate.wish != Wish::Never {
-                members.push(candidate);
-                if rollout.attempt(target.device).is_none() && target.firmware != release {
-                    waiting.push(candidate);
+            let Ok(runs) = target.firmware.parse::<Release>() else { continue };
+            let way = ways.find(&runs, &known.release);
+            let is_done = rollout.attempt(target.device).is_some() || runs == known.release;
+            *running.entry(runs).or_default() += 1;
+            if candidate.wish == Wish::Never {
+                continue;
+            }
+            members.push(candidate);
+            match way {
+                _ if is_done => {}
+                Way::Direct => waiting.push(candidate),
+                Way::Through(through) if target.offered.as_deref() == Some(&step) => {
+                    *under_way.entry(through).or_default() += 1;
                 }
+                Way::Through(through) if candidate.reachable && rollout.ring_of(&candidate).is_some() => {
+                    steps.push(Step { candidate, through });
+                }
+                Way::Through(_) | Way::None => {}
             }
         }
-        Ok(Fleet { members, waiting, hardware: names, unnumbered })
+        Ok(Fleet { members, waiting, steps, running, under_way, hardware: names, unnumbered })
+    }
+}
+
+/// Ways to a release: a fleet runs few releases, and many boxes each.
+struct Ways<'a> {
+    routes: Option<&'a Routes>,
+    known: HashMap<Release, Way>,
+}
+
+impl Ways<'_> {
+    fn find(&mut self, running: &Release, to: &Release) -> Way {
+        // What is published elsewhere, the boxes alone know.
+        let Some(routes) = self.routes else { return Way::Direct };
+        if let Some(way) = self.known.get(running) {
+            return way.clone();
+        }
+        let way = routes.way(running, to);
+        self.known.insert(running.clone(), way.clone());
+        way
     }
 }
 
@@ -87,7 +128,8 @@ pub(super) fn candidate(known: &Known, target: &Target, model: &str, names: &[St
 
 /// A person offers it a release by hand. What another rollout offered is no pin: the newer one takes its place.
 pub(super) fn is_pinned(target: &Target) -> bool {
-    target.offered.as_deref().is_some_and(|token| token.parse::<RolloutId>().is_err())
+    let of_rollout = |token: &str| token.strip_suffix(STEP).unwrap_or(token).parse::<RolloutId>().is_ok();
+    target.offered.as_deref().is_some_and(|token| !of_rollout(token))
 }
 
 /// Gives every hardware that boxes have a number.

@@ -6,7 +6,7 @@ use crate::ingest::Hearing;
 use crate::store::{StoreError, Tx, first};
 use saveos_protocol::id::DeviceId;
 use saveos_protocol::time::Timestamp;
-use saveos_server::rollout::{RingIndex, Wish};
+use saveos_server::rollout::{RingIndex, Routes, Way, Wish};
 
 /// Why a box is where it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
@@ -24,6 +24,10 @@ pub(crate) enum Why {
     Away,
     /// Its ring is not open yet.
     RingClosed,
+    /// What it runs is too old: first it goes to another release.
+    Steps,
+    /// What it runs is too old, and no release that there is leads on.
+    NoWay,
     /// Its people hold it back.
     Held,
     /// It is offered another release by hand.
@@ -40,6 +44,8 @@ pub(crate) struct Standing {
     /// The name of its ring.
     ring: Option<String>,
     why: Why,
+    /// The release to which it goes first.
+    through: Option<String>,
     /// When the offers of its ring end, or when it was offered the release.
     at_ms: Option<Timestamp>,
 }
@@ -49,6 +55,7 @@ pub(crate) fn of(
     tx: &mut dyn Tx,
     device: DeviceId,
     hearing: &Hearing,
+    routes: Option<&Routes>,
     now: Timestamp,
 ) -> Result<Option<Standing>, StoreError> {
     let sql = "SELECT id, release_name, policy, salt, said FROM rollout ORDER BY id DESC LIMIT 1";
@@ -67,6 +74,10 @@ pub(crate) fn of(
     let opened = rollout.ring_of(&candidate);
     let attempt = rollout.attempt(device);
     let ring = attempt.map(|attempt| attempt.ring).or(opened).or_else(|| rollout.ring_to_come(&candidate));
+    let way = match (routes, target.firmware.parse()) {
+        (Some(routes), Ok(running)) => routes.way(&running, &known.release),
+        _ => Way::Direct,
+    };
     let (why, at_ms) = match (attempt, candidate.wish) {
         _ if target.firmware == release => (Why::Runs, None),
         (Some(attempt), _) if attempt.stage.is_bad() => (Why::Failed, Some(attempt.since)),
@@ -75,13 +86,19 @@ pub(crate) fn of(
         (_, Wish::Never) => (Why::Held, None),
         (Some(attempt), _) => (Why::Offered, Some(attempt.offered)),
         (None, _) => match opened {
+            _ if way == Way::None => (Why::NoWay, None),
+            Some(_) if matches!(way, Way::Through(_)) && candidate.reachable => (Why::Steps, None),
             Some(_) if !candidate.reachable => (Why::Away, None),
             Some(ring) => (Why::Due, known.end_of(ring)),
             None => (Why::RingClosed, None),
         },
     };
     let name = ring.and_then(|ring| rollout.policy().ring(ring)).map(|ring| ring.name.clone());
-    Ok(Some(Standing { release, ring: name, why, at_ms }))
+    let through = match way {
+        Way::Through(through) if why == Why::Steps => Some(through.to_string()),
+        _ => None,
+    };
+    Ok(Some(Standing { release, ring: name, why, through, at_ms }))
 }
 
 impl Known {

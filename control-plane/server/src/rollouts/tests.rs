@@ -53,7 +53,7 @@ fn hearing() -> Hearing {
 }
 
 async fn turned(store: &Store, known: Option<Known>, now: Timestamp) -> Turned {
-    turn(store, known, hearing(), now).await.expect("a turn")
+    turn(store, known, hearing(), None, now).await.expect("a turn")
 }
 
 #[tokio::test]
@@ -78,7 +78,11 @@ async fn of_two_that_decide_at_once_one_is_overtaken_and_nobody_is_offered_it_tw
         let look = |known| {
             let store = store.clone();
             async move {
-                store.read(move |tx| look(tx, known, &hearing(), at(100_003))).await.expect("readable").expect("a turn")
+                store
+                    .read(move |tx| look(tx, known, &hearing(), None, at(100_003)))
+                    .await
+                    .expect("readable")
+                    .expect("a turn")
             }
         };
         [look(one).await, look(None).await]
@@ -216,3 +220,5 @@ async fn a_backup_that_failed_before_the_release_ran_says_nothing_about_it() {
         assert_eq!(beside.with, if job == "before" { (0, 0) } else { (1, 1) });
     }
 }
+
+mod steps;

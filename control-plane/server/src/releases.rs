@@ -1,0 +1,120 @@
+//! What is published in `releases/` of the data folder: which releases there are, and which ones each follows.
+//!
+//! Read to offer what boxes can take, and believed no further: who signed it, and whether it is fresh, each box sees for itself.
+
+use saveos_protocol::release::Said;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::Path;
+
+/// One bundle that is a release.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Published {
+    pub(crate) said: Said,
+    pub(crate) bytes: u64,
+}
+
+/// Why it cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReleasesError {
+    /// A file.
+    #[error("could not read {0}")]
+    File(String, #[source] std::io::Error),
+    /// It is too long, or no metadata.
+    #[error("{0} is no metadata of a release repository")]
+    NotUnderstood(String),
+}
+
+#[derive(Deserialize)]
+struct Signed<T> {
+    signed: T,
+}
+
+/// Timestamp and snapshot: what to read next.
+#[derive(Deserialize)]
+struct Pointers {
+    meta: BTreeMap<String, Pointer>,
+}
+
+#[derive(Deserialize)]
+struct Pointer {
+    version: u64,
+}
+
+#[derive(Deserialize)]
+struct Targets {
+    targets: BTreeMap<String, Target>,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    length: u64,
+    custom: Option<serde_json::Value>,
+}
+
+/// As long as a box takes it (`appliance/daemon/src/update/metadata.rs`).
+const LONGEST: u64 = 4 << 20;
+
+/// All bundles; `None` when nothing is published there: boxes may be told to look elsewhere.
+pub(crate) fn read(folder: &Path) -> Result<Option<Vec<Published>>, ReleasesError> {
+    let metadata = folder.join("metadata");
+    let timestamp: Signed<Pointers> = match file(&metadata, "timestamp.json") {
+        Err(ReleasesError::File(_, error)) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        found => found?,
+    };
+    let next = |pointers: &Signed<Pointers>, name: &str| match pointers.signed.meta.get(name) {
+        Some(pointer) => Ok(format!("{}.{name}", pointer.version)),
+        None => Err(ReleasesError::NotUnderstood(format!("what leads to {name}"))),
+    };
+    let snapshot: Signed<Pointers> = file(&metadata, &next(&timestamp, "snapshot.json")?)?;
+    let targets: Signed<Targets> = file(&metadata, &next(&snapshot, "targets.json")?)?;
+    // What goes with a bundle says nothing, and what a newer tool says is its own.
+    let bundle = |target: Target| {
+        let said = serde_json::from_value::<Said>(target.custom?).ok()?;
+        Some(Published { said, bytes: target.length })
+    };
+    Ok(Some(targets.signed.targets.into_values().filter_map(bundle).collect()))
+}
+
+fn file<T: DeserializeOwned>(folder: &Path, name: &str) -> Result<T, ReleasesError> {
+    let mut bytes = Vec::new();
+    let read = std::fs::File::open(folder.join(name)).and_then(|file| file.take(LONGEST + 1).read_to_end(&mut bytes));
+    let length = read.map_err(|error| ReleasesError::File(name.to_owned(), error))? as u64;
+    let found = serde_json::from_slice(&bytes).ok().filter(|_| length <= LONGEST);
+    found.ok_or_else(|| ReleasesError::NotUnderstood(name.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn put(folder: &Path, name: &str, text: &str) {
+        std::fs::create_dir_all(folder.join("metadata")).expect("a folder");
+        let written =
+            std::fs::File::create(folder.join("metadata").join(name)).map(|mut file| file.write_all(text.as_bytes()));
+        written.expect("a file").expect("room");
+    }
+
+    #[test]
+    fn what_the_timestamp_leads_to_is_read_and_nothing_else() {
+        let folder = tempfile::tempdir().expect("a folder");
+        assert_eq!(read(folder.path()).expect("nothing is no error"), None);
+        put(folder.path(), "timestamp.json", r#"{"signed": {"meta": {"snapshot.json": {"version": 7}}}}"#);
+        assert!(matches!(read(folder.path()), Err(ReleasesError::File(name, _)) if name == "7.snapshot.json"));
+        put(folder.path(), "7.snapshot.json", r#"{"signed": {"meta": {"targets.json": {"version": 3}}}}"#);
+        put(folder.path(), "4.targets.json", "not yet");
+        let bundle = r#"{"length": 9, "custom": {"release": "2.0", "compatible": "saveos-qemu", "security_epoch": 1, "from": ["1.0"]}}"#;
+        let targets = format!(r#"{{"signed": {{"targets": {{"a.raucb": {bundle}, "a.cdx.json": {{"length": 5}}}}}}}}"#);
+        put(folder.path(), "3.targets.json", &targets);
+        let found = read(folder.path()).expect("readable").expect("published");
+        let from: Vec<String> = found[0].said.from.iter().map(ToString::to_string).collect();
+        assert_eq!((found.len(), found[0].bytes, from), (1, 9, vec!["1.0".to_owned()]));
+        for text in ["", "{}", r#"{"signed": {"meta": {"snapshot.json": {"version": -1}}}}"#, &"[".repeat(100_000)] {
+            put(folder.path(), "timestamp.json", text);
+            assert!(matches!(read(folder.path()), Err(ReleasesError::NotUnderstood(_))), "{}", text.len());
+        }
+    }
+}
