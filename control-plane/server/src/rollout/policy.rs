@@ -136,6 +136,9 @@ pub enum PolicyFault {
     /// A ring would hold nobody, or the last one not everybody.
     #[error("ring {0} does not hold more of the fleet than the one before, or the last one not all of it")]
     Order(String),
+    /// A name that tells nobody which ring is meant.
+    #[error("ring `{0}` needs a name of its own, of 1 to 32 letters")]
+    Name(String),
     /// A rate at which nothing can be told.
     #[error("{0} must be above 0 and at most a fifth")]
     Rate(&'static str),
@@ -160,7 +163,12 @@ impl Policy {
             return Err(PolicyFault::Rings(self.rings.len()));
         }
         let mut before = Share(0);
-        for ring in &self.rings {
+        for (at, ring) in self.rings.iter().enumerate() {
+            let length = ring.name.trim().chars().count();
+            let is_known = self.rings[..at].iter().any(|other| other.name == ring.name);
+            if length == 0 || length > 32 || ring.name.contains(char::is_control) || is_known {
+                return Err(PolicyFault::Name(ring.name.chars().take(32).flat_map(char::escape_debug).collect()));
+            }
             if ring.up_to <= before {
                 return Err(PolicyFault::Order(ring.name.clone()));
             }
@@ -227,8 +235,11 @@ mod tests {
     #[test]
     fn each_fault_is_told() {
         type Spoil = fn(&mut Policy);
-        let faults: [(Spoil, PolicyFault); 7] = [
+        let faults: [(Spoil, PolicyFault); 10] = [
             (|p| p.rings.clear(), PolicyFault::Rings(0)),
+            (|p| p.rings[1].name = " ".into(), PolicyFault::Name(" ".into())),
+            (|p| p.rings[1].name = "canary".into(), PolicyFault::Name("canary".into())),
+            (|p| p.rings[1].name = "a\nb".into(), PolicyFault::Name("a\\nb".into())),
             (|p| p.rings[1].up_to = Share::percent(1), PolicyFault::Order("early".into())),
             (|p| p.rings[4].up_to = Share::percent(99), PolicyFault::Order("hold-back".into())),
             (|p| p.rings[2].worst = Share::millionths(5_000), PolicyFault::Worst("half".into())),
