@@ -91,9 +91,9 @@ pub(crate) enum Command {
         /// The repository.
         #[arg(long, value_name = "PLACE")]
         at: String,
-        /// The newest root.
-        #[arg(long, value_name = "FILE")]
-        root: PathBuf,
+        /// The newest root, and the one before while keys change.
+        #[arg(long, value_name = "FILE", required = true)]
+        root: Vec<PathBuf>,
         /// How many days are soon.
         #[arg(long, value_name = "DAYS", default_value_t = 2)]
         within: u16,
@@ -164,9 +164,9 @@ pub(crate) struct Draft {
     /// The repository whose next state this is; none for the first.
     #[arg(long, value_name = "PLACE")]
     pub(crate) at: Option<String>,
-    /// The newest root.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) root: PathBuf,
+    /// The newest root, and the one before while keys change.
+    #[arg(long, value_name = "FILE", required = true)]
+    pub(crate) root: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) bundle: Option<Bundle>,
     /// A release that is one no more: saveos-qemu-2.0.0. Its files stay until nobody can be reading them.
@@ -258,9 +258,9 @@ pub(crate) struct Online {
     /// The repository.
     #[arg(long, value_name = "PLACE")]
     pub(crate) to: String,
-    /// The newest root.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) root: PathBuf,
+    /// The newest root, and the one before while keys change.
+    #[arg(long, value_name = "FILE", required = true)]
+    pub(crate) root: Vec<PathBuf>,
     /// The key that says which targets metadata is the newest.
     #[arg(long, value_name = "KEY")]
     pub(crate) snapshot_key: String,

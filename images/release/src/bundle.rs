@@ -111,6 +111,10 @@ impl Bundle {
 
 fn offer(name: String, file: &Path) -> Result<Offered, ReleaseError> {
     let target = measure(file)?;
+    // A name that is a path would lie elsewhere than where a box looks.
+    if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-+_".contains(&byte)) || name.starts_with('.') {
+        return Err(ReleaseError::Name(name));
+    }
     let name = TargetName::new(&name).map_err(|_| ReleaseError::Name(name.clone()))?;
     Ok(Offered { name, file: file.to_owned(), target })
 }

@@ -22,7 +22,7 @@ pub use document::{Document, KeyId, Standing, hex, id};
 pub use draft::draft_targets;
 pub use error::ReleaseError;
 pub use provenance::{Built, statement};
-pub use publish::{Found, Online, Published, find, publish as publish_signed};
+pub use publish::{Found, Online, Published, Roots, find, publish as publish_signed};
 pub use store::Store;
 
 /// Waits for one thing, on this thread.

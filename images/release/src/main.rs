@@ -7,7 +7,9 @@ use anyhow::{Context, bail};
 use arguments::{Arguments, Bundle, Command, Draft, KeyCommand, Online, Root};
 use clap::Parser;
 use saveos_release::key::{self, read_public};
-use saveos_release::{Document, Holders, Offered, Store, check_root, draft_root, draft_targets, file_of, find, wait};
+use saveos_release::{
+    Document, Holders, Offered, Roots, Store, check_root, draft_root, draft_targets, file_of, find, wait,
+};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -47,10 +49,10 @@ fn main() -> anyhow::Result<ExitCode> {
         }
         Command::Refresh { online } => publish(&online, None, &[])?,
         Command::Status { at, root, within, json } => {
-            let found = wait(find(&Store::open(&at)?, &read_root(&root)?))?;
+            let roots = read_roots(&root)?;
+            let found = wait(find(&Store::open(&at)?, &roots))?;
             let found = found.with_context(|| format!("nothing is published at {at}"))?;
-            let root = read_root(&root)?;
-            return tell::status(&root, &found, after_days(jiff::Timestamp::now(), within)?, json);
+            return tell::status(roots.newest(), &found, after_days(jiff::Timestamp::now(), within)?, json);
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -76,7 +78,7 @@ fn draft_a_root(root: Root) -> anyhow::Result<()> {
 
 fn draft_a_release(draft: Draft) -> anyhow::Result<()> {
     let published = match &draft.at {
-        Some(at) => wait(find(&Store::open(at)?, &read_root(&draft.root)?))?.map(|found| found.targets),
+        Some(at) => wait(find(&Store::open(at)?, &read_roots(&draft.root)?))?.map(|found| found.targets),
         None => None,
     };
     let mut offered = Vec::new();
@@ -93,7 +95,7 @@ fn draft_a_release(draft: Draft) -> anyhow::Result<()> {
     let drafted = Document::Targets(draft_targets(published.as_ref(), &offered, &draft.withdraw, expires)?);
     make(&draft.file, &drafted.bytes())?;
     tell::document(&drafted);
-    eprintln!("Next: holders of targets keys sign it (`saveos-release sign --root {}`).", draft.root.display());
+    eprintln!("Next: holders of targets keys sign it (`saveos-release sign`).");
     Ok(())
 }
 
@@ -161,8 +163,8 @@ fn publish(
     let now = jiff::Timestamp::now();
     let fresh_for = after_days(now, online.days)?.duration_since(now);
     let with = saveos_release::Online { snapshot: &*snapshot, timestamp: &*timestamp, now, fresh_for };
-    let (store, root) = (Store::make(&online.to)?, read_root(&online.root)?);
-    let published = wait(saveos_release::publish_signed(&store, &root, targets, offered, &with))?;
+    let (store, roots) = (Store::make(&online.to)?, read_roots(&online.root)?);
+    let published = wait(saveos_release::publish_signed(&store, &roots, targets, offered, &with))?;
     tell::published(&published, online.json)
 }
 
@@ -171,6 +173,11 @@ fn read_root(file: &Path) -> anyhow::Result<Signed<tough::schema::Root>> {
         Document::Root(root) => Ok(root),
         Document::Targets(_) => bail!("{} is targets metadata, not a root", file.display()),
     }
+}
+
+fn read_roots(files: &[PathBuf]) -> anyhow::Result<Roots> {
+    let roots = files.iter().map(|file| read_root(file)).collect::<Result<Vec<_>, _>>()?;
+    Roots::new(roots).context("no root is given")
 }
 
 fn after_days(now: jiff::Timestamp, days: u16) -> anyhow::Result<jiff::Timestamp> {

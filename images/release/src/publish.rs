@@ -44,7 +44,31 @@ pub struct Published {
     pub added: Vec<String>,
 }
 
-/// What is published: signed by those whom this root or the one before knows.
+/// The newest root, and those before it that are at hand: what they say of keys is believed, what lies in a repository is not.
+#[derive(Clone, Debug)]
+pub struct Roots {
+    newest: Signed<Root>,
+    earlier: Vec<Signed<Root>>,
+}
+
+impl Roots {
+    /// In any order.
+    pub fn new(mut roots: Vec<Signed<Root>>) -> Option<Roots> {
+        roots.sort_by_key(|root| root.signed.version);
+        roots.pop().map(|newest| Roots { newest, earlier: roots })
+    }
+
+    /// The one that is in force.
+    pub fn newest(&self) -> &Signed<Root> {
+        &self.newest
+    }
+
+    fn verify<T: Role>(&self, role: &Signed<T>) -> bool {
+        std::iter::once(&self.newest).chain(&self.earlier).any(|root| root.signed.verify_role(role).is_ok())
+    }
+}
+
+/// What is published: signed by those whom these roots know.
 pub struct Found {
     /// That it is fresh.
     pub timestamp: Signed<Timestamp>,
@@ -57,11 +81,12 @@ pub struct Found {
 /// Publishes `targets`, or signs again what is published when there are none.
 pub async fn publish(
     store: &Store,
-    root: &Signed<Root>,
+    roots: &Roots,
     targets: Option<Signed<Targets>>,
     offered: &[Offered],
     online: &Online<'_>,
 ) -> Result<Published, ReleaseError> {
+    let root = roots.newest();
     check_root(root, previous_root(store, root).await?.as_ref())?;
     if root.signed.expires <= online.now {
         return rule(format!(
@@ -69,7 +94,7 @@ pub async fn publish(
             root.signed.version, root.signed.expires
         ));
     }
-    let found = find(store, root).await?;
+    let found = find(store, roots).await?;
     let before = found.as_ref().map(|found| &found.targets);
     let Some(targets) = targets.or_else(|| before.cloned()) else {
         return rule("nothing is published that could be signed again");
@@ -126,7 +151,7 @@ pub(crate) fn target_at(offered: &Offered) -> String {
     format!("targets/{}.{}", hex(&offered.target.hashes.sha256), offered.name.resolved())
 }
 
-/// The root before this one, as boxes know it.
+/// The root before this one, as it is published. Somebody else may have put it there: it is only good to refuse what boxes would.
 async fn previous_root(store: &Store, root: &Signed<Root>) -> Result<Option<Signed<Root>>, ReleaseError> {
     let version = root.signed.version.get();
     let name = |version: u64| format!("metadata/{version}.root.json");
@@ -146,23 +171,16 @@ async fn previous_root(store: &Store, root: &Signed<Root>) -> Result<Option<Sign
 }
 
 /// What is published now, if anything is.
-pub async fn find(store: &Store, root: &Signed<Root>) -> Result<Option<Found>, ReleaseError> {
+pub async fn find(store: &Store, roots: &Roots) -> Result<Option<Found>, ReleaseError> {
+    previous_root(store, roots.newest()).await?;
     let Some(file) = store.get("metadata/timestamp.json").await? else { return Ok(None) };
     let timestamp: Signed<Timestamp> = parse(&file, "the published timestamp")?;
     let snapshot: Signed<Snapshot> = follow(store, &timestamp.signed.meta, "snapshot").await?;
     let targets: Signed<Targets> = follow(store, &snapshot.signed.meta, "targets").await?;
-    let mut roots = vec![root.signed.clone()];
-    // After a change of keys, what is published is still signed by those before.
-    if let Some(previous) = previous_root(store, root).await? {
-        roots.push(previous.signed);
-    }
-    let holds = |root: &Root| {
-        root.verify_role(&timestamp).is_ok()
-            && root.verify_role(&snapshot).is_ok()
-            && root.verify_role(&targets).is_ok()
-    };
-    if !roots.iter().any(holds) {
-        return rule("what is published is signed by nobody whom this root or the one before knows");
+    if !(roots.verify(&timestamp) && roots.verify(&snapshot) && roots.verify(&targets)) {
+        return rule(
+            "what is published is signed by nobody whom this root knows; after a change of keys, give the root before as well",
+        );
     }
     Ok(Some(Found { timestamp, snapshot, targets }))
 }

@@ -121,12 +121,15 @@ fn a_new_root_needs_the_old_holders_and_the_new_ones_and_clients_follow_it() {
     );
     workshop.does("sign --yes --root 1.json --key gina.pem 2.json");
     workshop.does("sign --yes --root 1.json --key anna.pem 2.json");
-    let refresh = "refresh --to served --root 2.json --snapshot-key snapshot.pem --timestamp-key clock.pem";
+    let refresh =
+        "refresh --to served --root 1.json --root 2.json --snapshot-key snapshot.pem --timestamp-key clock.pem";
     workshop.refuses(refresh, "root 2 has 1 of 2 signatures that root 1 asks for");
     workshop.refuses("check --root 1.json 2.json", "root 2 has 1 of 2 signatures that root 1 asks for");
     workshop.does("sign --yes --root 1.json --key cleo.pem 2.json");
     workshop.does("check --root 1.json 2.json");
-    workshop.refuses(&workshop.online("refresh", "served", "2.json", ""), "none of those that sign timestamp");
+    workshop
+        .refuses(&workshop.online("refresh", "served", "2.json", "--root 1.json"), "none of those that sign timestamp");
+    workshop.refuses(&refresh.replace("--root 1.json ", ""), "give the root before as well");
     workshop.does(refresh);
     for shipped in ["1.json", "2.json"] {
         let names = workshop.client_of_folder(shipped, "served").expect("it is believed");

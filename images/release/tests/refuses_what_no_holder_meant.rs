@@ -113,6 +113,20 @@ fn what_somebody_else_published_is_no_start_for_the_next_release() {
     workshop.refuses("status --at served --root 1.json", "another root 1 is published");
     std::fs::remove_file(workshop.path("served/metadata/1.root.json")).expect("it was there");
     workshop.refuses("status --at served --root 1.json", "signed by nobody whom this root");
+
+    // The owner's next root, and in front of it one of the thief's that says that the owner's holders count, and the thief's too.
+    workshop.does("root --after 1.json --days 30 2.json");
+    workshop.does("sign --yes --key anna.pem 2.json");
+    workshop.does("sign --yes --key bela.pem 2.json");
+    std::fs::copy(workshop.path("anna.pub"), thief.path("owner.pub")).expect("a copy");
+    thief.does(
+        "root --root-key owner.pub --root-key anna.pub --root-threshold 1 --targets-key dora.pub --targets-key emil.pub \
+         --targets-key fritz.pub --snapshot-key snapshot.pub --timestamp-key timestamp.pub forged.json",
+    );
+    thief.does("sign --yes --key anna.pem forged.json");
+    std::fs::copy(thief.path("forged.json"), workshop.path("served/metadata/1.root.json")).expect("a copy");
+    workshop.refuses("status --at served --root 2.json", "signed by nobody whom this root");
+    workshop.refuses("draft --at served --root 2.json t.json", "signed by nobody whom this root");
 }
 
 #[test]

@@ -12,7 +12,10 @@ pub fn make(path: &Path) -> Result<(), KeyError> {
     let key = Ed25519KeyPair::generate_pkcs8(&random).map_err(|_| KeyError::Random)?;
     let text = pem::encode(&pem::Pem::new("PRIVATE KEY", key.as_ref()));
     let file = std::fs::File::options().write(true).create_new(true).mode(0o600).open(path);
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // Its public half is given away: a power cut must not take the key.
     file.and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
+        .and_then(|()| std::fs::File::open(folder)?.sync_all())
         .map_err(|source| KeyError::File { path: path.to_owned(), source })
 }
 
