@@ -85,6 +85,7 @@ pub(crate) fn for_releases() -> anyhow::Result<()> {
         ("rauc", "rauc"),
         ("openssl", "openssl"),
         ("softhsm2-util", "softhsm2"),
+        ("strace", "strace"),
     ])
 }
 

@@ -170,6 +170,12 @@ fn a_publication_that_was_cut_off_shows_the_state_before_and_is_run_again() {
     let before = workshop.client_of_folder("1.json", "served").expect("the state before");
     assert_eq!(before, ["saveos-qemu-1.0.0.raucb"]);
     assert!(workshop.does(&publish).contains(r#""added":[]"#), "bundles that are there are not sent again");
+    let bundle = std::fs::read_dir(workshop.path("served/targets")).expect("published").flatten();
+    let bundle = bundle.map(|entry| entry.path()).find(|path| path.to_string_lossy().ends_with("2.0.0.raucb"));
+    let half = std::fs::File::options().write(true).open(bundle.expect("published")).expect("it opens");
+    half.set_len(1000).expect("it is cut");
+    let again = workshop.does(&publish);
+    assert!(again.contains(r#""added":["saveos-qemu-2.0.0.raucb"]"#), "half a bundle is none: {again}");
     let after = workshop.client_of_folder("1.json", "served").expect("the state after");
     assert_eq!(after, ["saveos-qemu-1.0.0.raucb", "saveos-qemu-2.0.0.raucb"]);
 }

@@ -103,6 +103,56 @@ fn a_release_never_changes_and_two_next_states_are_not_both_published() {
 }
 
 #[test]
+fn a_signature_under_the_name_of_another_key_counts_for_nobody() {
+    let Some(workshop) = workshop() else { return };
+    workshop.root();
+    workshop.bundle("1.0.0");
+    workshop.does("draft --root 1.json --bundle 1.0.0.raucb --keyring signers/authority.pem t.json");
+    workshop.does("sign --yes --root 1.json --key dora.pem t.json");
+    let text = std::fs::read_to_string(workshop.path("t.json")).expect("written");
+    let mut signed: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let emil = workshop.run("key show emil.pem").err.trim().trim_start_matches("key ").to_owned();
+    let signatures = signed["signatures"].as_array_mut().expect("a list");
+    let mut copy = signatures[0].clone();
+    copy["keyid"] = emil.into();
+    signatures.push(copy);
+    workshop.put("t.json", &signed.to_string());
+    assert!(!workshop.run("check --root 1.json t.json").ok);
+    let publish = workshop.online("publish", "served", "1.json", "--file 1.0.0.raucb t.json");
+    workshop.refuses(&publish, "targets 1 has 1 of 2 signatures");
+}
+
+#[test]
+fn what_expired_is_not_published() {
+    let Some(workshop) = workshop() else { return };
+    workshop.root();
+    workshop.release("1.0.0", None, "--days 0");
+    let publish = |root: &str| workshop.online("publish", "served", root, "--file 1.0.0.raucb targets-1.0.0.json");
+    workshop.refuses(&publish("1.json"), "targets 1 expired on");
+    workshop.does("root --after 1.json --days 0 old.json");
+    let text = std::fs::read_to_string(workshop.path("old.json")).expect("written");
+    workshop.put("old.json", &text.replacen(r#""version": 2"#, r#""version": 1"#, 1));
+    workshop.does("sign --yes --key anna.pem old.json");
+    workshop.does("sign --yes --key cleo.pem old.json");
+    workshop.refuses(&publish("old.json"), "root 1 expired on");
+}
+
+#[test]
+fn who_has_the_keys_of_the_machines_makes_no_start_for_the_next_release() {
+    let (Some(workshop), Some(thief)) = (workshop(), workshop()) else { return };
+    for key in ["snapshot.pem", "snapshot.pub", "timestamp.pem", "timestamp.pub"] {
+        std::fs::copy(workshop.path(key), thief.path(key)).expect("a copy");
+    }
+    workshop.root();
+    thief.root();
+    thief.release("1.0.0", None, "");
+    let served = workshop.path("served").display().to_string();
+    thief.does(&thief.online("publish", &served, "1.json", "--file 1.0.0.raucb targets-1.0.0.json"));
+    std::fs::remove_file(workshop.path("served/metadata/1.root.json")).expect("it was there");
+    workshop.refuses("draft --at served --root 1.json t.json", "signed by nobody whom this root");
+}
+
+#[test]
 fn what_somebody_else_published_is_no_start_for_the_next_release() {
     let (Some(workshop), Some(thief)) = (workshop(), workshop()) else { return };
     thief.root();
