@@ -25,6 +25,7 @@ mod document;
 mod enrol;
 mod events;
 mod facts;
+mod go;
 mod health;
 mod login;
 mod logs;
@@ -165,7 +166,8 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(enrol::enrol))
         .routes(routes!(enrol::renew))
         .layer(DefaultBodyLimit::max(limits::ENROLMENT))
-        .routes(routes!(logs::deliver));
+        .routes(routes!(logs::deliver))
+        .routes(routes!(go::ask));
     let health = OpenApiRouter::new()
         .routes(routes!(health::live))
         .routes(routes!(health::ready))

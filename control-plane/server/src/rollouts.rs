@@ -160,6 +160,17 @@ fn begin(row: &Row, id: RolloutId) -> Result<Known, StoreError> {
     })
 }
 
+/// The rollout of an offer, if it is one of a rollout.
+fn rollout_of(token: &str) -> Option<RolloutId> {
+    token.strip_suffix(STEP).unwrap_or(token).parse().ok()
+}
+
+/// Whether what was offered under a token is to go on: what a person offered does, until it is taken back.
+pub(crate) fn goes_on(tx: &mut dyn Tx, token: &str) -> Result<bool, StoreError> {
+    let Some(id) = rollout_of(token) else { return Ok(true) };
+    Ok(first(tx, "SELECT 1 FROM rollout WHERE id = $1 AND ended_ms IS NULL", &values![id])?.is_some())
+}
+
 /// What stands in the log behind the first `lines`.
 pub(crate) fn log(tx: &mut dyn Tx, id: RolloutId, lines: u64) -> Result<Vec<Entry>, StoreError> {
     let sql = "SELECT n, at_ms, event FROM rollout_log WHERE rollout = $1 AND n > $2 ORDER BY n";

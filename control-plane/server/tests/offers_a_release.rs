@@ -38,9 +38,19 @@ fn an_offer_stays_until_it_is_taken_back() {
     };
     assert_eq!(same(first.clone()), same(before), "nothing else changes");
 
+    let stands = |token: &Value| {
+        let path = format!("/api/v1/go/{device}/{}", token.as_str().expect("a token"));
+        let (status, answer) = server.place().request("GET", &path, &[], b"").expect("an answer");
+        assert_eq!(status, 200);
+        serde_json::from_slice::<Value>(&answer).expect("JSON")["stands"].clone()
+    };
+    assert_eq!(stands(&offered["attempt"]), true);
+    assert_eq!(stands(&json!("00000000")), false);
+
     // A box tries what failed there once more when the attempt is another.
     let (_, again) = admin.ask("PUT", &path, &json!({ "release": "2.0.0" }));
     assert_ne!(again["attempt"], offered["attempt"]);
+    assert_eq!((stands(&offered["attempt"]), stands(&again["attempt"])), (json!(false), json!(true)));
     let policy = admin.get(&format!("/api/v1/nodes/{site}/policy"))["policy"].clone();
     let mut policy = policy;
     policy["heartbeat_s"] = json!(120);
@@ -54,6 +64,7 @@ fn an_offer_stays_until_it_is_taken_back() {
     }
     assert_eq!(admin.ask("DELETE", &path, &NOTHING).0, 204);
     assert_eq!(desired()["release"], NOTHING);
+    assert_eq!(stands(&again["attempt"]), false);
     let ver = desired()["ver"].clone();
     assert_eq!(admin.ask("DELETE", &path, &NOTHING).0, 204, "there is none");
     assert_eq!(desired()["ver"], ver, "and no document was made for it");

@@ -78,7 +78,10 @@ fn a_good_release_goes_through_its_rings_by_itself_and_leaves_out_who_is_held() 
     let stands = |one: &Appliance| {
         admin.get(&format!("/api/v1/appliances/{}/release", one.identity().device))["rollout"].clone()
     };
-    assert_eq!(stands(&boxes[0]), json!({ "release": "9.0.0", "ring": null, "why": "held", "at_ms": null }));
+    assert_eq!(
+        stands(&boxes[0]),
+        json!({ "release": "9.0.0", "ring": null, "why": "held", "through": null, "at_ms": null })
+    );
     assert_eq!(stands(&boxes[1])["why"], "runs");
 
     // The next one takes its place, also for those to whom the one before made an offer.
@@ -134,6 +137,20 @@ fn boxes_that_say_it_went_well_and_run_the_old_release_halt_it() {
     assert_eq!((sum(&rollout, "passed"), running(&boxes)), (0, 0), "{rollout}");
 }
 
+/// How many may go on with what this rollout offered them.
+fn going(server: &Server, boxes: &[Arc<Appliance>], id: &str) -> u64 {
+    let stands = |one: &&Arc<Appliance>| {
+        let (status, answer) = server
+            .place()
+            .request("GET", &format!("/api/v1/go/{}/{id}", one.identity().device), &[], b"")
+            .expect("an answer");
+        let answer: Value = serde_json::from_slice(&answer).expect("JSON");
+        assert_eq!(status, 200, "{answer}");
+        answer["stands"] == true
+    };
+    boxes.iter().filter(stands).count() as u64
+}
+
 #[test]
 fn people_pause_approve_and_halt() {
     let Some(mut server) = Server::new() else { return };
@@ -161,6 +178,7 @@ fn people_pause_approve_and_halt() {
     let change = |change: Value| admin.ask("PATCH", &path, &change);
     let first = sum(&look(&admin, &id), "offered");
     assert!((1..6).contains(&first));
+    assert_eq!(going(&server, &boxes, &id), first, "who was offered it, and nobody else");
     for wrong in
         [json!({ "change": "approve" }), json!({ "change": "approve", "ring": 7 }), json!({ "change": "faster" })]
     {
@@ -174,5 +192,6 @@ fn people_pause_approve_and_halt() {
     assert_eq!(rollout["state"], "halted", "{rollout}");
     assert!(rollout["because"].to_string().contains("admin@example.org said so"), "{rollout}");
     assert_eq!(change(json!({ "change": "resume" })).0, 409, "it has ended");
+    assert_eq!(going(&server, &boxes, &id), 0, "nobody restarts into what was halted");
     assert_eq!(running(&boxes) as u64, sum(&rollout, "passed"));
 }

@@ -32,6 +32,7 @@ const ROUTES: &[(&str, &str, Needs)] = &[
     ("POST", "/api/v1/enrol", Needs::Nothing),
     ("POST", "/api/v1/renew", Needs::Nothing),
     ("PUT", "/api/v1/logs/{token}", Needs::Nothing),
+    ("GET", "/api/v1/go/{device}/{token}", Needs::Nothing),
     ("POST", "/api/v1/setup", Needs::Nothing),
     ("POST", "/api/v1/login", Needs::Nothing),
     ("GET", "/api/v1/me", Needs::Session),

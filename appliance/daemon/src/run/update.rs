@@ -26,16 +26,17 @@ impl Daemon {
             disks: plugged.map(|row| row.id).collect(),
             heard: uplink::heard(&self.db)?,
             store: &|| bench.vault.repository(LeaseKind::Reader, &boot).is_ok(),
-            server: &|| releases_of_server(data, identity),
+            device: identity.device,
+            server: &|| server(data, identity),
         };
         self.agent.turn(&self.db, &look, now, &self.wishes)?;
         Ok(())
     }
 }
 
-/// Releases come from whom the box is enrolled with.
-fn releases_of_server(data: &Path, identity: &Identity) -> Option<(Url, String)> {
+/// Whom the box is enrolled with: releases come from there, and so does the word that they still stand.
+fn server(data: &Path, identity: &Identity) -> Option<(Url, String)> {
     let trust = Trust::read(data, identity.device, &identity.public).ok()??;
     let server: Url = trust.enrolment.uplink.server.parse().ok()?;
-    Some((with_slash(server).join("releases/").ok()?, trust.authorities))
+    Some((with_slash(server), trust.authorities))
 }

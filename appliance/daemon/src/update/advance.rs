@@ -98,6 +98,8 @@ pub(crate) enum Outcome {
     Done,
     /// A part of it, until the network broke.
     Cut(Text),
+    /// Not before whoever offered it says so; that is nobody's fault.
+    Held(Text),
     /// Not, and why; the same may work later.
     Failed(UpdateFailure, Text),
     /// Not, and it never will with these bytes.
@@ -106,6 +108,8 @@ pub(crate) enum Outcome {
 
 /// The first and the longest wait between two tries.
 const WAITS: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(3600));
+/// Until whoever offered a release is asked again.
+const HELD_BACK: Duration = Duration::from_secs(60);
 /// So often a slot is written, or armed.
 const TRIES: u32 = 3;
 /// So often the daemon of a new system may start before it is healthy.
@@ -263,6 +267,10 @@ impl Journal {
             (Outcome::Cut(text), ..) => {
                 attempt.failures = 0;
                 attempt.wait(UpdateFailure::Download, text, now);
+            }
+            (Outcome::Held(text), ..) => {
+                tracing::info!(release = %attempt.offer.release, %text, "an update is held");
+                attempt.not_before = now.after(HELD_BACK);
             }
             (Outcome::Failed(reason, text), _, step) => {
                 attempt.wait(reason, text.clone(), now);

@@ -3,6 +3,7 @@
 use super::advance::{Backups, Deed, Outcome, Running, Seen};
 use super::download::Download;
 use super::gate::{Gate, Vital};
+use super::go::Asked;
 use super::journal::{Bundle, Journal, SlotName, Step};
 use super::metadata::{Marks, Source};
 use super::slots::{Slots, read_small};
@@ -12,9 +13,9 @@ use crate::enrol;
 use crate::queue;
 use crate::wishes::Wishes;
 use rusqlite::Connection;
-use saveos_protocol::id::DiskId;
+use saveos_protocol::id::{DeviceId, DiskId};
 use saveos_protocol::shadow::{Firmware, ReleaseTarget, Slot, UpdateFailure};
-use saveos_protocol::text::{Release, Text};
+use saveos_protocol::text::{Mark, Release, Text};
 use saveos_protocol::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -49,6 +50,7 @@ pub(crate) struct Look<'a> {
     pub(crate) heard: Option<Timestamp>,
     /// Whether the repository opens.
     pub(crate) store: &'a dyn Fn() -> bool,
+    pub(crate) device: DeviceId,
     /// The control plane of the enrolment, and its authorities.
     pub(crate) server: &'a dyn Fn() -> Option<(Url, String)>,
 }
@@ -286,6 +288,12 @@ impl Agent {
             Deed::Read(_) | Deed::Fetch(_) => slotted.source((look.server)()),
             _ => Err(String::new()),
         };
+        let token = self.journal.attempt.as_ref().and_then(|attempt| attempt.offer.ring_token.clone());
+        let asked = match (&deed, token) {
+            (Deed::Arm, Some(token)) => asked(look, token),
+            // Nobody took part in it who could be asked.
+            _ => Ok(None),
+        };
         let (data, folder) = (self.data.clone(), self.folder.clone());
         let (own_deed, own_cancel) = (deed.clone(), Arc::clone(&cancel));
         let work = move || {
@@ -296,7 +304,10 @@ impl Agent {
                 (Deed::Read(_) | Deed::Fetch(_), Err(text)) => {
                     (Outcome::Failed(UpdateFailure::Download, Text::cut(&text)), None)
                 }
-                (deed, _) => slots.order(deed, &stopped),
+                (deed, _) => match asked.map(|asked| asked.and_then(|asked| asked.why_not())) {
+                    Ok(None) => slots.order(deed, &stopped),
+                    Ok(Some(text)) | Err(text) => (Outcome::Held(Text::cut(&text)), None),
+                },
             }
         };
         match std::thread::Builder::new().name("update".to_owned()).spawn(work) {
@@ -360,12 +371,21 @@ impl Slotted {
             std::fs::read(&self.settings.root).map_err(|error| format!("no root of trust for releases: {error}"))?;
         let (base, authority) = match (&self.settings.releases, server) {
             (Some(url), _) => (url.clone(), None),
-            (None, Some((url, authority))) => (url, Some(authority)),
+            (None, Some((url, authority))) => {
+                (url.join("releases/").map_err(|error| error.to_string())?, Some(authority))
+            }
             (None, None) => return Err("the box has no control plane yet".to_owned()),
         };
         let agent = enrol::client(authority.as_deref()).map_err(|error| error.to_string())?;
         Ok(Source { base, root, compatible: self.compatible.clone(), running: self.release.clone(), agent })
     }
+}
+
+/// Whoever offered a release; nobody, where the policy is a file.
+fn asked(look: &Look<'_>, token: Mark) -> Result<Option<Asked>, String> {
+    let Some((server, authority)) = (look.server)() else { return Ok(None) };
+    let agent = enrol::client(Some(&authority)).map_err(|error| error.to_string())?;
+    Ok(Some(Asked { agent, server, device: look.device, token }))
 }
 
 fn read(source: &Source, offer: &ReleaseTarget, data: &Path) -> Outcome {

@@ -43,6 +43,8 @@ struct World {
     releases: [&'static str; 2],
     busy: bool,
     offered: bool,
+    /// The offer stands.
+    stands: bool,
     restarts: u32,
     installs: u32,
 }
@@ -70,6 +72,7 @@ impl World {
             releases: ["1.0.0", "0.9.0"],
             busy: false,
             offered: true,
+            stands: true,
             restarts: 0,
             installs: 0,
         }
@@ -173,6 +176,7 @@ impl World {
                 self.releases[other(self.slot) as usize] = "2.0.0";
                 Outcome::Done
             }
+            Deed::Arm if !self.stands => Outcome::Held(Text::cut("it was halted")),
             Deed::Arm => {
                 let slot = other(self.slot);
                 assert_eq!(self.releases[slot as usize], "2.0.0", "what is armed was written");
@@ -314,6 +318,28 @@ fn a_release_of_a_lower_security_epoch_is_refused_before_a_byte_of_it_is_fetched
     let report = world.journal.report().expect("it waits");
     assert_eq!((report.state, report.reason), (UpdateState::Offered, Some(UpdateFailure::Refused)));
     assert_eq!((world.installs, world.restarts), (0, 0));
+}
+
+#[test]
+fn what_is_held_restarts_nobody_and_goes_on_or_is_dropped() {
+    for goes_on in [true, false] {
+        let mut world = World::new(Kind::Good);
+        world.stands = false;
+        for _ in 0..500 {
+            world.now = world.now.after(Duration::from_secs(60));
+            world.turn(3);
+        }
+        // A day of it is no failure, and nothing was made the next to start.
+        assert_eq!((world.installs, world.restarts, world.trial), (1, 0, None));
+        let report = world.journal.report().expect("it waits");
+        assert_eq!((report.state, report.reason), (UpdateState::Installed, None));
+        (world.stands, world.offered) = (goes_on, goes_on);
+        for _ in 0..20 {
+            world.now = world.now.after(Duration::from_secs(60));
+            world.turn(3);
+        }
+        assert_eq!((world.is_new(), world.journal.attempt.is_none()), (goes_on, true));
+    }
 }
 
 #[test]

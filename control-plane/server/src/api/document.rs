@@ -3,8 +3,9 @@
 //! writes it.
 
 use super::{
-    account_changes, accounts, alert_routes, alerts, answer, appliances, bulk, claims, commands, facts, health, login,
-    logs, own, policies, protection, release, releases, reports, rollouts, setup, signed, silences, tokens, tree,
+    account_changes, accounts, alert_routes, alerts, answer, appliances, bulk, claims, commands, facts, go, health,
+    login, logs, own, policies, protection, release, releases, reports, rollouts, setup, signed, silences, tokens,
+    tree,
 };
 use crate::fleet;
 use crate::ingest::News;
@@ -90,6 +91,7 @@ fn schemas() -> Map<String, Value> {
         define::<answer::List<tree::Node>>,
         define::<policies::InForce>,
         define::<policies::Told>,
+        define::<go::Go>,
         define::<release::Offer>,
         define::<release::Offered>,
         define::<release::ReleaseOfBox>,

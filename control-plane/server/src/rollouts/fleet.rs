@@ -1,11 +1,11 @@
 //! The boxes of a rollout, as the engine sees them: where each stands, what it is, and whether it can be reached.
 
-use super::{Known, STEP};
+use super::{Known, rollout_of};
 use crate::fleet::{self, Target};
 use crate::ingest::Hearing;
 use crate::presence::Presence;
 use crate::store::{StoreError, Tx, values};
-use saveos_protocol::id::{DeviceId, RolloutId};
+use saveos_protocol::id::DeviceId;
 use saveos_protocol::shadow::Hardware;
 use saveos_protocol::text::Release;
 use saveos_protocol::time::Timestamp;
@@ -128,8 +128,7 @@ pub(super) fn candidate(known: &Known, target: &Target, model: &str, names: &[St
 
 /// A person offers it a release by hand. What another rollout offered is no pin: the newer one takes its place.
 pub(super) fn is_pinned(target: &Target) -> bool {
-    let of_rollout = |token: &str| token.strip_suffix(STEP).unwrap_or(token).parse::<RolloutId>().is_ok();
-    target.offered.as_deref().is_some_and(|token| !of_rollout(token))
+    target.offered.as_deref().is_some_and(|token| rollout_of(token).is_none())
 }
 
 /// Gives every hardware that boxes have a number.

@@ -1,14 +1,12 @@
 //! A release server in the wrong hands: what it can do is withhold, never install. (Specification, 1.5.2: attacks and weaknesses.)
 
 use super::*;
+use crate::update::folder_server;
 use saveos_release::{Edition, Keys, make_root, publish};
 use std::net::TcpListener;
 use std::path::PathBuf;
 
 mod forger;
-
-#[path = "../../../tests/support/folder_server.rs"]
-mod folder_server;
 
 /// A server of a folder, and the box that asks it.
 struct Given {
