@@ -101,9 +101,11 @@ impl Bundle {
             from: self.from.iter().map(release).collect::<Result<_, _>>()?,
             notes: self.notes.as_deref().map(Text::cut),
         };
-        if let Ok(Value::Object(said)) = serde_json::to_value(said) {
-            bundle.target.custom = said.into_iter().collect();
-        }
+        // Without it no box would know the bundle for a release.
+        let Ok(Value::Object(said)) = serde_json::to_value(said) else {
+            return rule("what is said of it is no object");
+        };
+        bundle.target.custom = said.into_iter().collect();
         all.insert(0, bundle);
         Ok(all)
     }

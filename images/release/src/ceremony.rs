@@ -1,7 +1,7 @@
 //! Root metadata: whose signatures count, and how many of them. It is drafted by one, signed by all who hold a root key, and followed by
 //! the next when a key is lost, stolen or old. (The Update Framework, 6.1: key management and migration.)
 
-use crate::document::{bytes, id, standing};
+use crate::document::{id, standing};
 use crate::error::{ReleaseError, rule};
 use crate::key::PublicKey;
 use std::collections::HashMap;
@@ -96,9 +96,4 @@ fn enough(root: &Signed<Root>, by: &Root) -> Result<(), ReleaseError> {
         "root {} has {signed} of {threshold} signatures that root {} asks for",
         root.signed.version, by.version
     ))
-}
-
-/// As bytes of a file.
-pub fn root_bytes(root: &Signed<Root>) -> Vec<u8> {
-    bytes(root)
 }

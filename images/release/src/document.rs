@@ -158,7 +158,7 @@ pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8], what: &str) -> Result<T, 
 }
 
 pub(crate) fn bytes<T: Serialize>(document: &Signed<T>) -> Vec<u8> {
-    let mut bytes = serde_json::to_vec_pretty(document).unwrap_or_default();
+    let mut bytes = serde_json::to_vec_pretty(document).expect("metadata has names as keys and is written to memory");
     bytes.push(b'\n');
     bytes
 }

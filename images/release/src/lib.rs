@@ -17,7 +17,7 @@ mod store;
 
 pub use bench::{Edition, Keys, make_root, publish};
 pub use bundle::{Bundle, Offered, file_of, sha256};
-pub use ceremony::{Holders, ROLES, check_root, draft_root, root_bytes};
+pub use ceremony::{Holders, ROLES, check_root, draft_root};
 pub use document::{Document, KeyId, Standing, hex, id};
 pub use draft::draft_targets;
 pub use error::ReleaseError;

@@ -24,6 +24,8 @@ const S3: &str = "s3://";
 /// What a part of a large file is sent in, and how many of them at once.
 const PART: usize = 8 << 20;
 const AT_ONCE: usize = 4;
+/// Of metadata; no box takes more (`appliance/daemon/src/update/metadata.rs`).
+const LONGEST: u64 = 4 << 20;
 
 impl Store {
     /// The same, and a folder that is not there is made.
@@ -53,9 +55,13 @@ impl Store {
         Ok(Store { place: place.to_owned(), files, has_caches: true })
     }
 
-    /// A file, if it is there.
+    /// A file of metadata, if it is there.
     pub(crate) async fn get(&self, name: &str) -> Result<Option<Vec<u8>>, ReleaseError> {
         let found = match self.files.get(&Name::from(name)).await {
+            // Somebody else may have put it there.
+            Ok(found) if found.meta.size > LONGEST => {
+                return rule(format!("{name} in {} has {} bytes: that is no metadata", self.place, found.meta.size));
+            }
             Ok(found) => found.bytes().await,
             Err(object_store::Error::NotFound { .. }) => return Ok(None),
             Err(error) => Err(error),

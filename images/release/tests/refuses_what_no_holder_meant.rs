@@ -161,6 +161,8 @@ fn what_somebody_else_published_is_no_start_for_the_next_release() {
     thief.does(&thief.online("publish", &served, "1.json", "--file 1.0.0.raucb targets-1.0.0.json"));
     workshop.root();
     workshop.refuses("status --at served --root 1.json", "another root 1 is published");
+    workshop.put("served/metadata/1.root.json", &" ".repeat((4 << 20) + 1));
+    workshop.refuses("status --at served --root 1.json", "that is no metadata");
     std::fs::remove_file(workshop.path("served/metadata/1.root.json")).expect("it was there");
     workshop.refuses("status --at served --root 1.json", "signed by nobody whom this root");
 
