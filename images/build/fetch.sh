@@ -4,7 +4,7 @@
 # usage: fetch.sh PACKAGES-FILE ARCHIVE
 set -eu
 packages=$(sed -n 's/^\([a-z][^ ]*\).*/\1/p' "$1" | paste -sd,)
-mmdebstrap --quiet --architectures=arm64 --variant=extract \
+mmdebstrap --quiet --architectures=arm64 --variant=extract --aptopt='Acquire::Retries "5"' \
 	--aptopt='APT::Install-Recommends "false"' --aptopt='Acquire::Languages "none"' \
 	--dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
 	--dpkgopt='path-exclude=/usr/share/locale/*' \

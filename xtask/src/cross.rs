@@ -48,7 +48,17 @@ fn unpack(folder: &Path) -> anyhow::Result<()> {
         std::fs::create_dir_all(made).with_context(|| format!("could not make {}", made.display()))?;
     }
     let lists = format!("Dir::State::lists={}", lists.display());
-    let options = ["-q", "-o", "APT::Architectures::=amd64", "-o", "APT::Architectures::=arm64", "-o", &lists];
+    let options = [
+        "-q",
+        "-o",
+        "Acquire::Retries=5",
+        "-o",
+        "APT::Architectures::=amd64",
+        "-o",
+        "APT::Architectures::=arm64",
+        "-o",
+        &lists,
+    ];
     quiet("apt-get", &[&options[..], &["update"]].concat())?;
     let needed_by = |package: &str, start: &str| -> anyhow::Result<String> {
         let text = output("apt-cache", &[&options[1..], &["depends", package]].concat())?;

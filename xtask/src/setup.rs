@@ -171,7 +171,7 @@ fn install_packages(packages: &[&str]) -> anyhow::Result<()> {
     println!("installing with apt: {}", packages.join(" "));
     let is_root = output("id", &["-u"])?.trim() == "0";
     let apt = |arguments: &[&str]| {
-        let environment = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y"];
+        let environment = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y", "-o", "Acquire::Retries=5"];
         let words: Vec<&str> = if is_root { environment.to_vec() } else { [&["sudo"], &environment[..]].concat() };
         run(words[0], &[&words[1..], arguments].concat())
     };

@@ -2,6 +2,7 @@
 
 mod aarch64;
 pub(crate) mod tally;
+mod workflows;
 
 use crate::setup::{self, python_packages};
 use crate::shell::{each_line, output, root, run};
@@ -23,6 +24,7 @@ const SUITES: &[Suite] = &[
         run("cargo", &[&what[..], &["--locked", "--", "-D", "warnings"]].concat())
     }),
     ("deny", |_| deny()),
+    ("ci", |_| workflows::check()),
     ("unit", |tally| tests(&["--workspace", "--lib", "--bins"], tally)),
     ("engine", |tally| tests_in("saveos-engine", tally)),
     ("cli", |tally| tests_in("saveos", tally)),
