@@ -21,6 +21,8 @@ pub(crate) enum Ability {
     Clock,
     /// Sees lights and display.
     Panel,
+    /// Has more boxes of the same kind.
+    Neighbours,
 }
 
 /// How a customer's disk is connected.
@@ -34,6 +36,8 @@ pub(crate) enum Bus {
 
 /// A place with one box.
 pub(crate) trait Bench {
+    /// A bench of the same kind with another box.
+    fn neighbour(&self) -> anyhow::Result<Box<dyn Bench>>;
     /// As it is called in the report.
     fn name(&self) -> String;
     /// Why it cannot do something, if it cannot.

@@ -81,7 +81,7 @@ impl ControlPlane {
 
     /// Somebody types the code that the box shows; for a new customer with one site.
     pub(crate) fn claim(&self, code: &str) -> anyhow::Result<()> {
-        let customer = json!({ "parent": self.organisation, "kind": "customer", "name": "A bakery" });
+        let customer = json!({ "parent": self.organisation, "kind": "customer", "name": format!("Bakery {code}") });
         let customer = self.ask("/api/v1/nodes", Some(&customer))?["id"].clone();
         let site = json!({ "parent": customer, "kind": "site", "name": "Main street" });
         let site = self.ask("/api/v1/nodes", Some(&site))?["id"].clone();
@@ -103,6 +103,11 @@ impl ControlPlane {
         self.send("PUT", path, Some(body))
     }
 
+    /// A PATCH of a body.
+    pub(crate) fn patch(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        self.send("PATCH", path, Some(body))
+    }
+
     fn send(&self, method: &str, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
         let mut curl = Command::new("curl");
         curl.args(["--silent", "--show-error", "--max-time", "30", "--config", "-"]).stdin(Stdio::piped());
@@ -121,6 +126,9 @@ impl ControlPlane {
         child.stdin.take().context("a pipe")?.write_all(config.as_bytes())?;
         let output = child.wait_with_output()?;
         ensure!(output.status.success(), "{path}: {}", String::from_utf8_lossy(&output.stderr).trim());
+        if output.stdout.is_empty() {
+            return Ok(Value::Null);
+        }
         let answer: Value = serde_json::from_slice(&output.stdout).with_context(|| format!("{path}: no JSON"))?;
         match answer["status"].as_u64() {
             Some(status) if status >= 400 => bail!("{path}: {answer}"),

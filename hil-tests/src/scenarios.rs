@@ -11,6 +11,7 @@ mod ota_refused;
 mod power_cuts;
 mod releases;
 mod reset_levels;
+mod rings;
 mod rotten_slot;
 mod unplug_resume;
 mod update;
@@ -44,6 +45,7 @@ pub(crate) const ALL: &[Scenario] = &[
     Scenario { name: "reset_levels", needs: &[Ability::Shell, Ability::Panel], run: reset_levels::run },
     Scenario { name: "ota_good", needs: &[Ability::Shell], run: ota_good::run },
     Scenario { name: "ota_offered", needs: &[Ability::Shell, Ability::Panel], run: ota_offered::run },
+    Scenario { name: "rings", needs: &[Ability::Shell, Ability::Panel, Ability::Neighbours], run: rings::run },
     Scenario { name: "ota_bad", needs: &[Ability::Shell], run: ota_bad::run },
     Scenario { name: "ota_hang", needs: &[Ability::Shell], run: ota_bad::hang },
     Scenario { name: "ota_refused", needs: &[Ability::Shell, Ability::BlockLog], run: ota_refused::run },

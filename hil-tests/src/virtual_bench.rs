@@ -83,6 +83,10 @@ impl VirtualBench {
 }
 
 impl Bench for VirtualBench {
+    fn neighbour(&self) -> anyhow::Result<Box<dyn Bench>> {
+        Ok(Box::new(VirtualBench::new(self.environment.clone())?))
+    }
+
     fn name(&self) -> String {
         "virtual".to_owned()
     }

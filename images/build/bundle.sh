@@ -11,6 +11,7 @@ cat >"$work/manifest.raucm" <<MANIFEST
 [update]
 compatible=$compatible
 version=$version
+build=root-hash:$(cat "$slot/root.hash")
 
 [bundle]
 format=verity

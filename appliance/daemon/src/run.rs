@@ -161,6 +161,7 @@ struct Daemon {
     looks: u32,
     /// For the uplink: how far the running job is.
     progress: Arc<Mutex<Option<Progress>>>,
+    answered: Arc<Mutex<Option<Instant>>>,
     /// For the uplink: how full the store is.
     room: Arc<Mutex<Option<Percent>>>,
     store_is_full: bool,
@@ -227,6 +228,7 @@ impl Daemon {
             uplink: None,
             looks: 0,
             progress: Arc::default(),
+            answered: Arc::default(),
             room: Arc::default(),
             store_is_full: false,
             next_room: Instant::now(),
@@ -244,6 +246,7 @@ impl Daemon {
             public: daemon.identity.public,
             heartbeat: places.heartbeat,
             progress: Arc::clone(&daemon.progress),
+            answered: Arc::clone(&daemon.answered),
             room: Arc::clone(&daemon.room),
             reported: Arc::clone(&daemon.reported),
             wishes: Arc::clone(&daemon.wishes),

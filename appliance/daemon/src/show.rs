@@ -102,7 +102,11 @@ fn status_lines(answer: &Value) -> Vec<String> {
     lines.extend([
         format!("repository   {}", text(&answer["repository"])),
         format!("disks        {} plugged in", text(&answer["disks"])),
-        format!("reports      {} wait for the control plane", text(&answer["outbox"]["waiting"])),
+        format!(
+            "reports      {} wait for the control plane, which {}",
+            text(&answer["outbox"]["waiting"]),
+            if answer["connected"] == true { "is heard" } else { "is not heard" }
+        ),
     ]);
     lines.extend(update_line(&answer["firmware"]));
     if answer["recoverable"] != true {

@@ -75,6 +75,8 @@ pub(crate) struct Status {
     pub(crate) repository: String,
     /// Who could open the backups without this box.
     pub(crate) recoverable: bool,
+    /// The control plane took a heartbeat within the hour, since the daemon started.
+    pub(crate) connected: bool,
     /// The clock is before what the control plane said: it cannot be reached until the time is right.
     pub(crate) clock_behind: bool,
     pub(crate) outbox: Level,

@@ -31,7 +31,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
 /// Why a session ended.
@@ -85,6 +85,8 @@ pub(crate) struct Line {
     pub(crate) heartbeat: Option<Duration>,
     /// What the daemon does at the moment.
     pub(crate) progress: Arc<Mutex<Option<Progress>>>,
+    /// When the broker last took a heartbeat. A fact may be far from the next, and its acknowledgement with it; a beat never is.
+    pub(crate) answered: Arc<Mutex<Option<Instant>>>,
     /// How full the store is.
     pub(crate) room: Arc<Mutex<Option<Percent>>>,
     /// What the box is; none before the first look.

@@ -47,6 +47,24 @@ fn what_was_not_acknowledged_comes_again_and_nothing_else() {
     appliance.until("everything is acknowledged", |appliance| (waiting(appliance)? == 0).then_some(()));
 }
 
+/// An idle box has no fact for days, and its system is judged after an update by whether it is heard as before.
+#[test]
+fn a_box_that_has_nothing_to_tell_knows_that_it_is_heard() {
+    let Some(mut control) = ControlPlane::new() else { return };
+    let mut appliance = Appliance::new(Some(EAGER));
+    appliance.start();
+    control.enrol(&appliance);
+    let connected = |appliance: &Appliance| appliance.ask("status")["connected"].as_bool();
+    // Nobody acknowledges anything here: the broker alone is there.
+    appliance.until("it is heard", |appliance| connected(appliance)?.then_some(()));
+    control.kill_broker();
+    appliance.kill();
+    appliance.start();
+    assert_eq!(connected(&appliance), Some(false), "what the daemon before heard does not count");
+    control.start_broker();
+    appliance.until("it is heard again", |appliance| connected(appliance)?.then_some(()));
+}
+
 #[test]
 fn backups_go_on_while_broker_and_box_are_killed_and_all_of_it_arrives() {
     let Some(mut control) = ControlPlane::new() else { return };

@@ -28,6 +28,10 @@ test("a release is rolled out, paused and halted", async ({ page, world }) => {
   await sure("Halt");
   await expect(page.getByText("halted", { exact: true })).toBeVisible();
   await expect(page.getByRole("button", { name: "Halt" })).toHaveCount(0);
+  await page.getByRole("button", { name: "Roll back" }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Roll back" }).click();
+  await expect(page.getByRole("dialog").getByRole("alert")).toContainText("no box runs it");
+  await page.keyboard.press("Escape");
   await page.goto(`${world.plane.url}/appliances/${world.device}`);
   await expect(page.getByText(/9\.9\.9 (was halted|did not work here)/)).toBeVisible();
   await page.goto(`${world.plane.url}/rollouts`);

@@ -118,7 +118,12 @@ impl Agent {
             ts: now,
             boot: BootId(random()),
             uptime: Millis::from(1),
-            firmware: Firmware { release: self.running.clone(), slot: Slot::Good, update: self.state.clone() },
+            firmware: Firmware {
+                release: self.running.clone(),
+                root_hash: None,
+                slot: Slot::Good,
+                update: self.state.clone(),
+            },
             hardware: Hardware {
                 model: "simulated".parse().expect("a mark"),
                 serial: None,

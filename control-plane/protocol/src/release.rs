@@ -1,5 +1,6 @@
 //! What is signed of a bundle beside its length and hash: in the release repository, as `custom` of a target.
 
+use crate::hex::Digest;
 use crate::text::{Release, Text};
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +17,9 @@ pub struct Said {
     /// releases have no order that holds for ever.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub from: Vec<Release>,
+    /// The root of the tree of hashes of its system: a box runs the release when it says that this one is its kernel's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root_hash: Option<Digest>,
     /// What changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notes: Option<Text>,

@@ -2,10 +2,13 @@
 //!
 //! Read to offer what boxes can take, and believed no further: who signed it, and whether it is fresh, each box sees for itself.
 
+use saveos_protocol::hex::Digest;
 use saveos_protocol::release::Said;
+use saveos_protocol::text::Release;
+use saveos_server::rollout::Routes;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::Path;
 
@@ -14,6 +17,33 @@ use std::path::Path;
 pub(crate) struct Published {
     pub(crate) said: Said,
     pub(crate) bytes: u64,
+}
+
+/// What rollouts want to know of all that is published.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Catalogue {
+    /// Which release follows which.
+    pub(crate) routes: Routes,
+    /// Security epochs; of a release that is published for several machines, the lowest.
+    pub(crate) epochs: BTreeMap<Release, u32>,
+    /// Root hashes of the systems of a release, where each of its bundles has one.
+    pub(crate) roots: BTreeMap<Release, BTreeSet<Digest>>,
+}
+
+impl Catalogue {
+    pub(crate) fn of(all: Vec<Published>) -> Catalogue {
+        let (mut epochs, mut roots) = (BTreeMap::new(), BTreeMap::<Release, BTreeSet<Digest>>::new());
+        for Published { said, .. } in &all {
+            let epoch = epochs.entry(said.release.clone()).or_insert(said.security_epoch);
+            *epoch = said.security_epoch.min(*epoch);
+            roots.entry(said.release.clone()).or_default().extend(said.root_hash);
+        }
+        for Published { said, .. } in all.iter().filter(|one| one.said.root_hash.is_none()) {
+            roots.remove(&said.release);
+        }
+        let routes = Routes::new(all.into_iter().map(|one| (one.said.release, one.said.from)));
+        Catalogue { routes, epochs, roots }
+    }
 }
 
 /// Why it cannot be read.

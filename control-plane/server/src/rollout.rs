@@ -9,6 +9,7 @@
 //! Pure: the log, the boxes and the time go in, a decision with its evidence comes out. The same log gives the same decisions.
 //! Membership of a ring is computed from a salt and never stored. Asks no clock, no database and no network.
 
+mod back;
 mod because;
 mod log;
 mod offer;
@@ -19,8 +20,9 @@ mod route;
 pub mod statistics;
 mod tally;
 
+pub use back::{WayBack, way_back};
 pub use because::Because;
-pub use log::{Attempt, Entry, Event, Opened, Rollout, Stage, Stratum};
+pub use log::{Attempt, Entry, Event, Opened, Recalled, Rollout, Stage, Stratum};
 pub use offer::{Candidate, Offer, Reach, Wish, offer};
 pub use place::{Place, Salt, edges};
 pub use plan::{Action, Beside, Decision, Grounds, decide, replay, tick};

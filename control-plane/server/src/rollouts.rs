@@ -4,20 +4,23 @@
 //! An offer and the line of the log that tells of it are one transaction.
 
 mod fleet;
+mod recall;
 mod report;
 mod standing;
 
 use crate::ingest::{Hearing, Outgoing};
 use crate::policy::tree::{self, NotSet};
+use crate::releases::Catalogue;
 use crate::store::{Row, Store, StoreError, Tx, first, values};
 use fleet::Fleet;
+pub(crate) use recall::{Progress, progress};
 use saveos_protocol::hex::Digest;
 use saveos_protocol::id::{DeviceId, RolloutId};
 use saveos_protocol::shadow::ReleaseTarget;
 use saveos_protocol::text::{Mark, Release};
 use saveos_protocol::time::Timestamp;
 use saveos_server::rollout::{
-    Action, Because, Decision, Entry, Event, Policy, Rollout, Routes, Salt, Stage, edges, steps, tick,
+    Action, Because, Decision, Entry, Event, Policy, Rollout, Salt, Stage, edges, steps, tick,
 };
 pub(crate) use standing::{Standing, of as standing};
 use std::borrow::Cow;
@@ -27,6 +30,8 @@ use std::time::Duration;
 const OVERLAP: Duration = Duration::from_secs(60);
 /// Behind the name of a rollout: what it offers is another release, over which a box comes to its own.
 const STEP: &str = ".step";
+/// Behind the name of a rollout: what it offers is what the box ran before.
+const BACK: &str = ".back";
 
 /// Why a turn did not end.
 #[derive(Debug, thiserror::Error)]
@@ -91,10 +96,10 @@ pub(crate) async fn turn(
     store: &Store,
     known: Option<Known>,
     hearing: Hearing,
-    routes: Option<Routes>,
+    catalogue: Option<Catalogue>,
     now: Timestamp,
 ) -> Result<Turned, TurnError> {
-    let look = move |tx: &mut dyn Tx| look(tx, known, &hearing, routes.as_ref(), now);
+    let look = move |tx: &mut dyn Tx| look(tx, known, &hearing, catalogue.as_ref(), now);
     let Some(turn) = store.read(look).await? else { return Ok(Turned::default()) };
     // Most looks find nothing to write, and the one writer has other things to do.
     if turn.is_idle() {
@@ -107,7 +112,7 @@ fn look(
     tx: &mut dyn Tx,
     known: Option<Known>,
     hearing: &Hearing,
-    routes: Option<&Routes>,
+    catalogue: Option<&Catalogue>,
     now: Timestamp,
 ) -> Result<Option<Turn>, StoreError> {
     let sql = "SELECT id, release_name, policy, salt, said FROM rollout WHERE ended_ms IS NULL ORDER BY id LIMIT 1";
@@ -121,13 +126,13 @@ fn look(
         known.rollout.apply(&entry);
         known.lines += 1;
     }
-    let mut events = report::news(tx, &known, now)?;
+    let mut events = report::news(tx, &known, catalogue.and_then(|all| all.roots.get(&known.release)), now)?;
     // A decision sees what boxes said.
     let mut rollout = Cow::Borrowed(&known.rollout);
     for event in &events {
         rollout.to_mut().apply(&Entry { at: now, event: event.clone() });
     }
-    let fleet = Fleet::read(tx, &known, &rollout, (hearing, routes), now)?;
+    let fleet = Fleet::read(tx, &known, &rollout, (hearing, catalogue.map(|all| &all.routes)), now)?;
     let beside = fleet::backups(tx, &rollout)?;
     let within = || fleet.members.iter().map(|one| (one.hardware, one.place));
     // A ring that opened now would miss the hardware that has no number.
@@ -162,12 +167,13 @@ fn begin(row: &Row, id: RolloutId) -> Result<Known, StoreError> {
 
 /// The rollout of an offer, if it is one of a rollout.
 fn rollout_of(token: &str) -> Option<RolloutId> {
-    token.strip_suffix(STEP).unwrap_or(token).parse().ok()
+    let name = [STEP, BACK].iter().find_map(|suffix| token.strip_suffix(suffix));
+    name.unwrap_or(token).parse().ok()
 }
 
-/// Whether what was offered under a token is to go on: what a person offered does, until it is taken back.
+/// Whether what was offered under a token is to go on: what a person offered does, until it is taken back, and every way back.
 pub(crate) fn goes_on(tx: &mut dyn Tx, token: &str) -> Result<bool, StoreError> {
-    let Some(id) = rollout_of(token) else { return Ok(true) };
+    let Some(id) = rollout_of(token).filter(|_| !token.ends_with(BACK)) else { return Ok(true) };
     Ok(first(tx, "SELECT 1 FROM rollout WHERE id = $1 AND ended_ms IS NULL", &values![id])?.is_some())
 }
 
@@ -209,7 +215,10 @@ fn write(tx: &mut dyn Tx, turn: Turn, now: Timestamp) -> Result<Turned, TurnErro
         fleet::number_hardware(tx)?;
     }
     let mut said = Vec::new();
-    for event in events {
+    for mut event in events {
+        if let Event::Offered { device, runs, .. } = &mut event {
+            *runs = fleet::running(tx, *device)?;
+        }
         let entry = Entry { at: now, event };
         known.append(tx, &entry)?;
         let (device, target) = match &entry.event {
@@ -232,6 +241,11 @@ fn write(tx: &mut dyn Tx, turn: Turn, now: Timestamp) -> Result<Turned, TurnErro
     }
     if known.rollout.halted().is_some() {
         said.extend(withdraw(tx, &known, now)?);
+        let called = recall::next(tx, &known, now)?;
+        if !called.is_empty() {
+            said.extend(called.into_iter().flatten());
+            return Ok(Turned { known: Some(known), said, happened: true });
+        }
         tx.execute("UPDATE rollout SET ended_ms = $1 WHERE id = $2", &values![now, known.id])?;
         return Ok(Turned { known: None, said, happened: true });
     }
@@ -287,6 +301,11 @@ impl Known {
         format!("{}{STEP}", self.id).parse().expect("the name of a rollout and a word are a mark")
     }
 
+    /// What the way back from it is known by.
+    fn back_token(&self) -> Mark {
+        format!("{}{BACK}", self.id).parse().expect("the name of a rollout and a word are a mark")
+    }
+
     fn step(&self, through: &Release) -> ReleaseTarget {
         ReleaseTarget { release: through.clone(), ring_token: Some(self.step_token()) }
     }
@@ -313,6 +332,7 @@ impl Known {
                 tracing::info!(%rollout, %release, ring = ring.0, why = why(&grounds.because), "a ring opens");
             }
             Event::Halted { grounds } => tracing::warn!(%rollout, %release, why = why(&grounds.because), "halted"),
+            Event::Recalled { by, .. } => tracing::warn!(%rollout, %release, by, "taken back"),
             Event::Finished { grounds } => tracing::info!(%rollout, %release, why = why(&grounds.because), "finished"),
             _ => {}
         }

@@ -229,14 +229,14 @@ async fn conduct_rollouts(app: App) {
         if !hearing.connected {
             continue;
         }
-        let routes = match app.routes().await {
-            Ok(routes) => routes,
+        let catalogue = match app.catalogue().await {
+            Ok(catalogue) => catalogue,
             Err(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "no rollout goes on");
                 continue;
             }
         };
-        match rollouts::turn(&app.store, known.take(), hearing, routes, clock::now()).await {
+        match rollouts::turn(&app.store, known.take(), hearing, catalogue, clock::now()).await {
             Ok(turned) => {
                 known = turned.known;
                 next = if turned.happened { LOOK_AGAIN } else { LOOK };

@@ -320,7 +320,7 @@ fn a_line_that_is_down_holds_the_offers_and_says_nothing_of_the_release() {
     let mut few = Few::new(200, |_| ());
     few.tick(&Beside::default());
     for device in few.fleet.iter().map(|one| one.device).take(6).collect::<Vec<_>>() {
-        few.tell(Event::Offered { device, ring: RingIndex(0), hardware: 0 });
+        few.tell(Event::Offered { device, ring: RingIndex(0), hardware: 0, runs: None });
         few.tell(Event::Reported { device, stage: Stage::Hindered });
     }
     let hindered = vec![Because::Hindered { boxes: 6, of: 6 }];
@@ -355,4 +355,21 @@ fn every_decision_reads_as_a_sentence() {
     let text = serde_json::to_string(&grounds).expect("JSON");
     assert_eq!(serde_json::from_str::<Grounds>(&text).expect("grounds"), grounds);
     assert_eq!(offer(&empty, &[], Default::default()), (Vec::new(), Reach::default()));
+}
+
+/// Others drop a box that never answers from the numbers.
+#[test]
+fn who_never_came_to_an_end_is_told_of_after_90_days() {
+    let mut few = Few::new(4, |_| ());
+    few.tick(&Beside::default());
+    for (at, stage) in (0..).zip([Stage::Confirmed, Stage::NotInstalled, Stage::Passed, Stage::Working]) {
+        let device = few.fleet[at].device;
+        few.tell(Event::Offered { device, ring: RingIndex(0), hardware: 0, runs: None });
+        few.tell(Event::Reported { device, stage });
+    }
+    few.tell(Event::Finished { grounds: Grounds::default() });
+    few.now = few.now.after(90 * DAY - HOUR);
+    assert_eq!(few.tick(&Beside::default()), (Action::Offer, Vec::new()));
+    few.now = few.now.after(HOUR);
+    assert_eq!(few.tick(&Beside::default()), (Action::Offer, vec![Because::Unfinished { boxes: 2 }]));
 }

@@ -195,3 +195,42 @@ fn people_pause_approve_and_halt() {
     assert_eq!(going(&server, &boxes, &id), 0, "nobody restarts into what was halted");
     assert_eq!(running(&boxes) as u64, sum(&rollout, "passed"));
 }
+
+#[test]
+fn what_halted_is_taken_back_from_those_that_run_it_and_a_right_one_goes_out_after_it() {
+    let Some(server) = Server::new() else { return };
+    let admin = server.admin();
+    let boxes = fleet(&server, 4, Fate::Good);
+    let before = boxes[0].running();
+    let at_once = policy(|policy| drop(policy["rings"].as_array_mut().map(|rings| rings.remove(0))));
+    let id = begin(&admin, &at_once);
+    let path = format!("/api/v1/rollouts/{id}");
+    let change = |admin: &Person, change: &str| admin.ask("PATCH", &path, &json!({ "change": change })).0;
+    server.until("all run it", || (look(&admin, &id)["state"] == "finished").then_some(()));
+    assert_eq!(change(&admin, "roll_back"), 409, "it goes on being offered");
+    assert_eq!(change(&admin, "halt"), 204);
+    assert_eq!(look(&admin, &id)["recall"], Value::Null);
+    server.until("it has ended", || admin.get("/api/v1/rollouts")["items"][0]["ended_ms"].as_u64());
+    assert_eq!(running(&boxes), 4, "a halt takes it from nobody who runs it");
+    assert_eq!(change(&admin, "roll_back"), 204);
+    let rollout = server.until("all are back", || {
+        let rollout = look(&admin, &id);
+        (rollout["recall"] == json!({ "told": 4, "back": 4, "failed": 0 })).then_some(rollout)
+    });
+    assert!(boxes.iter().all(|one| one.running() == before), "{rollout}");
+    assert_eq!((&rollout["state"], &rollout["recalled_by"]), (&json!("halted"), &json!("admin@example.org")));
+    let stands = admin.get(&format!("/api/v1/appliances/{}/release", boxes[0].identity().device))["rollout"].clone();
+    assert_eq!(stands["why"], "halted", "{stands}");
+    assert_eq!(change(&admin, "roll_back"), 409, "it is taken back already");
+    assert!(admin.get("/api/v1/audit").to_string().contains("rolled a release back"));
+
+    let next = json!({ "release": "9.0.1", "policy": at_once });
+    let (status, next) = server.until("nothing is under way", || {
+        let (status, next) = admin.ask("POST", "/api/v1/rollouts", &next);
+        (status != 409).then_some((status, next))
+    });
+    assert_eq!(status, 201, "{next}");
+    let id = next["id"].as_str().expect("an id");
+    server.until("the right one is through", || (look(&admin, id)["state"] == "finished").then_some(()));
+    assert!(boxes.iter().all(|one| one.running() == "9.0.1"));
+}

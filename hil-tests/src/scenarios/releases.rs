@@ -19,6 +19,8 @@ const SOON: Duration = Duration::from_secs(60);
 pub(super) struct Releases {
     pub(super) folder: tempfile::TempDir,
     keys: Keys,
+    /// Who signs bundles of the bench.
+    keyring: PathBuf,
     root: PathBuf,
     version: u64,
     bundles: Vec<Bundle>,
@@ -36,8 +38,9 @@ impl Releases {
         let folder = tempfile::tempdir()?;
         std::fs::create_dir(folder.path().join("served"))?;
         let (url, served) = bench.serve(&folder.path().join("served"))?;
+        let keyring = keys.join("authority.pem");
         let (root, keys) = (keys.join("release-root.json"), Keys::make(&keys.join("release"))?);
-        Ok(Releases { folder, keys, root, version: 0, bundles: Vec::new(), url, served })
+        Ok(Releases { folder, keys, keyring, root, version: 0, bundles: Vec::new(), url, served })
     }
 
     pub(super) fn served(&self, name: &str) -> PathBuf {
@@ -47,7 +50,9 @@ impl Releases {
     /// Publishes one more bundle, fresh for so many hours.
     pub(super) fn publish(&mut self, file: &Path, release: &str, hours: i64) -> anyhow::Result<()> {
         let (file, compatible, release) = (file.to_owned(), "saveos-qemu".to_owned(), release.to_owned());
-        self.bundles.push(Bundle { file, compatible, release, ..Bundle::default() });
+        // Of a bundle that is none there is nothing to say.
+        let root_hash = Bundle::inspect(&file, &self.keyring).ok().and_then(|bundle| bundle.root_hash);
+        self.bundles.push(Bundle { file, compatible, release, root_hash, ..Bundle::default() });
         self.version += 1;
         let expires = jiff::Timestamp::now().checked_add(jiff::SignedDuration::from_hours(hours))?;
         let edition = Edition { version: self.version, expires };

@@ -2,6 +2,7 @@
 
 use crate::document::hex;
 use crate::error::{ReleaseError, rule};
+use saveos_protocol::hex::Digest;
 use saveos_protocol::release::Said;
 use saveos_protocol::text::{Release, Text};
 use serde_json::Value;
@@ -23,6 +24,8 @@ pub struct Bundle {
     pub security_epoch: u32,
     /// Releases from which a box can go to this one at once; from all, when there are none.
     pub from: Vec<String>,
+    /// The root of the tree of hashes of its system, hexadecimal: what a box must say that it runs.
+    pub root_hash: Option<String>,
     /// What changed, in a sentence.
     pub notes: Option<String>,
     /// Of what it is made: a CycloneDX document.
@@ -30,6 +33,9 @@ pub struct Bundle {
     /// Who built it, from what: an in-toto statement.
     pub provenance: Option<PathBuf>,
 }
+
+/// Before the root hash of the system, in the word that a manifest has for its build (`images/build/bundle.sh`).
+const ROOT_HASH: &str = "root-hash:";
 
 /// A file that is to be published under a name.
 #[derive(Clone, Debug)]
@@ -61,6 +67,7 @@ impl Bundle {
             file: file.to_owned(),
             compatible: text("compatible")?,
             release: text("version")?,
+            root_hash: said["build"].as_str().and_then(|build| build.strip_prefix(ROOT_HASH)).map(str::to_owned),
             ..Bundle::default()
         })
     }
@@ -94,11 +101,15 @@ impl Bundle {
         let release = |text: &String| {
             text.parse::<Release>().map_err(|error| ReleaseError::Rule(format!("`{text}` is no release: {error}")))
         };
+        let root_hash = |text: &String| {
+            text.parse::<Digest>().map_err(|error| ReleaseError::Rule(format!("`{text}` is no root hash: {error}")))
+        };
         let said = Said {
             release: release(&self.release)?,
             compatible: self.compatible.clone(),
             security_epoch: self.security_epoch,
             from: self.from.iter().map(release).collect::<Result<_, _>>()?,
+            root_hash: self.root_hash.as_ref().map(root_hash).transpose()?,
             notes: self.notes.as_deref().map(Text::cut),
         };
         // Without it no box would know the bundle for a release.

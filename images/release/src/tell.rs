@@ -46,9 +46,10 @@ pub(crate) fn document(document: &Document) {
 fn said(target: &Target) -> String {
     let text = |name: &str| target.custom.get(name).map(ToString::to_string);
     let epoch = text("security_epoch").map(|epoch| format!("  security epoch {epoch}"));
+    let root_hash = text("root_hash").map(|hash| format!("  root hash {hash}"));
     let from = text("from").map(|from| format!("  from {from}"));
     let notes = text("notes").map(|notes| format!("  {notes}"));
-    [epoch, from, notes].into_iter().flatten().collect()
+    [epoch, root_hash, from, notes].into_iter().flatten().collect()
 }
 
 /// Asks whether that is to be signed.

@@ -41,7 +41,8 @@ fn two_of_three_make_a_release_and_one_does_not() {
     std::fs::copy(workshop.path("targets.json"), workshop.path("copy.json")).expect("a copy");
     workshop.does("sign --yes --root 1.json --key emil.pem copy.json");
     workshop.does("collect targets.json copy.json");
-    workshop.does("check --root 1.json targets.json");
+    let shown = workshop.run("check --root 1.json targets.json");
+    assert!(shown.ok && shown.err.contains(&"ab".repeat(32)), "what a box must say that it runs: {}", shown.err);
     workshop.does(&publish);
     let names = workshop.client_of_folder("1.json", "served").expect("it is believed");
     assert_eq!(names, ["saveos-qemu-1.0.0.cdx.json", "saveos-qemu-1.0.0.intoto.json", "saveos-qemu-1.0.0.raucb"]);

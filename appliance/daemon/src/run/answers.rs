@@ -91,6 +91,7 @@ impl Daemon {
             desired: self.bench.rules.get().version.get(),
             repository: self.bench.vault.path().display().to_string(),
             recoverable: self.is_recoverable()?,
+            connected: self.is_connected(),
             clock_behind: self.clock_is_behind()?,
             outbox: outbox::level(&self.db)?,
             disks: disks::all(&self.db)?.iter().filter(|row| row.path.is_some()).count(),

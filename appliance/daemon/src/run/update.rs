@@ -7,12 +7,21 @@ use crate::disks;
 use crate::identity::Identity;
 use crate::trust::Trust;
 use crate::update::agent::Look;
-use crate::uplink;
 use saveos_engine::lease::LeaseKind;
 use std::path::Path;
+use std::sync::PoisonError;
+use std::time::Duration;
 use url::Url;
 
+/// The control plane counts as reachable so long after it was heard.
+const CONNECTED: Duration = Duration::from_secs(3600);
+
 impl Daemon {
+    /// The control plane's broker took a heartbeat of this daemon not long ago.
+    pub(super) fn is_connected(&self) -> bool {
+        self.answered.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|at| at.elapsed() < CONNECTED)
+    }
+
     pub(super) fn look_at_update(&mut self, now: &Moment) -> Result<(), RunError> {
         if !self.agent.is_due() {
             return Ok(());
@@ -24,7 +33,7 @@ impl Daemon {
             offer: self.bench.rules.get().policy.release.clone(),
             busy: self.running.is_some(),
             disks: plugged.map(|row| row.id).collect(),
-            heard: uplink::heard(&self.db)?,
+            connected: self.is_connected(),
             store: &|| bench.vault.repository(LeaseKind::Reader, &boot).is_ok(),
             device: identity.device,
             server: &|| server(data, identity),

@@ -5,10 +5,11 @@
 //!    each can wait and be tried again              └→ leaving ←┘ → failed: the slot before runs
 //! ```
 //!
-//! An offer that is withdrawn ends an update that was not armed yet. A cut leaves the journal at a step whose deed was done, half
+//! Where the other slot holds what is offered, because it ran there, nothing is fetched or installed: the way from `offered` leads
+//! straight to `installed`. An offer that is withdrawn ends an update that was not armed yet. A cut leaves the journal at a step whose deed was done, half
 //! done or not done; every deed may be done twice.
 
-use super::journal::{Attempt, Before, Bundle, Journal, SlotName, Step};
+use super::journal::{Attempt, Before, Bundle, Journal, SlotName, Spare, Step, Written};
 use saveos_protocol::hex::BootId;
 use saveos_protocol::id::DiskId;
 use saveos_protocol::shadow::{ReleaseTarget, UpdateFailure, UpdateReport, UpdateState};
@@ -146,7 +147,7 @@ impl Journal {
                 if !rested || seen.busy {
                     return None;
                 }
-                attempt.step = Step::Installed { bundle, before: Before::of(seen, now) };
+                attempt.step = Step::Installed { bundle, before: Before::of(seen, &self.here, now) };
                 return Some(Deed::Arm);
             }
             Step::Trying { before, boot, .. } if seen.running.boot == boot && seen.running.slot == before.slot => {
@@ -165,9 +166,18 @@ impl Journal {
 
     /// An update begins, goes on, or is called off.
     fn take_up(&mut self, seen: &Seen, now: Timestamp) {
+        if self.attempt.is_none() && self.spare.as_ref().is_some_and(|spare| spare.slot == seen.running.slot) {
+            // Somebody went back by hand: what the slots hold is not known any more.
+            (self.here, self.spare) = (Written::default(), None);
+        }
         let wanted = seen.offer.as_ref().filter(|offer| offer.release != seen.running.release);
         let may_begin = wanted.is_some_and(|offer| !self.is_quarantined(offer));
         match (&mut self.attempt, wanted) {
+            // Called back before its first backup: that need not be waited for.
+            (Some(attempt), Some(offer)) if may_begin && attempt.soaks_beside(self.spare.as_ref(), &offer.release) => {
+                tracing::info!(release = %offer.release, "the release before is wanted back");
+                self.attempt = Some(Attempt::of(offer.clone(), now));
+            }
             (Some(attempt), _) if attempt.is_armed(seen) => {}
             (Some(attempt), Some(offer)) if attempt.offer == *offer => {}
             (_, Some(offer)) if may_begin => {
@@ -198,6 +208,11 @@ impl Journal {
             self.fail(reason, text, now);
             return None;
         }
+        if seen.running.release != attempt.offer.release {
+            let text = format!("its slot holds {}", seen.running.release);
+            attempt.enter(Step::Leaving { before, reason: UpdateFailure::NotStarted, text: Text::cut(&text) }, now);
+            return self.advance(seen, now);
+        }
         let text = match &seen.health {
             Health::Good => return attempt.is_rested(now).then_some(Deed::Keep),
             Health::Bad(text) => text.clone(),
@@ -227,6 +242,7 @@ impl Journal {
             attempt.enter(Step::Leaving { before, reason: UpdateFailure::Unhealthy, text }, now);
         } else if seen.backups.good > 0 || over && (seen.backups.failed == 0 || !before.backed_up) {
             self.epoch = self.epoch.max(bundle.epoch);
+            self.here.unproved = false;
             self.end(UpdateState::Confirmed, None, now);
         } else if over {
             let text = Text::cut(&format!("{} backups failed and none worked, as one had before", seen.backups.failed));
@@ -246,21 +262,35 @@ impl Journal {
                 if bundle.epoch < self.epoch {
                     let text = format!("its security epoch is {}, and this box is at {}", bundle.epoch, self.epoch);
                     attempt.wait(UpdateFailure::Refused, Text::cut(&text), now);
+                } else if self.spare.as_ref().is_some_and(|spare| spare.holds(&offer.release, &bundle.sha256)) {
+                    let before = Before::of(seen, &self.here, now);
+                    attempt.enter(Step::Installed { bundle, before }, now);
                 } else {
                     attempt.enter(Step::Fetching { bundle }, now);
                 }
             }
             (Outcome::Done, Deed::Fetch(_), Step::Fetching { bundle }) => {
+                // Overwritten from now on.
+                self.spare = None;
                 attempt.enter(Step::Installing { bundle }, now);
             }
             (Outcome::Done, Deed::Install, Step::Installing { bundle }) => {
-                attempt.enter(Step::Installed { bundle, before: Before::of(seen, now) }, now);
+                attempt.enter(Step::Installed { bundle, before: Before::of(seen, &self.here, now) }, now);
             }
             (Outcome::Done, Deed::Arm, Step::Installed { bundle, before }) => {
                 attempt.enter(Step::Trying { bundle, before, boot: seen.running.boot }, now);
             }
             (Outcome::Done, Deed::Keep, Step::Trying { bundle, before, .. }) => {
+                let is_back = |spare: &Spare| spare.slot == seen.running.slot && !spare.written.unproved;
+                let unproved = !self.spare.as_ref().is_some_and(is_back);
+                let (slot, written) = (before.slot, before.written.clone());
+                self.spare = before.release.clone().map(|release| Spare { slot, release, written });
+                self.here = Written { sha256: Some(bundle.sha256), unproved };
                 attempt.enter(Step::Soaking { bundle, before }, now);
+                // It has shown before that its backups work.
+                if !unproved {
+                    self.end(UpdateState::Confirmed, None, now);
+                }
             }
             // Asked for; until it happens, it is asked for again.
             (Outcome::Done, Deed::Restart | Deed::Abandon, _) => attempt.not_before = now.after(WAITS.0),
@@ -311,6 +341,10 @@ impl Journal {
     fn fail(&mut self, reason: UpdateFailure, text: Text, now: Timestamp) {
         if let Some(attempt) = &self.attempt {
             tracing::warn!(release = %attempt.offer.release, %reason, %text, "an update failed");
+            if let Some(before) = attempt.step.before() {
+                // It is what runs; what failed lies in the other slot.
+                (self.here, self.spare) = (before.written.clone(), None);
+            }
             let offer = attempt.offer.clone();
             self.quarantine(&offer);
         }
@@ -335,9 +369,11 @@ fn keep_what_works(seen: &Seen) -> Option<Deed> {
 }
 
 impl Before {
-    fn of(seen: &Seen, now: Timestamp) -> Before {
+    fn of(seen: &Seen, written: &Written, now: Timestamp) -> Before {
         Before {
             slot: seen.running.slot,
+            release: Some(seen.running.release.clone()),
+            written: written.clone(),
             ts: now,
             connected: seen.connected,
             disks: seen.disks.clone(),
@@ -354,6 +390,11 @@ impl Attempt {
             Step::Installed { before, .. } => before.slot != seen.running.slot,
             Step::Offered | Step::Fetching { .. } | Step::Installing { .. } => false,
         }
+    }
+
+    /// It was kept, and the slot before it holds this release.
+    fn soaks_beside(&self, spare: Option<&Spare>, release: &Release) -> bool {
+        matches!(self.step, Step::Soaking { .. }) && spare.is_some_and(|spare| spare.release == *release)
     }
 
     /// It may be tried again; a clock that went back holds nothing up.

@@ -4,7 +4,7 @@ use super::advance::{Backups, Deed, Outcome, Running, Seen};
 use super::download::Download;
 use super::gate::{Gate, Vital};
 use super::go::Asked;
-use super::journal::{Bundle, Journal, SlotName, Step};
+use super::journal::{Bundle, Journal, SlotName, Spare, Step};
 use super::metadata::{Marks, Source};
 use super::slots::{Slots, read_small};
 use crate::clock::Moment;
@@ -13,6 +13,7 @@ use crate::enrol;
 use crate::queue;
 use crate::wishes::Wishes;
 use rusqlite::Connection;
+use saveos_protocol::hex::Digest;
 use saveos_protocol::id::{DeviceId, DiskId};
 use saveos_protocol::shadow::{Firmware, ReleaseTarget, Slot, UpdateFailure};
 use saveos_protocol::text::{Mark, Release, Text};
@@ -46,8 +47,8 @@ pub(crate) struct Look<'a> {
     pub(crate) offer: Option<ReleaseTarget>,
     pub(crate) busy: bool,
     pub(crate) disks: Vec<DiskId>,
-    /// What the control plane's clock said last.
-    pub(crate) heard: Option<Timestamp>,
+    /// The control plane was heard within the hour, by this daemon.
+    pub(crate) connected: bool,
     /// Whether the repository opens.
     pub(crate) store: &'a dyn Fn() -> bool,
     pub(crate) device: DeviceId,
@@ -65,8 +66,6 @@ pub(crate) struct Agent {
     gate: Gate,
     started: Instant,
     on_trial: Option<bool>,
-    /// What was heard last, and when that changed under our eyes.
-    heard: (Option<Timestamp>, Option<Instant>),
     store: (bool, Option<Instant>),
     /// When it looks next, and when it may ask about slots again that did not answer.
     next_turn: Instant,
@@ -78,6 +77,8 @@ struct Slotted {
     settings: Settings,
     release: Release,
     slot: SlotName,
+    /// What the kernel checks the system by; an older image does not say.
+    root_hash: Option<Digest>,
     compatible: String,
 }
 
@@ -100,8 +101,6 @@ const FETCHED: &str = "update_fetched";
 const MARKS: &str = "update_marks";
 /// Between two looks.
 const TURN: Duration = Duration::from_secs(1);
-/// The control plane counts as reachable so long after it was heard.
-const CONNECTED: Duration = Duration::from_secs(3600);
 /// Between two looks at the store while a new system is judged, and at slots that do not answer.
 const AGAIN: Duration = Duration::from_secs(10);
 const BUNDLE: &str = "bundle.raucb";
@@ -128,7 +127,6 @@ impl Agent {
             data: data.to_owned(),
             started: Instant::now(),
             on_trial: None,
-            heard: (crate::uplink::heard(db)?, None),
             store: (true, None),
             next_turn: Instant::now(),
             next_look: Instant::now(),
@@ -142,7 +140,8 @@ impl Agent {
     /// What runs and how sure we are of it, for the control plane.
     pub(crate) fn firmware(&self) -> Firmware {
         let Some(slotted) = &self.slotted else {
-            return Firmware { release: crate::machine::release(), slot: Slot::None, update: None };
+            let release = crate::machine::release();
+            return Firmware { release, root_hash: None, slot: Slot::None, update: None };
         };
         // Until the slots were asked, the journal says it.
         let judged = self.journal.attempt.as_ref().is_some_and(|attempt| match &attempt.step {
@@ -150,7 +149,8 @@ impl Agent {
             _ => false,
         });
         let slot = if self.on_trial.unwrap_or(judged) { Slot::Trial } else { Slot::Good };
-        Firmware { release: slotted.release.clone(), slot, update: self.journal.report() }
+        let (release, root_hash) = (slotted.release.clone(), slotted.root_hash);
+        Firmware { release, root_hash, slot, update: self.journal.report() }
     }
 
     /// Whether no job may begin.
@@ -185,7 +185,6 @@ impl Agent {
         now: &Moment,
         wishes: &Wishes,
     ) -> Result<(), DbError> {
-        self.listen(look.heard);
         if let Some(work) = &self.work
             && !work.thread.is_finished()
         {
@@ -234,15 +233,9 @@ impl Agent {
         Some(Running { release: slotted.release.clone(), slot: slotted.slot, boot: now.boot })
     }
 
-    fn listen(&mut self, heard: Option<Timestamp>) {
-        if self.heard.0 != heard {
-            self.heard = (heard, Some(Instant::now()));
-        }
-    }
-
     fn seen(&mut self, db: &Connection, look: &Look<'_>, now: &Moment) -> Result<Option<Seen>, DbError> {
         let Some(running) = self.running(now) else { return Ok(None) };
-        let connected = self.heard.1.is_some_and(|at| at.elapsed() < CONNECTED);
+        let connected = look.connected;
         let attempt = self.journal.attempt.as_ref();
         let before = attempt.and_then(|attempt| match &attempt.step {
             Step::Trying { before, .. } | Step::Installed { before, .. } if before.slot != running.slot => Some(before),
@@ -285,7 +278,7 @@ impl Agent {
         let cancel = Arc::new(AtomicBool::new(false));
         let slots = slotted.settings.slots.clone();
         let source = match deed {
-            Deed::Read(_) | Deed::Fetch(_) => slotted.source((look.server)()),
+            Deed::Read(_) | Deed::Fetch(_) => slotted.source((look.server)(), self.journal.spare.clone()),
             _ => Err(String::new()),
         };
         let token = self.journal.attempt.as_ref().and_then(|attempt| attempt.offer.ring_token.clone());
@@ -362,11 +355,12 @@ impl Slotted {
             settings: settings.clone(),
             release: word("version")?.parse().ok()?,
             slot: word("slot")?.parse().ok()?,
+            root_hash: word("root-hash").and_then(|word| word.parse().ok()),
             compatible: word("compatible")?,
         })
     }
 
-    fn source(&self, server: Option<(Url, String)>) -> Result<Source, String> {
+    fn source(&self, server: Option<(Url, String)>, spare: Option<Spare>) -> Result<Source, String> {
         let root =
             std::fs::read(&self.settings.root).map_err(|error| format!("no root of trust for releases: {error}"))?;
         let (base, authority) = match (&self.settings.releases, server) {
@@ -377,7 +371,8 @@ impl Slotted {
             (None, None) => return Err("the box has no control plane yet".to_owned()),
         };
         let agent = enrol::client(authority.as_deref()).map_err(|error| error.to_string())?;
-        Ok(Source { base, root, compatible: self.compatible.clone(), running: self.release.clone(), agent })
+        let (compatible, running) = (self.compatible.clone(), self.release.clone());
+        Ok(Source { base, root, compatible, running, spare, agent })
     }
 }
 

@@ -70,13 +70,14 @@ fn lacks(vital: Vital<'_>, before: Option<&Before>) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::journal::SlotName;
+    use super::super::journal::{SlotName, Written};
     use super::*;
     use saveos_protocol::time::Timestamp;
 
     fn before(connected: bool, disks: &[DiskId]) -> Before {
         let ts = Timestamp::saturating(1000);
-        Before { slot: SlotName::A, ts, connected, disks: disks.to_vec(), backed_up: true }
+        let (release, written, disks) = (None, Written::default(), disks.to_vec());
+        Before { slot: SlotName::A, release, written, ts, connected, disks, backed_up: true }
     }
 
     fn disk(number: u8) -> DiskId {

@@ -25,6 +25,36 @@ pub(crate) struct Journal {
     pub(crate) failed: Vec<Failed>,
     /// How the last update ended.
     pub(crate) last: Option<UpdateReport>,
+    /// What is known of the running slot.
+    #[serde(default)]
+    pub(crate) here: Written,
+    /// What lies in the other slot and ran there, until something is written over it: the way back, and not a byte of it to fetch.
+    #[serde(default)]
+    pub(crate) spare: Option<Spare>,
+}
+
+/// What is known of a slot beside the name of its release.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Written {
+    /// The bundle that it was written from, where an update wrote it.
+    pub(crate) sha256: Option<Digest>,
+    /// It was found healthy, and has not shown that its backups work.
+    pub(crate) unproved: bool,
+}
+
+/// A system that ran before the one that runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Spare {
+    pub(crate) slot: SlotName,
+    pub(crate) release: Release,
+    pub(crate) written: Written,
+}
+
+impl Spare {
+    /// Whether it is what the signed metadata says of a release.
+    pub(crate) fn holds(&self, release: &Release, sha256: &Digest) -> bool {
+        self.release == *release && self.written.sha256.as_ref().is_none_or(|own| own == sha256)
+    }
 }
 
 /// An update under way.
@@ -61,6 +91,12 @@ pub(crate) struct Bundle {
 pub(crate) struct Before {
     /// In which slot it ran.
     pub(crate) slot: SlotName,
+    /// Which release that is,
+    #[serde(default)]
+    pub(crate) release: Option<Release>,
+    /// and what else is known of it.
+    #[serde(default)]
+    pub(crate) written: Written,
     /// When it was about to leave it.
     pub(crate) ts: Timestamp,
     /// The control plane had been heard within the hour.
@@ -163,6 +199,17 @@ impl Attempt {
 }
 
 impl Step {
+    /// What was left, or is about to be.
+    pub(super) fn before(&self) -> Option<&Before> {
+        match self {
+            Step::Installed { before, .. }
+            | Step::Trying { before, .. }
+            | Step::Soaking { before, .. }
+            | Step::Leaving { before, .. } => Some(before),
+            Step::Offered | Step::Fetching { .. } | Step::Installing { .. } => None,
+        }
+    }
+
     fn state(&self) -> UpdateState {
         match self {
             Step::Offered => UpdateState::Offered,

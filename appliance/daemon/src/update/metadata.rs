@@ -5,7 +5,7 @@
 //! cut, and no clock that once was wrong stops all updates until its time has come.
 
 use super::advance::Outcome;
-use super::journal::Bundle;
+use super::journal::{Bundle, Spare};
 use saveos_protocol::hex::Digest;
 use saveos_protocol::release::Said;
 use saveos_protocol::shadow::UpdateFailure;
@@ -29,6 +29,8 @@ pub(crate) struct Source {
     pub(crate) compatible: String,
     /// From what the box would go to it.
     pub(crate) running: Release,
+    /// To which it may go back, whatever runs now: it came from there.
+    pub(crate) spare: Option<Spare>,
     pub(crate) agent: ureq::Agent,
 }
 
@@ -95,16 +97,18 @@ impl Source {
                 format!("{path} is {} for {}, not {release} for {}", said.release, said.compatible, self.compatible);
             return Err(refused(text));
         }
-        if !said.may_follow(&self.running) {
+        let sha256 = <[u8; 32]>::try_from(target.hashes.sha256.as_ref())
+            .map_err(|_| refused("a hash of another length".to_owned()))?;
+        let sha256 = Digest(sha256);
+        let goes_back = self.spare.as_ref().is_some_and(|spare| spare.holds(release, &sha256));
+        if !goes_back && !said.may_follow(&self.running) {
             let from: Vec<String> = said.from.iter().map(ToString::to_string).collect();
             return Err(refused(format!("{path} follows {}, not {}, which runs here", from.join(", "), self.running)));
         }
         if target.length == 0 || target.length > LONGEST {
             return Err(refused(format!("{path} would be {} bytes long", target.length)));
         }
-        let sha256 = <[u8; 32]>::try_from(target.hashes.sha256.as_ref())
-            .map_err(|_| refused("a hash of another length".to_owned()))?;
-        Ok(Bundle { path, length: target.length, sha256: Digest(sha256), epoch: said.security_epoch })
+        Ok(Bundle { path, length: target.length, sha256, epoch: said.security_epoch })
     }
 }
 

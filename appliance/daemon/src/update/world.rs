@@ -45,8 +45,13 @@ struct World {
     offered: bool,
     /// The offer stands.
     stands: bool,
+    /// What is offered.
+    wanted: &'static str,
+    /// What the metadata says of it.
+    bundle: Bundle,
     restarts: u32,
     installs: u32,
+    fetches: u32,
 }
 
 fn other(slot: SlotName) -> SlotName {
@@ -73,8 +78,11 @@ impl World {
             busy: false,
             offered: true,
             stands: true,
+            wanted: "2.0.0",
+            bundle: bundle(),
             restarts: 0,
             installs: 0,
+            fetches: 0,
         }
     }
 
@@ -82,8 +90,8 @@ impl World {
         self.releases[self.slot as usize] == "2.0.0"
     }
 
-    fn offer() -> ReleaseTarget {
-        ReleaseTarget { release: "2.0.0".parse().expect("a release"), ring_token: None }
+    fn offer(&self) -> ReleaseTarget {
+        ReleaseTarget { release: self.wanted.parse().expect("a release"), ring_token: None }
     }
 
     fn seen(&self) -> Seen {
@@ -98,7 +106,7 @@ impl World {
             _ => Backups { good: 1, failed: 0 },
         };
         Seen {
-            offer: self.offered.then(World::offer),
+            offer: self.offered.then(|| self.offer()),
             running: Running {
                 release: self.releases[self.slot as usize].parse().expect("a release"),
                 slot: self.slot,
@@ -165,21 +173,24 @@ impl World {
             Deed::Read(_) if self.kind == Kind::Refused => {
                 Outcome::Failed(UpdateFailure::Refused, Text::cut("it is signed by nobody"))
             }
-            Deed::Read(_) => Outcome::Known(bundle()),
-            Deed::Look | Deed::Fetch(_) => Outcome::Done,
+            Deed::Read(_) => Outcome::Known(self.bundle.clone()),
+            Deed::Look => Outcome::Done,
+            Deed::Fetch(_) => {
+                self.fetches += 1;
+                Outcome::Done
+            }
             Deed::Install => {
                 assert!(!self.busy, "a job is slowed down");
                 assert!(self.trial != Some(self.slot), "the slot that proved itself is overwritten");
                 self.installs += 1;
                 self.left[other(self.slot) as usize] = 0;
                 self.first = self.slot;
-                self.releases[other(self.slot) as usize] = "2.0.0";
+                self.releases[other(self.slot) as usize] = self.wanted;
                 Outcome::Done
             }
             Deed::Arm if !self.stands => Outcome::Held(Text::cut("it was halted")),
             Deed::Arm => {
                 let slot = other(self.slot);
-                assert_eq!(self.releases[slot as usize], "2.0.0", "what is armed was written");
                 (self.first, self.trial) = (slot, Some(slot));
                 self.left[slot as usize] = TRIES;
                 Outcome::Done
@@ -373,3 +384,5 @@ fn a_system_that_is_switched_off_now_and_then_is_not_left_for_that() {
     world.turn(3);
     assert!(world.ended() && world.is_new(), "{:?}", world.journal);
 }
+
+mod returns;

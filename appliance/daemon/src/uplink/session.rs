@@ -359,9 +359,11 @@ impl<'l> Session<'l> {
     async fn beat(&mut self, client: &AsyncClient) -> Result<(), LineError> {
         if self.beat.as_ref().is_some_and(JoinHandle::is_finished)
             && let Some(beat) = self.beat.take()
-            && !beat.await.unwrap_or(false)
         {
-            return Err(LineError::Silent);
+            if !beat.await.unwrap_or(false) {
+                return Err(LineError::Silent);
+            }
+            *self.line.answered.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now().into_std());
         }
         // A job that begins is told at once, not with the next beat.
         let works = self.line.progress.lock().unwrap_or_else(PoisonError::into_inner).is_some();

@@ -95,6 +95,7 @@ function One({ id }: { id: string }) {
                 </Status>,
               ],
               [t("made"), t("begun", { time: moment(rollout.made_ms), who: rollout.made_by })],
+              [t("recalled"), rollout.recall != null && <Recall rollout={rollout} recall={rollout.recall} />],
               [t("because"), rollout.because.length > 0 && <Because because={rollout.because} />],
             ]}
           />
@@ -116,6 +117,14 @@ function Because({ because }: { because: readonly string[] }) {
       ))}
     </Stack>
   );
+}
+
+/** How far the way back is. */
+function Recall({ rollout, recall }: { rollout: Schemas["Rollout"]; recall: Schemas["RecallProgress"] }) {
+  const t = useTranslations("rollouts");
+  const moment = useMoment();
+  const since = rollout.recalled_ms != null ? moment(rollout.recalled_ms) : "";
+  return t("recall", { ...recall, time: since, who: rollout.recalled_by ?? "" });
 }
 
 function Rings({ rollout }: { rollout: Schemas["Rollout"] }) {
@@ -170,6 +179,11 @@ function Changes({ rollout }: { rollout: Schemas["Rollout"] }) {
   const paused = rollout.state === "paused";
   const pausing = useSay(rollout.id, { change: paused ? "resume" : "pause" });
   const halting = useSay(rollout.id, { change: "halt" });
+  const rollingBack = useSay(rollout.id, { change: "roll_back" });
+  if (rollout.state === "halted" && rollout.recalled_ms == null) {
+    const question = t("rollBackSure", { release: rollout.release });
+    return <Sure label={t("rollBack")} question={question} change={rollingBack} />;
+  }
   if (isOver(rollout)) return null;
   return (
     <Group gap="xs">

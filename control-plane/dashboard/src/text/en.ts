@@ -276,6 +276,7 @@ export const en = {
       no_way: "none: no published release leads from what runs here to {release}",
       held: "none: the box is tagged “hold”",
       pinned: "none: the box is offered a release by hand",
+      called_back: "{through} again: {release} was rolled back",
       halted: "none: {release} was halted",
     },
     uptime: "Running for",
@@ -603,6 +604,11 @@ export const en = {
     resumeSure: "Offer release {release} again?",
     halt: "Halt",
     haltSure: "Halt release {release} for good? Boxes that have not restarted into it lose their offer.",
+    rollBack: "Roll back",
+    rollBackSure:
+      "Have every box that runs {release} start again what it ran before? That lies in its other slot: it restarts, and downloads nothing.",
+    recalled: "Rolled back",
+    recall: "{back} of {told} boxes run again what they ran before, {failed} could not ({time}, by {who})",
   },
   audit: {
     title: "Audit log",

@@ -279,6 +279,7 @@ export const fr: Messages = {
       no_way: "aucune : aucune version publiée ne mène de celle d’ici à {release}",
       held: "aucune : le boîtier porte l’étiquette « hold »",
       pinned: "aucune : une version est proposée à la main",
+      called_back: "de nouveau {through} : {release} a été retirée",
       halted: "aucune : {release} a été arrêtée",
     },
     uptime: "En marche depuis",
@@ -609,6 +610,12 @@ export const fr: Messages = {
     halt: "Arrêter",
     haltSure:
       "Arrêter la version {release} pour de bon ? Les boîtiers qui n’ont pas redémarré dessus perdent leur offre.",
+    rollBack: "Revenir en arrière",
+    rollBackSure:
+      "Faire redémarrer chaque boîtier qui exécute {release} sur ce qu’il exécutait avant ? C’est dans son autre emplacement : il redémarre, et ne télécharge rien.",
+    recalled: "Retour en arrière",
+    recall:
+      "{back} boîtiers sur {told} exécutent de nouveau ce qu’ils exécutaient avant, {failed} n’ont pas pu ({time}, par {who})",
   },
   audit: {
     title: "Journal d’audit",

@@ -3,7 +3,7 @@
 use super::Version;
 use crate::excerpt::{Excerpt, Shorten, shorten_longest};
 use crate::fact::{Bus, DiskIdentity, KeyState, SmartVerdict, StoreLevel};
-use crate::hex::{BootId, RepositoryId, SnapshotId};
+use crate::hex::{BootId, Digest, RepositoryId, SnapshotId};
 use crate::id::DiskId;
 use crate::message::{EncodeError, Message, V1, encode};
 use crate::text::{Mark, Release, Text};
@@ -62,6 +62,9 @@ crate::word::words! { open
 pub struct Firmware {
     /// Its release.
     pub release: Release,
+    /// The root of the tree of hashes (dm-verity) by which the kernel checks every block of the system that it reads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root_hash: Option<Digest>,
     /// How sure we are of it.
     pub slot: Slot,
     /// The update under way, or how the last one ended.

@@ -189,7 +189,12 @@ pub(crate) fn reported() -> Reported {
         ts: now(),
         boot: BootId([6; 16]),
         uptime: Millis::from(86_400_000),
-        firmware: Firmware { release: "0.1.0".parse().expect("a release"), slot: Slot::Good, update: None },
+        firmware: Firmware {
+            release: "0.1.0".parse().expect("a release"),
+            root_hash: None,
+            slot: Slot::Good,
+            update: None,
+        },
         hardware: hardware(),
         disks: std::iter::once(DiskReport {
             disk: disk(3),

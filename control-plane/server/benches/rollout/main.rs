@@ -165,7 +165,7 @@ fn cost() {
     for one in &candidates[..500_000] {
         let device = one.device;
         let ring = RingIndex(2);
-        rollout.apply(&Entry { at: now, event: Event::Offered { device, ring, hardware: one.hardware } });
+        rollout.apply(&Entry { at: now, event: Event::Offered { device, ring, hardware: one.hardware, runs: None } });
         rollout.apply(&Entry { at: now, event: Event::Reported { device, stage: Stage::Passed } });
     }
     let begun = Instant::now();

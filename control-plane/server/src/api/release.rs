@@ -55,7 +55,7 @@ pub(super) async fn get(
     Path(device): Path<String>,
 ) -> Result<Json<ReleaseOfBox>, ApiError> {
     let (device, hearing, now) = (named(&device)?, app.heart.look(), clock::now());
-    let routes = app.routes().await?;
+    let routes = app.catalogue().await?.map(|catalogue| catalogue.routes);
     let read = app.store.read(move |tx| {
         visible(tx, &access, device, Role::Viewer)?;
         Ok::<_, ApiError>(rollouts::standing(tx, device, &hearing, routes.as_ref(), now)?)

@@ -4,11 +4,10 @@ use super::App;
 use super::access::Access;
 use super::answer::List;
 use super::problem::ApiError;
-use crate::releases::{self, Published, ReleasesError};
+use crate::releases::{self, Catalogue, Published, ReleasesError};
 use axum::Json;
 use axum::extract::State;
 use saveos_protocol::text::{Release, Text};
-use saveos_server::rollout::Routes;
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::sync::Arc;
@@ -60,9 +59,8 @@ impl App {
         read.await.map_err(|error| ReleasesError::File("the releases".to_owned(), std::io::Error::other(error)))?
     }
 
-    /// Which of them follows which.
-    pub(crate) async fn routes(&self) -> Result<Option<Routes>, ReleasesError> {
-        let all = self.published().await?;
-        Ok(all.map(|all| Routes::new(all.into_iter().map(|one| (one.said.release, one.said.from)))))
+    /// The same, as rollouts want to know it.
+    pub(crate) async fn catalogue(&self) -> Result<Option<Catalogue>, ReleasesError> {
+        Ok(self.published().await?.map(Catalogue::of))
     }
 }

@@ -14,9 +14,12 @@ use saveos_protocol::id::RolloutId;
 use saveos_protocol::problem::ProblemKind;
 use saveos_protocol::text::Release;
 use saveos_protocol::time::Timestamp;
-use saveos_server::rollout::{Because, Entry, Event, Grounds, Policy, RingIndex, Rollout as Engine, Share, Stage};
+use saveos_server::rollout::{
+    Because, Entry, Event, Grounds, Policy, RingIndex, Rollout as Engine, Share, Stage, way_back,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// A rollout to begin.
 #[derive(Deserialize, JsonSchema)]
@@ -88,6 +91,12 @@ pub(super) struct Rollout {
     state: Standing,
     /// Why it is there, or for what it waits, in words.
     because: Vec<String>,
+    /// Since then it is taken back,
+    recalled_ms: Option<Timestamp>,
+    /// by whom,
+    recalled_by: Option<String>,
+    /// and how far that is.
+    recall: Option<rollouts::Progress>,
     rings: Vec<Ring>,
     policy: Policy,
 }
@@ -103,6 +112,8 @@ pub(super) enum Change {
     Resume {},
     /// Stop for good: offers that no box has restarted for are taken back.
     Halt {},
+    /// Of one that halted: have the boxes that run it start again what they ran before, which is in their other slot.
+    RollBack {},
     /// Agree to a ring, from 0 on.
     Approve {
         /// Which.
@@ -150,8 +161,8 @@ pub(super) async fn make(
 ) -> Result<(StatusCode, Json<Made>), ApiError> {
     may(&app, &access)?;
     new.policy.check().map_err(|fault| ApiError::field("/policy", &fault.to_string()))?;
-    if let Some(routes) = app.routes().await?
-        && !routes.has(&new.release)
+    if let Some(catalogue) = app.catalogue().await?
+        && !catalogue.routes.has(&new.release)
     {
         return Err(ApiError::field(
             "/release",
@@ -198,8 +209,12 @@ pub(super) async fn one(
 ) -> Result<Json<Rollout>, ApiError> {
     may(&app, &access)?;
     let id = named(&id)?;
-    let loaded = app.store.read(move |tx: &mut dyn Tx| load(tx, id)).await?;
-    let (row, engine) = loaded.ok_or_else(|| ApiError::new(ProblemKind::NotFound))?;
+    let read = app.store.read(move |tx: &mut dyn Tx| {
+        let Some((row, engine)) = load(tx, id)? else { return Ok(None) };
+        let recall = engine.recalled().map(|_| rollouts::progress(tx, id, &engine)).transpose()?;
+        Ok::<_, StoreError>(Some((row, engine, recall)))
+    });
+    let (row, engine, recall) = read.await?.ok_or_else(|| ApiError::new(ProblemKind::NotFound))?;
     let ended = row.maybe_time(4)?.is_some();
     Ok(Json(Rollout {
         id: id.to_string(),
@@ -214,6 +229,9 @@ pub(super) async fn one(
             () => Standing::Running,
         },
         because: serde_json::from_str(row.text(3)?).map_err(|_| StoreError::Damaged("words"))?,
+        recalled_ms: engine.recalled().map(|recalled| recalled.at),
+        recalled_by: engine.recalled().map(|recalled| recalled.by.clone()),
+        recall,
         rings: (0..engine.policy().rings.len()).filter_map(|at| ring(&engine, at)).collect(),
         policy: engine.policy().clone(),
     }))
@@ -237,9 +255,16 @@ pub(super) async fn change(
 ) -> Result<StatusCode, ApiError> {
     may(&app, &access)?;
     let (id, now) = (named(&id)?, clock::now());
+    let epochs = match change {
+        Change::RollBack {} => app.catalogue().await?.map(|catalogue| catalogue.epochs),
+        _ => None,
+    };
     app.store
         .write(move |tx| {
             let (row, engine) = load(tx, id)?.ok_or_else(|| ApiError::new(ProblemKind::NotFound))?;
+            if matches!(change, Change::RollBack {}) {
+                return roll_back(tx, id, &row, &engine, epochs.as_ref(), &access.email, now);
+            }
             if row.maybe_time(4)?.is_some() || engine.halted().is_some() {
                 return Err(ApiError::said(ProblemKind::Conflict, "it has ended"));
             }
@@ -254,6 +279,7 @@ pub(super) async fn change(
                 Change::Approve { ring } if usize::from(ring) < engine.policy().rings.len() => {
                     ("approved a ring", Event::Approved { ring: RingIndex(ring), by })
                 }
+                Change::RollBack {} => return Err(ApiError::new(ProblemKind::Internal)),
                 Change::Approve { .. } => return Err(ApiError::field("/ring", "a ring of the rollout, from 0 on")),
             };
             let lines = rollouts::lines(tx, id)?;
@@ -262,6 +288,45 @@ pub(super) async fn change(
             Ok::<_, ApiError>(StatusCode::NO_CONTENT)
         })
         .await
+}
+
+/// Has boxes go back that may; in words, why none may.
+fn roll_back(
+    tx: &mut dyn Tx,
+    id: RolloutId,
+    row: &Row,
+    engine: &Engine,
+    epochs: Option<&BTreeMap<Release, u32>>,
+    by: &str,
+    now: Timestamp,
+) -> Result<StatusCode, ApiError> {
+    let conflict = |text: &str| Err(ApiError::said(ProblemKind::Conflict, text));
+    if engine.halted().is_none() {
+        return conflict("it has not halted: halt it first, so that nobody takes it meanwhile");
+    }
+    if engine.recalled().is_some() {
+        return conflict("it is taken back already");
+    }
+    let way = way_back(engine, &row.parse(0)?, epochs);
+    let to: Vec<Release> = way.to.into_keys().collect();
+    if to.is_empty() {
+        let barred: Vec<String> = way.barred.keys().map(ToString::to_string).collect();
+        return match barred.as_slice() {
+            [] if way.unknown == 0 => conflict("no box runs it"),
+            [] => conflict("nobody knows what its boxes ran before: roll out a release that is right"),
+            barred => conflict(&format!(
+                "its boxes ran {}, which is published no more or of a lower security epoch: what they wrote since may not be for \
+                 it. Roll out a release that is right",
+                barred.join(", ")
+            )),
+        };
+    }
+    let lines = rollouts::lines(tx, id)?;
+    rollouts::append(tx, id, lines, &Entry { at: now, event: Event::Recalled { by: by.to_owned(), to } })?;
+    // The next turn tells the boxes, and ends it again.
+    tx.execute("UPDATE rollout SET ended_ms = NULL WHERE id = $1", &values![id])?;
+    audit::write(tx, by, "rolled a release back", &id.to_string(), now)?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 pub(super) fn may(app: &App, access: &Access) -> Result<(), ApiError> {

@@ -40,6 +40,8 @@ pub enum Because {
     Backups { bad: u32, of: u32, other_bad: u32, other_of: u32, chance: f64 },
     /// A person has to agree to the next ring.
     Approval { ring: RingIndex },
+    /// Every ring is through, and boxes never came to an end.
+    Unfinished { boxes: u32 },
     /// The ring showed what it had to.
     Shown { failed: u32, of: u32, at_most: f64 },
 }
@@ -104,6 +106,9 @@ impl fmt::Display for Worded<'_> {
                 chance * 100.0
             ),
             Because::Approval { ring } => write!(f, "a person has to agree to ring {}", ring.0 + 1),
+            Because::Unfinished { boxes } => {
+                write!(f, "{boxes} boxes were offered it 90 days ago or earlier, and neither confirmed it nor failed")
+            }
             Because::Shown { failed, of, at_most } => {
                 write!(
                     f,

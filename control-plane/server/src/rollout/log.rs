@@ -40,6 +40,9 @@ pub enum Event {
         ring: RingIndex,
         /// What it is.
         hardware: u16,
+        /// What it ran then.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        runs: Option<Release>,
     },
     /// A box was offered another release, over which it comes to this one.
     Through {
@@ -82,6 +85,13 @@ pub enum Event {
         /// Why.
         grounds: Grounds,
     },
+    /// It halted, and a person wants those that run it back on what they ran before.
+    Recalled {
+        /// Who.
+        by: String,
+        /// What boxes may go back to.
+        to: Vec<Release>,
+    },
     /// Every ring is through. Boxes that come late are still offered the release.
     Finished {
         /// What was known then.
@@ -91,7 +101,7 @@ pub enum Event {
 
 impl From<Offer> for Event {
     fn from(Offer { device, ring, hardware }: Offer) -> Event {
-        Event::Offered { device, ring, hardware }
+        Event::Offered { device, ring, hardware, runs: None }
     }
 }
 
@@ -150,6 +160,19 @@ pub struct Attempt {
     pub offered: Timestamp,
     /// When it was first found healthy.
     pub passed: Option<Timestamp>,
+    /// What it ran before, by its place among [`Rollout::ran_before`]'s.
+    pub(super) before: Option<u16>,
+}
+
+/// A release that is taken back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recalled {
+    /// Since then,
+    pub at: Timestamp,
+    /// by whom,
+    pub by: String,
+    /// to these.
+    pub to: Vec<Release>,
 }
 
 /// A ring that is open.
@@ -173,6 +196,9 @@ pub struct Rollout {
     pub(super) damaged: Option<DeviceId>,
     pub(super) halted: Option<Grounds>,
     pub(super) finished: bool,
+    pub(super) recalled: Option<Recalled>,
+    /// What boxes ran when they were offered the release: few releases, many boxes.
+    ran: Vec<Release>,
 }
 
 impl Rollout {
@@ -188,6 +214,8 @@ impl Rollout {
             damaged: None,
             halted: None,
             finished: false,
+            recalled: None,
+            ran: Vec::new(),
         }
     }
 
@@ -199,7 +227,10 @@ impl Rollout {
             }
             // A ring opens once.
             Event::Opened { .. } => {}
-            Event::Offered { device, ring, hardware } => self.begin(*device, *ring, *hardware, entry.at),
+            Event::Offered { device, ring, hardware, runs } => {
+                let before = runs.as_ref().and_then(|runs| self.number(runs));
+                self.begin(*device, *ring, *hardware, before, entry.at);
+            }
             // No attempt of this release.
             Event::Through { .. } => {}
             Event::Reported { device, stage } => self.report(*device, *stage, entry.at),
@@ -209,16 +240,27 @@ impl Rollout {
             Event::Resumed { .. } => self.paused = None,
             Event::Halted { grounds } => self.halted = Some(grounds.clone()),
             Event::Finished { .. } => self.finished = true,
+            Event::Recalled { by, to } => {
+                self.recalled.get_or_insert(Recalled { at: entry.at, by: by.clone(), to: to.clone() });
+            }
         }
     }
 
-    fn begin(&mut self, device: DeviceId, ring: RingIndex, hardware: u16, at: Timestamp) {
+    fn number(&mut self, runs: &Release) -> Option<u16> {
+        let at = self.ran.iter().position(|ran| ran == runs).unwrap_or_else(|| {
+            self.ran.push(runs.clone());
+            self.ran.len() - 1
+        });
+        u16::try_from(at).ok()
+    }
+
+    fn begin(&mut self, device: DeviceId, ring: RingIndex, hardware: u16, before: Option<u16>, at: Timestamp) {
         let next = u32::try_from(self.attempts.len()).expect("a fleet has less than 2^32 boxes");
         // Who was offered the release once is not offered it again by this rollout.
         if let hash_map::Entry::Vacant(place) = self.by_device.entry(device) {
             place.insert(next);
             let stage = Stage::Offered;
-            self.attempts.push(Attempt { ring, hardware, stage, since: at, offered: at, passed: None });
+            self.attempts.push(Attempt { ring, hardware, stage, since: at, offered: at, passed: None, before });
         }
     }
 
@@ -246,6 +288,11 @@ impl Rollout {
         &self.attempts
     }
 
+    /// What a box ran when it was offered the release.
+    pub fn ran_before(&self, attempt: &Attempt) -> Option<&Release> {
+        attempt.before.and_then(|at| self.ran.get(usize::from(at)))
+    }
+
     /// The rings that are open.
     pub fn rings(&self) -> &[Opened] {
         &self.rings
@@ -254,6 +301,11 @@ impl Rollout {
     /// Why it stopped for good.
     pub fn halted(&self) -> Option<&Grounds> {
         self.halted.as_ref()
+    }
+
+    /// Since when it is taken back, and by whom.
+    pub fn recalled(&self) -> Option<&Recalled> {
+        self.recalled.as_ref()
     }
 
     /// Who wants no further offers for now.

@@ -4,13 +4,14 @@
 //! its trial. What kept a box from trying it at all is told apart, because that says nothing about the release.
 
 use super::because::Because;
-use super::log::{Entry, Event, Rollout, Stratum};
+use super::log::{Attempt, Entry, Event, Rollout, Stage, Stratum};
 use super::offer::{Candidate, Reach, offer};
 use super::policy::{Policy, Ring, RingIndex};
 use super::statistics::{self, FAILURES, SILENCES, Worse};
 use super::tally::{Counts, Tally};
 use saveos_protocol::time::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// Of what may be halted by mistake, the part for failures, for silence, and for what cannot be installed.
 const PARTS: (f64, f64, f64) = (0.6, 0.3, 0.1);
@@ -22,6 +23,8 @@ const USUALLY_NOT_INSTALLED: f64 = 0.01;
 const MANY_HINDERED: u32 = 5;
 /// A share of boxes with failed backups as high as this by chance is not called worse.
 const BY_CHANCE: f64 = 0.01;
+/// Boxes that have not ended it by then are told of.
+const LONG_AGO: Duration = Duration::from_secs(90 * 86_400);
 /// We want to be so sure that a ring is good.
 const DOUBT: f64 = 0.05;
 
@@ -136,7 +139,7 @@ pub fn decide(rollout: &Rollout, reach: &Reach, beside: &Beside, now: Timestamp)
         return decided(Action::Hold, held);
     }
     if rollout.finished {
-        return decided(Action::Offer, Vec::new());
+        return decided(Action::Offer, unfinished(rollout, now).into_iter().collect());
     }
     let next = RingIndex(u8::try_from(rollout.rings.len()).unwrap_or(u8::MAX));
     let mut waits = match newest(rollout) {
@@ -158,6 +161,16 @@ pub fn decide(rollout: &Rollout, reach: &Reach, beside: &Beside, now: Timestamp)
         }
     };
     decided(if rule.is_some() { Action::Open(next) } else { Action::Finish }, vec![shown])
+}
+
+/// Who was offered it and never came to an end is not dropped without a word.
+fn unfinished(rollout: &Rollout, now: Timestamp) -> Option<Because> {
+    let is_old = |attempt: &&Attempt| {
+        let ended = attempt.stage.is_bad() || attempt.stage == Stage::Confirmed;
+        !ended && now.since(attempt.offered) >= LONG_AGO
+    };
+    let boxes = u32::try_from(rollout.attempts.iter().filter(is_old).count()).unwrap_or(u32::MAX);
+    (boxes > 0).then_some(Because::Unfinished { boxes })
 }
 
 /// The newest open ring, and the end of its spread.

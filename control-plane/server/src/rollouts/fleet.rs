@@ -4,7 +4,7 @@ use super::{Known, rollout_of};
 use crate::fleet::{self, Target};
 use crate::ingest::Hearing;
 use crate::presence::Presence;
-use crate::store::{StoreError, Tx, values};
+use crate::store::{StoreError, Tx, first, values};
 use saveos_protocol::id::DeviceId;
 use saveos_protocol::shadow::Hardware;
 use saveos_protocol::text::Release;
@@ -95,6 +95,12 @@ impl Ways<'_> {
         self.known.insert(running.clone(), way.clone());
         way
     }
+}
+
+/// What a box said last that it runs.
+pub(super) fn running(tx: &mut dyn Tx, device: DeviceId) -> Result<Option<Release>, StoreError> {
+    let row = first(tx, "SELECT firmware FROM appliance WHERE id = $1", &values![device])?;
+    Ok(row.and_then(|row| row.parse(0).ok()))
 }
 
 /// The names of hardware, by number.

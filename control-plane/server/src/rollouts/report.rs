@@ -5,14 +5,21 @@ use super::{Known, OVERLAP};
 use crate::store::{StoreError, Tx, values};
 use saveos_protocol::decode;
 use saveos_protocol::fact::{End, JobResult, VerifyVerdict};
+use saveos_protocol::hex::Digest;
 use saveos_protocol::id::DeviceId;
 use saveos_protocol::shadow::{Firmware, Reported, UpdateFailure, UpdateState};
 use saveos_protocol::text::Release;
 use saveos_protocol::time::Timestamp;
 use saveos_server::rollout::{Event, Stage};
+use std::collections::BTreeSet;
 
 /// What boxes with an offer said since the last look.
-pub(super) fn news(tx: &mut dyn Tx, known: &Known, now: Timestamp) -> Result<Vec<Event>, StoreError> {
+pub(super) fn news(
+    tx: &mut dyn Tx,
+    known: &Known,
+    roots: Option<&BTreeSet<Digest>>,
+    now: Timestamp,
+) -> Result<Vec<Event>, StoreError> {
     let since = known.looked.before(OVERLAP);
     // Only of boxes that have the offer, and have read it: an older report may tell of another try of the same release.
     let sql = "SELECT a.id, a.desired_ver, r.json FROM appliance a JOIN reported r ON r.device = a.id
@@ -26,7 +33,7 @@ pub(super) fn news(tx: &mut dyn Tx, known: &Known, now: Timestamp) -> Result<Vec
         if reported.desired.ver.get() < row.number(1)? {
             continue;
         }
-        match stage(&reported.firmware, &known.release) {
+        match stage(&reported.firmware, &known.release, roots) {
             Some(stage) if stage != attempt.stage && attempt.stage != Stage::Failed => {
                 events.push(Event::Reported { device, stage });
             }
@@ -42,14 +49,16 @@ pub(super) fn news(tx: &mut dyn Tx, known: &Known, now: Timestamp) -> Result<Vec
     Ok(events)
 }
 
-/// How far a box is with a release.
-fn stage(firmware: &Firmware, release: &Release) -> Option<Stage> {
+/// How far a box is with a release. Whose system has another root hash than the ones that were signed, if they were, runs something
+/// else, whatever it calls that.
+fn stage(firmware: &Firmware, release: &Release, roots: Option<&BTreeSet<Digest>>) -> Option<Stage> {
+    let is_signed = roots.is_none_or(|roots| firmware.root_hash.as_ref().is_some_and(|own| roots.contains(own)));
+    let runs = firmware.release == *release && is_signed;
     let update = firmware.update.as_ref().filter(|update| update.release == *release);
     let Some(update) = update else {
         // It runs it, and its agent has nothing to say: it was put there by hand.
-        return (firmware.release == *release).then_some(Stage::Confirmed);
+        return runs.then_some(Stage::Confirmed);
     };
-    let runs = firmware.release == *release;
     let hindered = update.reason.is_some();
     Some(match update.state {
         UpdateState::Offered | UpdateState::Fetching | UpdateState::Installing | UpdateState::Installed if hindered => {
@@ -99,7 +108,7 @@ mod tests {
         let release: Release = "2.0.0".parse().expect("a release");
         let update = UpdateReport { release: release.clone(), state, since: Timestamp::default(), reason, text: None };
         let running = running.parse().expect("a release");
-        stage(&Firmware { release: running, slot: Slot::Good, update: Some(update) }, &release)
+        stage(&Firmware { release: running, root_hash: None, slot: Slot::Good, update: Some(update) }, &release, None)
     }
 
     /// hawkBit counts what a client says as success, and the box may run the old image.
@@ -109,6 +118,29 @@ mod tests {
         assert_eq!(told("1.0.0", UpdateState::Soaking, None), Some(Stage::Failed));
         assert_eq!(told("2.0.0", UpdateState::Soaking, None), Some(Stage::Passed));
         assert_eq!(told("2.0.0", UpdateState::Confirmed, None), Some(Stage::Confirmed));
+    }
+
+    /// So that a box which starts the old slot, or a system that somebody changed, under the new name is not counted.
+    #[test]
+    fn whose_root_hash_is_none_of_the_signed_ones_does_not_run_the_release() {
+        let signed = BTreeSet::from([Digest([1; 32]), Digest([2; 32])]);
+        let told = |own: Option<u8>, roots: Option<&BTreeSet<Digest>>, state: UpdateState| {
+            let release: Release = "2.0.0".parse().expect("a release");
+            let update =
+                UpdateReport { release: release.clone(), state, since: Timestamp::default(), reason: None, text: None };
+            let root_hash = own.map(|own| Digest([own; 32]));
+            stage(
+                &Firmware { release: release.clone(), root_hash, slot: Slot::Good, update: Some(update) },
+                &release,
+                roots,
+            )
+        };
+        use UpdateState::{Confirmed, Soaking, Trying};
+        assert_eq!(told(Some(2), Some(&signed), Soaking), Some(Stage::Passed));
+        assert_eq!(told(Some(3), Some(&signed), Soaking), Some(Stage::Failed));
+        assert_eq!(told(None, Some(&signed), Confirmed), Some(Stage::Failed), "it does not say");
+        assert_eq!(told(Some(3), None, Confirmed), Some(Stage::Confirmed), "nobody signed one");
+        assert_eq!(told(Some(3), Some(&signed), Trying), Some(Stage::Armed));
     }
 
     #[test]

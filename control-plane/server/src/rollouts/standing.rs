@@ -1,6 +1,6 @@
 //! Where one box stands: the release it is offered, its ring, and why it was not offered it yet.
 
-use super::{Known, begin, fleet, log};
+use super::{Known, begin, fleet, log, recall};
 use crate::fleet::for_rollout;
 use crate::ingest::Hearing;
 use crate::store::{StoreError, Tx, first};
@@ -32,6 +32,8 @@ pub(crate) enum Why {
     Held,
     /// It is offered another release by hand.
     Pinned,
+    /// The release is taken back: it goes to what it ran before.
+    CalledBack,
     /// The release halted.
     Halted,
 }
@@ -44,7 +46,7 @@ pub(crate) struct Standing {
     /// The name of its ring.
     ring: Option<String>,
     why: Why,
-    /// The release to which it goes first.
+    /// The release to which it goes first, or back.
     through: Option<String>,
     /// When the offers of its ring end, or when it was offered the release.
     at_ms: Option<Timestamp>,
@@ -78,7 +80,9 @@ pub(crate) fn of(
         (Some(routes), Ok(running)) => routes.way(&running, &known.release),
         _ => Way::Direct,
     };
+    let back = recall::called(&known, &target);
     let (why, at_ms) = match (attempt, candidate.wish) {
+        _ if back.is_some() => (Why::CalledBack, rollout.recalled().map(|recalled| recalled.at)),
         _ if target.firmware == release => (Why::Runs, None),
         (Some(attempt), _) if attempt.stage.is_bad() => (Why::Failed, Some(attempt.since)),
         _ if rollout.halted().is_some() => (Why::Halted, None),
@@ -96,7 +100,7 @@ pub(crate) fn of(
     let name = ring.and_then(|ring| rollout.policy().ring(ring)).map(|ring| ring.name.clone());
     let through = match way {
         Way::Through(through) if why == Why::Steps => Some(through.to_string()),
-        _ => None,
+        _ => back.map(|back| back.to_string()),
     };
     Ok(Some(Standing { release, ring: name, why, through, at_ms }))
 }

@@ -221,4 +221,5 @@ async fn a_backup_that_failed_before_the_release_ran_says_nothing_about_it() {
     }
 }
 
+mod recall;
 mod steps;

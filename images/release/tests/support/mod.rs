@@ -101,6 +101,8 @@ impl Workshop {
         let noise = Command::new("head").args(["-c", "65536", "/dev/urandom"]).output().expect("it runs").stdout;
         let digits: String = noise.iter().map(|byte| format!("{byte:02x}")).collect();
         self.put(&format!("slot-{release}/root.img"), &digits);
+        // As `images/build/slot.sh` leaves it.
+        self.put(&format!("slot-{release}/root.hash"), &format!("{}\n", "ab".repeat(32)));
         let signers = self.path("signers");
         let (signer, key, authority) =
             (signers.join("signer.pem"), signers.join("signer.key"), signers.join("authority.pem"));

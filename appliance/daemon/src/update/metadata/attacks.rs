@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::update::folder_server;
+use crate::update::journal::{SlotName, Written};
 use saveos_release::{Edition, Keys, make_root, publish};
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -33,6 +34,7 @@ fn given() -> Given {
         root: std::fs::read(&root).expect("written"),
         compatible: "saveos-qemu".to_owned(),
         running: "1.0.0".parse().expect("a release"),
+        spare: None,
         agent: ureq::Agent::config_builder().build().new_agent(),
     };
     Given { folder, keys, source, marks: Marks::default(), from: &[] }
@@ -93,6 +95,16 @@ fn a_release_that_does_not_follow_the_running_one_is_refused() {
     let Outcome::Failed(UpdateFailure::Refused, text) = given.read() else { panic!("not refused") };
     assert!(text.contains("follows 1.4.0, 1.5.0, not 1.0.0"), "{text}");
     given.source.running = "1.5.0".parse().expect("a release");
+    let Outcome::Known(bundle) = given.read() else { panic!("it follows") };
+    // What the box came from, it may go back to; but to no other bundle of that name.
+    given.source.running = "2.5.0".parse().expect("a release");
+    let spare = |sha256| {
+        let written = Written { sha256: Some(sha256), unproved: false };
+        Some(Spare { slot: SlotName::B, release: "2.0.0".parse().expect("a release"), written })
+    };
+    given.source.spare = spare(Digest([1; 32]));
+    assert!(matches!(given.read(), Outcome::Failed(UpdateFailure::Refused, _)));
+    given.source.spare = spare(bundle.sha256);
     assert!(matches!(given.read(), Outcome::Known(_)));
 }
 

@@ -179,7 +179,12 @@ fn the_newest_document_of_the_box_s_stream_holds() {
             ts: Timestamp::default(),
             boot: BootId([1; 16]),
             uptime: Default::default(),
-            firmware: Firmware { release: "1".parse().expect("a release"), slot: Slot::None, update: None },
+            firmware: Firmware {
+                release: "1".parse().expect("a release"),
+                root_hash: None,
+                slot: Slot::None,
+                update: None,
+            },
             hardware: Hardware { model: model.parse().expect("a mark"), serial: None, memory_bytes: Bytes::from(1) },
             disks: Default::default(),
             stores: Default::default(),

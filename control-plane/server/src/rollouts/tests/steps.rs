@@ -12,6 +12,10 @@ fn routes() -> Option<Routes> {
     Some(Routes::new([(release("2.0.0"), vec![release("1.5.0")]), (release("1.5.0"), Vec::new())]))
 }
 
+fn catalogue(routes: Option<Routes>) -> Option<Catalogue> {
+    routes.map(|routes| Catalogue { routes, ..Catalogue::default() })
+}
+
 /// Turns half an hour apart, all boxes there.
 async fn turns(store: &Store, mut known: Option<Known>, from: u64, routes: Option<Routes>) -> Turned {
     let mut said = Vec::new();
@@ -20,7 +24,7 @@ async fn turns(store: &Store, mut known: Option<Known>, from: u64, routes: Optio
         let now = at(from + step * 1800);
         let heard = store.write(move |tx| tx.execute("UPDATE appliance SET heard_ms = $1", &values![now])).await;
         heard.expect("room");
-        last = turn(store, known, hearing(), routes.clone(), now).await.expect("a turn");
+        last = turn(store, known, hearing(), catalogue(routes.clone()), now).await.expect("a turn");
         known = last.known.take();
         said.append(&mut last.said);
     }
@@ -83,7 +87,7 @@ async fn a_halt_takes_steps_back_as_well() {
         append(tx, id, lines, &Entry { at: at(250_000), event: Event::Damaged { device: device(0) } })
     });
     write.await.expect("room");
-    let turned = turn(&store, Some(known), hearing(), routes(), at(250_001)).await.expect("a turn");
+    let turned = turn(&store, Some(known), hearing(), catalogue(routes()), at(250_001)).await.expect("a turn");
     assert_eq!((turned.known.is_none(), turned.said.len()), (true, 4));
     assert!(offered(&store).await.is_empty());
 }
