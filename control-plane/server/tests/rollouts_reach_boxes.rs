@@ -215,7 +215,7 @@ fn what_halted_is_taken_back_from_those_that_run_it_and_a_right_one_goes_out_aft
     assert_eq!(change(&admin, "roll_back"), 204);
     let rollout = server.until("all are back", || {
         let rollout = look(&admin, &id);
-        (rollout["recall"] == json!({ "told": 4, "back": 4, "failed": 0 })).then_some(rollout)
+        (rollout["recall"] == json!({ "told": 4, "back": 4, "failed": 0, "stay": 0 })).then_some(rollout)
     });
     assert!(boxes.iter().all(|one| one.running() == before), "{rollout}");
     assert_eq!((&rollout["state"], &rollout["recalled_by"]), (&json!("halted"), &json!("admin@example.org")));

@@ -46,7 +46,7 @@ pub(super) fn run(bench: &mut dyn Bench, images: &Path) -> anyhow::Result<String
     let began = Instant::now();
     control.patch(&good, &json!({ "change": "halt" }))?;
     control.patch(&good, &json!({ "change": "roll_back" }))?;
-    let back = json!({ "told": 3, "back": 3, "failed": 0 });
+    let back = json!({ "told": 3, "back": 3, "failed": 0, "stay": 0 });
     until(&mut control, "all are back", &good, |rollout| rollout["recall"] == back)?;
     let back = began.elapsed();
     all_run(&control, &boxes, &first)?;

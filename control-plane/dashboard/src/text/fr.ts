@@ -615,7 +615,7 @@ export const fr: Messages = {
       "Faire redémarrer chaque boîtier qui exécute {release} sur ce qu’il exécutait avant ? C’est dans son autre emplacement : il redémarre, et ne télécharge rien.",
     recalled: "Retour en arrière",
     recall:
-      "{back} boîtiers sur {told} exécutent de nouveau ce qu’ils exécutaient avant, {failed} n’ont pas pu ({time}, par {who})",
+      "{back} boîtiers sur {told} exécutent de nouveau ce qu’ils exécutaient avant, {failed} n’ont pas pu, {stay} restent dessus ({time}, par {who})",
   },
   audit: {
     title: "Journal d’audit",

@@ -178,8 +178,13 @@ pub(super) async fn make(
             let sql = "SELECT id FROM rollout WHERE ended_ms IS NULL ORDER BY id";
             for row in tx.query(sql, &[])? {
                 let before: RolloutId = row.parse(0)?;
-                if !load(tx, before)?.is_some_and(|(_, rollout)| rollout.is_finished()) {
-                    return Err(ApiError::said(ProblemKind::Conflict, &format!("{before} is under way: halt it first")));
+                let what = match load(tx, before)? {
+                    Some((_, rollout)) if rollout.recalled().is_some() => "is being taken back: try again in a moment",
+                    Some((_, rollout)) if rollout.is_finished() => "",
+                    _ => "is under way: halt it first",
+                };
+                if !what.is_empty() {
+                    return Err(ApiError::said(ProblemKind::Conflict, &format!("{before} {what}")));
                 }
                 tx.execute("UPDATE rollout SET ended_ms = $1 WHERE id = $2", &values![now, before])?;
             }
@@ -262,14 +267,15 @@ pub(super) async fn change(
     app.store
         .write(move |tx| {
             let (row, engine) = load(tx, id)?.ok_or_else(|| ApiError::new(ProblemKind::NotFound))?;
-            if matches!(change, Change::RollBack {}) {
-                return roll_back(tx, id, &row, &engine, epochs.as_ref(), &access.email, now);
-            }
-            if row.maybe_time(4)?.is_some() || engine.halted().is_some() {
-                return Err(ApiError::said(ProblemKind::Conflict, "it has ended"));
-            }
+            let has_ended = row.maybe_time(4)?.is_some() || engine.halted().is_some();
             let by = access.email.clone();
             let (what, event) = match change {
+                Change::RollBack {} => {
+                    // The next turns tell the boxes, and end it again.
+                    tx.execute("UPDATE rollout SET ended_ms = NULL WHERE id = $1", &values![id])?;
+                    ("rolled a release back", recalled(&engine, &row.parse(0)?, epochs.as_ref(), by)?)
+                }
+                _ if has_ended => return Err(ApiError::said(ProblemKind::Conflict, "it has ended")),
                 Change::Pause {} => ("paused a rollout", Event::Paused { by }),
                 Change::Resume {} => ("resumed a rollout", Event::Resumed { by }),
                 Change::Halt {} => {
@@ -279,7 +285,6 @@ pub(super) async fn change(
                 Change::Approve { ring } if usize::from(ring) < engine.policy().rings.len() => {
                     ("approved a ring", Event::Approved { ring: RingIndex(ring), by })
                 }
-                Change::RollBack {} => return Err(ApiError::new(ProblemKind::Internal)),
                 Change::Approve { .. } => return Err(ApiError::field("/ring", "a ring of the rollout, from 0 on")),
             };
             let lines = rollouts::lines(tx, id)?;
@@ -290,16 +295,13 @@ pub(super) async fn change(
         .await
 }
 
-/// Has boxes go back that may; in words, why none may.
-fn roll_back(
-    tx: &mut dyn Tx,
-    id: RolloutId,
-    row: &Row,
+/// Boxes go back that may; in words, why none may.
+fn recalled(
     engine: &Engine,
+    release: &Release,
     epochs: Option<&BTreeMap<Release, u32>>,
-    by: &str,
-    now: Timestamp,
-) -> Result<StatusCode, ApiError> {
+    by: String,
+) -> Result<Event, ApiError> {
     let conflict = |text: &str| Err(ApiError::said(ProblemKind::Conflict, text));
     if engine.halted().is_none() {
         return conflict("it has not halted: halt it first, so that nobody takes it meanwhile");
@@ -307,26 +309,19 @@ fn roll_back(
     if engine.recalled().is_some() {
         return conflict("it is taken back already");
     }
-    let way = way_back(engine, &row.parse(0)?, epochs);
+    let way = way_back(engine, release, epochs);
     let to: Vec<Release> = way.to.into_keys().collect();
-    if to.is_empty() {
-        let barred: Vec<String> = way.barred.keys().map(ToString::to_string).collect();
-        return match barred.as_slice() {
-            [] if way.unknown == 0 => conflict("no box runs it"),
-            [] => conflict("nobody knows what its boxes ran before: roll out a release that is right"),
-            barred => conflict(&format!(
-                "its boxes ran {}, which is published no more or of a lower security epoch: what they wrote since may not be for \
-                 it. Roll out a release that is right",
-                barred.join(", ")
-            )),
-        };
+    let barred: Vec<String> = way.barred.keys().map(ToString::to_string).collect();
+    match (to.as_slice(), barred.as_slice()) {
+        ([], []) if way.unknown == 0 => conflict("no box runs it"),
+        ([], []) => conflict("nobody knows what its boxes ran before: roll out a release that is right"),
+        ([], barred) => conflict(&format!(
+            "its boxes ran {}, which is published no more or of a lower security epoch: what they wrote since may not be for it. \
+             Roll out a release that is right",
+            barred.join(", ")
+        )),
+        _ => Ok(Event::Recalled { by, to }),
     }
-    let lines = rollouts::lines(tx, id)?;
-    rollouts::append(tx, id, lines, &Entry { at: now, event: Event::Recalled { by: by.to_owned(), to } })?;
-    // The next turn tells the boxes, and ends it again.
-    tx.execute("UPDATE rollout SET ended_ms = NULL WHERE id = $1", &values![id])?;
-    audit::write(tx, by, "rolled a release back", &id.to_string(), now)?;
-    Ok(StatusCode::NO_CONTENT)
 }
 
 pub(super) fn may(app: &App, access: &Access) -> Result<(), ApiError> {

@@ -41,10 +41,18 @@ pub fn way_back(rollout: &Rollout, release: &Release, epochs: Option<&BTreeMap<R
 impl Rollout {
     /// What a box is to go back to, if it is called back.
     pub fn goes_back(&self, device: DeviceId) -> Option<&Release> {
-        let recalled = self.recalled()?;
-        let before =
-            self.attempt(device).filter(|attempt| runs(attempt)).and_then(|attempt| self.ran_before(attempt))?;
-        recalled.to.contains(before).then_some(before)
+        self.attempt(device).filter(|attempt| runs(attempt)).and_then(|attempt| self.back_of(attempt))
+    }
+
+    /// So many run a release that is taken back, and have no way back.
+    pub fn stay(&self) -> u32 {
+        let stays = |attempt: &&Attempt| runs(attempt) && self.back_of(attempt).is_none();
+        u32::try_from(self.attempts().iter().filter(stays).count()).unwrap_or(u32::MAX)
+    }
+
+    fn back_of(&self, attempt: &Attempt) -> Option<&Release> {
+        let before = self.ran_before(attempt)?;
+        self.recalled()?.to.contains(before).then_some(before)
     }
 }
 
@@ -109,6 +117,6 @@ mod tests {
         let event = Event::Recalled { by: "anna".to_owned(), to: way.to.into_keys().collect() };
         rollout.apply(&Entry { at: Timestamp::saturating(2), event });
         let back: Vec<bool> = (0..5).map(|number| rollout.goes_back(device(number)).is_some()).collect();
-        assert_eq!(back, [false, false, true, true, false]);
+        assert_eq!((back, rollout.stay()), (vec![false, false, true, true, false], 3));
     }
 }

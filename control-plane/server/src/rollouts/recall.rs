@@ -24,6 +24,8 @@ pub(crate) struct Progress {
     back: u32,
     /// and those on which that failed.
     failed: u32,
+    /// They run the release and stay on it: what they ran before is no way back.
+    stay: u32,
 }
 
 /// Tells some of those who are to go back and were not told; nobody once all were.
@@ -56,7 +58,7 @@ pub(super) fn next(tx: &mut dyn Tx, known: &Known, now: Timestamp) -> Result<Vec
 pub(crate) fn progress(tx: &mut dyn Tx, id: RolloutId, rollout: &Rollout) -> Result<Progress, StoreError> {
     let sql = "SELECT a.id, a.firmware, r.json FROM appliance a LEFT JOIN reported r ON r.device = a.id
         WHERE a.offered = $1 AND a.revoked_ms IS NULL";
-    let mut progress = Progress::default();
+    let mut progress = Progress { stay: rollout.stay(), ..Progress::default() };
     for row in tx.query(sql, &values![format!("{id}{BACK}")])? {
         progress.told += 1;
         let Some(release) = rollout.goes_back(row.parse(0)?) else { continue };

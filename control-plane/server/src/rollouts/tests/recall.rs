@@ -45,7 +45,7 @@ async fn some_in_each_turn_also_by_a_server_that_starts_anew_and_who_has_another
         });
         serde_json::to_value(read.await.expect("readable")).expect("JSON")
     };
-    assert_eq!(progress().await, serde_json::json!({ "told": 248, "back": 0, "failed": 0 }));
+    assert_eq!(progress().await, serde_json::json!({ "told": 248, "back": 0, "failed": 0, "stay": 0 }));
     change(&store, 2, "UPDATE appliance SET firmware = $1 WHERE id = $2", "1.0.0").await;
     assert_eq!(progress().await["back"], 1);
     let token = format!("{id}.back");
