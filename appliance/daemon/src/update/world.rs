@@ -308,6 +308,31 @@ proptest! {
     }
 }
 
+proptest! {
+    /// A halt is two things: the document without the offer, which a box may not hear for days, and a no to its question.
+    #[test]
+    fn a_halt_in_any_state_and_beside_any_cut_restarts_nobody_who_was_not_armed(
+        before in prop::collection::vec((0u8..4, any::<bool>()), 0..12),
+        is_heard in any::<bool>(),
+        after in prop::collection::vec((0u8..4, any::<bool>(), 1u64..7200), 0..40),
+    ) {
+        let mut world = World::new(Kind::Good);
+        for (cut, busy) in before {
+            world.busy = busy;
+            world.now = world.now.after(Duration::from_secs(60));
+            world.turn(cut);
+        }
+        let was_armed = world.trial.is_some() || world.is_new();
+        (world.stands, world.offered) = (false, !is_heard);
+        for (cut, busy, seconds) in after {
+            world.busy = busy;
+            world.now = world.now.after(Duration::from_secs(seconds));
+            world.turn(cut);
+            prop_assert!(was_armed || world.trial.is_none() && !world.is_new(), "{:?}", world.journal);
+        }
+    }
+}
+
 #[test]
 fn without_a_cut_a_good_release_is_installed_once_and_restarted_into_once() {
     let mut world = World::new(Kind::Good);
