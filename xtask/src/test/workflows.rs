@@ -41,7 +41,8 @@ fn secrets(scanner: &str) -> anyhow::Result<()> {
     let guesses = GUESSES.iter().flat_map(|guess| ["--disable-plugin", guess]).collect::<Vec<_>>();
     // One that is found, so that a scanner which finds nothing any more is noticed.
     let planted = root().join("target/planted.pem");
-    writeln!(std::fs::File::create(&planted)?, "-----BEGIN {} KEY-----", "PRIVATE")?;
+    let kind = "PRIVATE";
+    writeln!(std::fs::File::create(&planted)?, "-----BEGIN {kind} KEY-----")?;
     let planted = planted.to_string_lossy();
     anyhow::ensure!(!succeeds(scanner, &[&guesses[..], &[&planted]].concat()), "{scanner} finds no key any more");
     let files = output("git", &["ls-files", "-z"])?;
