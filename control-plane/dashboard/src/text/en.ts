@@ -608,7 +608,8 @@ export const en = {
     rollBackSure:
       "Have every box that runs {release} start again what it ran before? That lies in its other slot: it restarts, and downloads nothing.",
     recalled: "Rolled back",
-    recall: "{back} of {told} boxes run again what they ran before, {failed} could not, {stay} stay on it ({time}, by {who})",
+    recall:
+      "{back} of {told} boxes run again what they ran before, {failed} could not, {stay} stay on it ({time}, by {who})",
   },
   audit: {
     title: "Audit log",
