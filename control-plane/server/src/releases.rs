@@ -147,4 +147,27 @@ mod tests {
             assert!(matches!(read(folder.path()), Err(ReleasesError::NotUnderstood(_))), "{}", text.len());
         }
     }
+
+    #[test]
+    fn of_a_release_for_several_machines_the_lowest_epoch_counts_and_roots_only_where_all_have_one() {
+        let published = |release: &str, security_epoch: u32, root_hash: Option<u8>| {
+            let said = serde_json::json!({
+                "release": release, "compatible": "saveos-qemu", "security_epoch": security_epoch,
+                "root_hash": root_hash.map(|byte| format!("{byte:02x}").repeat(32)),
+            });
+            Published { said: serde_json::from_value(said).expect("it is understood"), bytes: 9 }
+        };
+        let all = vec![
+            published("1.0", 3, Some(1)),
+            published("1.0", 2, Some(2)),
+            published("2.0", 4, Some(3)),
+            published("2.0", 4, None),
+        ];
+        let (one, two): (Release, Release) = ("1.0".parse().expect("a release"), "2.0".parse().expect("a release"));
+        let catalogue = Catalogue::of(all);
+        assert_eq!((catalogue.epochs[&one], catalogue.epochs[&two]), (2, 4));
+        assert_eq!(catalogue.roots[&one], BTreeSet::from([Digest([1; 32]), Digest([2; 32])]));
+        assert!(!catalogue.roots.contains_key(&two), "boxes of the other machine cannot say one");
+        assert!(catalogue.routes.has(&two));
+    }
 }

@@ -219,6 +219,16 @@ impl World {
         self.kept = self.journal.clone();
     }
 
+    /// Turns, each cut somewhere or not, beside a job or not, so many seconds apart; then the box is idle.
+    fn live(&mut self, steps: Vec<(u8, bool, u64)>) {
+        for (cut, busy, seconds) in steps {
+            self.busy = busy;
+            self.now = self.now.after(Duration::from_secs(seconds));
+            self.turn(cut);
+        }
+        self.busy = false;
+    }
+
     fn ended(&self) -> bool {
         self.journal.attempt.is_none() && self.journal.last.is_some()
     }
@@ -244,12 +254,7 @@ proptest! {
         steps in prop::collection::vec((0u8..4, any::<bool>(), 1u64..200), 0..60),
     ) {
         let mut world = World::new(kind);
-        for (cut, busy, seconds) in steps {
-            world.busy = busy;
-            world.now = world.now.after(Duration::from_secs(seconds));
-            world.turn(cut);
-        }
-        world.busy = false;
+        world.live(steps);
         for _ in 0..200 {
             if world.ended() {
                 break;

@@ -121,12 +121,7 @@ proptest! {
     ) {
         let mut world = updated(confirmed);
         want(&mut world, "1.0.0", 5);
-        for (cut, busy, seconds) in steps {
-            world.busy = busy;
-            world.now = world.now.after(Duration::from_secs(seconds));
-            world.turn(cut);
-        }
-        world.busy = false;
+        world.live(steps);
         for _ in 0..200 {
             world.now = world.now.after(SOAK / 40);
             world.turn(3);

@@ -46,8 +46,19 @@ async fn some_in_each_turn_also_by_a_server_that_starts_anew_and_who_has_another
         serde_json::to_value(read.await.expect("readable")).expect("JSON")
     };
     assert_eq!(progress().await, serde_json::json!({ "told": 248, "back": 0, "failed": 0, "stay": 0 }));
+    let stands = |number| {
+        let store = store.clone();
+        async move {
+            let read = store.read(move |tx| standing(tx, device(number), &hearing(), None, at(100_003)));
+            serde_json::to_value(read.await.expect("readable").expect("a rollout")).expect("JSON")
+        }
+    };
+    let called = stands(2).await;
+    assert_eq!((&called["why"], &called["through"]), (&"called_back".into(), &"1.0.0".into()), "{called}");
+    assert_eq!(stands(1).await["why"], "runs", "nobody calls it back");
     change(&store, 2, "UPDATE appliance SET firmware = $1 WHERE id = $2", "1.0.0").await;
     assert_eq!(progress().await["back"], 1);
+    assert_eq!(stands(2).await["why"], "halted", "it is back");
     let token = format!("{id}.back");
     let goes_on = store.read(move |tx| goes_on(tx, &token)).await.expect("readable");
     assert!(goes_on, "the way back is no offer that a halt takes back");
