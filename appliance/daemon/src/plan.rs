@@ -7,7 +7,8 @@ use saveos_protocol::command;
 use saveos_protocol::fact::{Trigger, Work};
 use saveos_protocol::id::DiskId;
 use saveos_protocol::shadow::Role;
-use saveos_protocol::shadow::{BackupPolicy, OnPlug, Schedule};
+use saveos_protocol::shadow::{OnPlug, Schedule};
+use saveos_protocol::text::{Text, TimeZone};
 use saveos_protocol::time::{Timestamp, Weekday};
 use saveos_protocol::unit::{Days, Percent};
 use std::time::Duration;
@@ -136,7 +137,7 @@ fn due(disk: &Disk, policy: &Policy, now: Timestamp) -> Result<Trigger, Held> {
         None => return Err(Held::NoPolicy),
     }
     let backup = policy.backup_of(disk.id);
-    let local = local(now, backup);
+    let local = local(now, &backup.time_zone);
     let since_plug = disk.asked.is_none_or(|asked| asked < disk.plugged);
     let scheduled = backup.schedule.as_ref().and_then(|schedule| last_time(schedule, &local));
     let trigger = match scheduled {
@@ -144,15 +145,26 @@ fn due(disk: &Disk, policy: &Policy, now: Timestamp) -> Result<Trigger, Held> {
         Some(time) if disk.asked.is_none_or(|asked| asked < time) => Trigger::Schedule,
         _ => return Err(Held::NothingDue),
     };
-    let minute = local.hour() as u16 * 60 + local.minute() as u16;
+    let minute = minute_of(&local);
     let open = backup.window.is_none_or(|window| window.contains(minute))
         && !backup.quiet.iter().any(|quiet| quiet.contains(minute));
     if open { Ok(trigger) } else { Err(Held::OutsideWindow) }
 }
 
+/// Why the box may not restart into another release now, if it may not.
+pub(crate) fn why_no_restart(policy: &Policy, now: Timestamp) -> Option<Text> {
+    let (window, zone) = (policy.restart_window?, &policy.backup.time_zone);
+    let is_open = window.contains(minute_of(&local(now, zone)));
+    (!is_open).then(|| Text::cut(&format!("it restarts between {} and {} ({zone})", window.from, window.to)))
+}
+
+fn minute_of(local: &Zoned) -> u16 {
+    local.hour() as u16 * 60 + local.minute() as u16
+}
+
 /// A zone was checked when the policy came; one that went missing since counts as UTC.
-fn local(now: Timestamp, backup: &BackupPolicy) -> Zoned {
-    let zone = jiff::tz::TimeZone::get(&backup.time_zone).unwrap_or(jiff::tz::TimeZone::UTC);
+fn local(now: Timestamp, zone: &TimeZone) -> Zoned {
+    let zone = jiff::tz::TimeZone::get(zone).unwrap_or(jiff::tz::TimeZone::UTC);
     let instant = jiff::Timestamp::from_millisecond(now.as_millis() as i64).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
     instant.to_zoned(zone)
 }
@@ -234,6 +246,29 @@ mod tests {
             let held = plan(&plugged(None), &Policy { new_disk, ..policy() }, at(1)).held;
             assert_eq!(held, [(disk(1), Held::NoPolicy)]);
         }
+    }
+
+    /// Clocks go forward from 2 to 3 in the night of 28 March 2027, and back in that of 31 October.
+    #[test]
+    fn a_restart_window_goes_by_the_clock_on_the_wall() {
+        let mut policy = Policy::cautious();
+        let at = |text: &str| {
+            let at: jiff::Timestamp = text.parse().expect("a time");
+            Timestamp::saturating(at.as_millisecond().cast_unsigned())
+        };
+        assert_eq!(why_no_restart(&policy, at("2027-03-28T00:00:00Z")), None);
+        policy.backup.time_zone = "Europe/Berlin".parse().expect("a zone");
+        policy.restart_window = Some(window("02:30", "04:00"));
+        let is_open = |text: &str| why_no_restart(&policy, at(text)).is_none();
+        assert!(!is_open("2027-03-27T01:29:00Z") && is_open("2027-03-27T01:30:00Z"), "winter");
+        assert!(
+            !is_open("2027-03-28T00:59:00Z") && is_open("2027-03-28T01:00:00Z"),
+            "from 3 on, there is no half past 2"
+        );
+        assert!(is_open("2027-03-28T01:59:00Z") && !is_open("2027-03-28T02:00:00Z"), "summer");
+        assert!(is_open("2027-10-31T00:30:00Z") && is_open("2027-10-31T01:30:00Z"), "half past 2 comes twice");
+        let text = why_no_restart(&policy, at("2027-03-28T12:00:00Z")).expect("it is closed");
+        assert_eq!(text.to_string(), "it restarts between 02:30 and 04:00 (Europe/Berlin)");
     }
 
     #[test]

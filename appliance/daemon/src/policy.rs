@@ -5,7 +5,7 @@ use crate::files::{self, FileError};
 use saveos_protocol::hex::EscrowKey;
 use saveos_protocol::id::DiskId;
 use saveos_protocol::shadow::Desired;
-use saveos_protocol::shadow::{BackupPolicy, NewDisk, OnPlug, Retention, VerifyPolicy};
+use saveos_protocol::shadow::{BackupPolicy, NewDisk, OnPlug, Retention, VerifyPolicy, Window};
 use saveos_protocol::shadow::{DiskPolicy, ReleaseTarget, Role};
 use saveos_protocol::unit::DesiredVersion;
 use serde::{Deserialize, Serialize};
@@ -50,6 +50,9 @@ pub(crate) struct Policy {
     /// What firmware to run; none: stay.
     #[serde(default)]
     pub(crate) release: Option<ReleaseTarget>,
+    /// It restarts into another release only inside; none: whenever it is idle.
+    #[serde(default)]
+    pub(crate) restart_window: Option<Window>,
 }
 
 impl Policy {
@@ -63,6 +66,7 @@ impl Policy {
             verify: VerifyPolicy::default(),
             disks: Vec::new(),
             release: None,
+            restart_window: None,
         }
     }
 
@@ -83,6 +87,7 @@ impl Policy {
             verify: desired.verify,
             disks: desired.disks.clone(),
             release: desired.release.clone(),
+            restart_window: desired.restart_window,
         }
     }
 

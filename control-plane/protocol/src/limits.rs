@@ -53,6 +53,9 @@ pub const RUNS: usize = 24;
 /// Quiet times in a day.
 pub const QUIET: usize = 8;
 
+/// The shortest restart window: a backup may run when it opens, and a step of the clock in spring must leave some of most.
+pub const RESTART_WINDOW_MINUTES: u16 = 30;
+
 /// Pinned certificate authorities: the present one, the next one, and a spare pair.
 pub const PINS: usize = 4;
 

@@ -329,6 +329,13 @@ fn nonsense_is_refused_even_when_signed() {
         judge_change(|new| new.backup.window = Some(Window { from: midnight(), to: midnight() })),
         DesiredFault::EmptyWindow(midnight())
     );
+    assert_eq!(judge_change(|new| new.restart_window = Some(until(0))), DesiredFault::EmptyWindow(midnight()));
+    assert_eq!(judge_change(|new| new.restart_window = Some(until(29))), DesiredFault::ShortWindow(29));
+}
+
+/// From midnight on.
+fn until(minute: u16) -> Window {
+    Window { from: midnight(), to: TimeOfDay::new(0, minute).expect("a time") }
 }
 
 fn midnight() -> TimeOfDay {

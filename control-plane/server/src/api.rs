@@ -51,6 +51,7 @@ use crate::config::Config;
 use crate::ingest::{Heart, News, Outgoing};
 use crate::nonce::Nonces;
 use crate::notify::Counts;
+use crate::releases::line::{self, Line};
 use crate::store::Store;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{HeaderValue, header};
@@ -90,6 +91,8 @@ pub(crate) struct App {
     pub(crate) logs: Arc<PathBuf>,
     /// A repository of The Update Framework.
     pub(crate) releases: Arc<PathBuf>,
+    /// On which its bundles go out.
+    pub(crate) line: Arc<Line>,
     /// One change of the broker's rules at a time.
     pub(crate) rules: Arc<tokio::sync::Mutex<()>>,
     /// Something is revoked, or no longer, and the broker may not know it.
@@ -183,10 +186,13 @@ fn routes() -> OpenApiRouter<App> {
 pub(crate) fn app(state: App) -> Router {
     let (routes, described) = routes().split_for_parts();
     let document = Json(document::document(&described));
+    let files = ServeDir::new(state.releases.as_ref()).append_index_html_on_directories(false);
+    let releases =
+        Router::new().fallback_service(files).layer(middleware::from_fn_with_state(state.clone(), line::lease));
     routes
         .route("/api/v1/openapi.json", get(move || std::future::ready(document.clone())))
         // Signed by whom a box believes, and no secret.
-        .nest_service("/releases", ServeDir::new(state.releases.as_ref()).append_index_html_on_directories(false))
+        .nest_service("/releases", releases)
         .fallback(pages::page)
         .method_not_allowed_fallback(problem::no_method)
         .layer(middleware::from_fn_with_state(state.clone(), once::once))

@@ -62,6 +62,9 @@ pub(crate) struct Config {
     /// Messages that the broker keeps for a server that is away or slow; what comes beyond is thrown away, and boxes tell it again.
     #[serde(default = "broker_queue")]
     pub(crate) broker_queue: NonZeroU32,
+    /// The line on which bundles go out to boxes, in Mbit/s: no more fetch at once than it carries. None: as many as ask.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) release_line_mbit: Option<NonZeroU32>,
 }
 
 /// 20 s of 5,000 boxes.

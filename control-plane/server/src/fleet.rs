@@ -222,6 +222,8 @@ pub(crate) struct Target {
     /// The token of the release that it is offered.
     pub(crate) offered: Option<String>,
     pub(crate) tags: String,
+    /// Where in the tree it is.
+    pub(crate) node: String,
     pub(crate) presence: Presence,
 }
 
@@ -241,6 +243,7 @@ pub(crate) fn for_rollout(
         firmware: row.text(1)?.to_owned(),
         offered: row.maybe_text(2)?.map(str::to_owned),
         tags: row.text(3)?.to_owned(),
+        node: row.text(5)?.to_owned(),
         presence: presence(signs(&row)?, deaf(hearing, now), now),
     }))
 }
@@ -267,6 +270,7 @@ pub(crate) fn for_rollouts(tx: &mut dyn Tx, hearing: &Hearing, now: Timestamp) -
             firmware: row.text(1)?.to_owned(),
             offered: target.maybe_text(2)?.map(str::to_owned),
             tags: row.text(2)?.to_owned(),
+            node: row.text(3)?.to_owned(),
             presence: presence(signs(row)?, deaf(hearing, now), now),
         });
     }

@@ -88,6 +88,7 @@ pub(crate) async fn init(init: &Init) -> Result<Shown, InitError> {
         mail: None,
         allowed_networks: Vec::new(),
         broker_queue: config::broker_queue(),
+        release_line_mbit: None,
     };
     Authority::make(&init.data, &config.name)?;
     let store = Store::open(&init.data)?;

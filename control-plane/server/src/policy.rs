@@ -1,11 +1,12 @@
 //! What an organisation wants of its boxes, and the desired document that says so to one of them.
 
+pub(crate) mod hours;
 pub(crate) mod tree;
 
 use crate::authority::Authority;
 use crate::config::Config;
 use saveos_protocol::V1;
-use saveos_protocol::shadow::{BackupPolicy, Desired, NewDisk, OnPlug, Retention, Uplink, VerifyPolicy};
+use saveos_protocol::shadow::{BackupPolicy, Desired, NewDisk, OnPlug, Retention, Uplink, VerifyPolicy, Window};
 use saveos_protocol::time::Timestamp;
 use saveos_protocol::unit::{Days, DesiredVersion, Percent, Seconds};
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,9 @@ pub(crate) struct Policy {
     pub(crate) retention: Retention,
     pub(crate) new_disk: NewDisk,
     pub(crate) verify: VerifyPolicy,
+    /// Boxes restart into another release only inside, by the clock of `backup.time_zone`; none: whenever they are idle.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) restart_window: Option<Window>,
     #[serde(rename = "heartbeat_s")]
     pub(crate) heartbeat: Seconds,
 }
@@ -43,6 +47,7 @@ impl Default for Policy {
                 full_every: Some(Days::from(30)),
                 restore_test_every: Some(Days::from(30)),
             },
+            restart_window: None,
             heartbeat: Seconds::from(60),
         }
     }
@@ -72,6 +77,7 @@ pub(crate) fn desired(policy: &Policy, uplink: Uplink, ver: DesiredVersion, now:
         uplink,
         escrow: None,
         release: None,
+        restart_window: policy.restart_window,
         sig: None,
     }
 }

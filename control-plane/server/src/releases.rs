@@ -2,6 +2,8 @@
 //!
 //! Read to offer what boxes can take, and believed no further: who signed it, and whether it is fresh, each box sees for itself.
 
+pub(crate) mod line;
+
 use saveos_protocol::hex::Digest;
 use saveos_protocol::release::Said;
 use saveos_protocol::text::Release;

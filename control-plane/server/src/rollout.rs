@@ -23,7 +23,7 @@ mod tally;
 pub use back::{WayBack, way_back};
 pub use because::Because;
 pub use log::{Attempt, Entry, Event, Opened, Recalled, Rollout, Stage, Stratum};
-pub use offer::{Candidate, Offer, Reach, Wish, offer};
+pub use offer::{Candidate, Hours, Offer, Reach, Wish, offer};
 pub use place::{Place, Salt, edges};
 pub use plan::{Action, Beside, Decision, Grounds, decide, replay, tick};
 pub use policy::{Policy, PolicyFault, Ring, RingIndex, Share};

@@ -283,7 +283,7 @@ fn offer(tx: &mut dyn Tx, device: DeviceId, target: Option<ReleaseTarget>, now: 
     match tree::offer(tx, device, target, now) {
         Ok(document) => Ok(Told::Said(document)),
         Err(NotSet::Store(error)) => Err(error),
-        Err(why @ (NotSet::Faulty(_) | NotSet::Weakens(..) | NotSet::TooLarge)) => {
+        Err(why @ (NotSet::Faulty(_) | NotSet::TimeZone(_) | NotSet::Weakens(..) | NotSet::TooLarge)) => {
             tracing::error!(%device, ?why, "the document of a box cannot be changed");
             Ok(Told::NotMade)
         }
@@ -307,11 +307,15 @@ impl Known {
     }
 
     fn step(&self, through: &Release) -> ReleaseTarget {
-        ReleaseTarget { release: through.clone(), ring_token: Some(self.step_token()) }
+        self.offered(through, self.step_token())
     }
 
     fn target(&self) -> ReleaseTarget {
-        ReleaseTarget { release: self.release.clone(), ring_token: Some(self.token()) }
+        self.offered(&self.release, self.token())
+    }
+
+    fn offered(&self, release: &Release, token: Mark) -> ReleaseTarget {
+        ReleaseTarget { release: release.clone(), ring_token: Some(token), at_once: self.rollout.policy().at_once }
     }
 
     /// Writes a line, and takes it in.

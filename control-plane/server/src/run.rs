@@ -12,6 +12,7 @@ use crate::fleet;
 use crate::ingest::{Connection, Heart, Ingest, Outgoing};
 use crate::metrics::{self, Metrics};
 use crate::notify;
+use crate::releases::line::Line;
 use crate::revocation;
 use crate::rollouts::{self, TurnError};
 use crate::stop;
@@ -148,6 +149,7 @@ pub(crate) async fn run(data: &Path, metrics: Option<SocketAddr>, stop: watch::R
         files,
         logs: Arc::new(data.join("logs")),
         releases: Arc::new(data.join("releases")),
+        line: Arc::new(Line::of(config.release_line_mbit)),
         rules: Arc::default(),
         unenforced: Arc::default(),
         notified: Arc::default(),

@@ -6,8 +6,8 @@ mod world;
 
 use saveos_protocol::id::DeviceId;
 use saveos_server::rollout::{
-    Action, Because, Beside, Candidate, Entry, Event, Grounds, Policy, Reach, RingIndex, Rollout, Salt, Share, Stage,
-    Wish, decide, edges, offer, replay, tick,
+    Action, Because, Beside, Candidate, Entry, Event, Grounds, Hours, Policy, Reach, RingIndex, Rollout, Salt, Share,
+    Stage, Wish, decide, edges, offer, replay, tick,
 };
 use std::time::Duration;
 use world::{Release, World};
@@ -152,7 +152,14 @@ impl Few {
         let salt = Salt::new(&[3; 32]);
         let candidate = |number: u8| {
             let device = DeviceId::from_parts(now, [number; 10]);
-            Candidate { device, place: salt.place(device), hardware: 0, wish: Wish::AsPlaced, reachable: true }
+            Candidate {
+                device,
+                place: salt.place(device),
+                hardware: 0,
+                wish: Wish::AsPlaced,
+                reachable: true,
+                hours: Hours::ANY,
+            }
         };
         Few { rollout: Rollout::new(policy), fleet: (0..count).map(candidate).collect(), now }
     }
@@ -214,6 +221,36 @@ fn who_is_held_is_never_offered_it_and_who_wants_to_be_first_is() {
         few.pass();
     }
     assert_eq!(few.offered(), [0, 1]);
+}
+
+/// With windows of three hours a ring that spreads its offers over a day would take eight nights, and one that counted boxes outside
+/// their windows as away would be through before those that restart at night were asked.
+#[test]
+fn boxes_are_offered_it_in_their_restart_windows_and_a_ring_waits_for_them_and_takes_few_nights() {
+    let mut few = Few::new(120, |policy| policy.rings[0].soak = HOUR);
+    let begun = few.now;
+    let at_night = |at: &usize| at % 2 == 1;
+    while !few.rollout.is_finished() {
+        let open = (14..17).contains(&(few.now.since(begun).as_secs() / 3600 % 24));
+        for at in (0..120).filter(at_night) {
+            few.fleet[at].hardware = 1;
+            few.fleet[at].hours = Hours { open, share: Share::millionths(125_000) };
+        }
+        let before = few.offered();
+        let (_, because) = few.pass();
+        let new = few.offered().into_iter().filter(|at| !before.contains(at));
+        assert!(open || new.filter(at_night).count() == 0);
+        let told = because.iter().find(|because| matches!(because, Because::Offering { closed: 1.., .. }));
+        assert!(told.is_none_or(|because| because.to_string().contains("not before their restart window")));
+        if few.rollout.rings().len() == 2 {
+            assert!(
+                few.offered().iter().filter(|at| at_night(at)).count() >= 5,
+                "the first ring did not wait for them"
+            );
+        }
+        assert!(few.now.since(begun) < 7 * DAY, "{because:?}");
+    }
+    assert_eq!(few.offered().len(), 120, "nobody is forgotten");
 }
 
 #[test]

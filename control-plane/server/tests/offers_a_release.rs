@@ -97,3 +97,30 @@ fn files_of_releases_are_served_in_ranges_and_nothing_beside_them() {
         assert!(!text.contains("mqtt_port") && !text.contains("root:"), "{path}: {text}");
     }
 }
+
+/// Asks with curl from an address of this machine; the status, and what it is to wait.
+fn fetch(server: &Server, from: &str, path: &str) -> (String, u64) {
+    let mut curl = std::process::Command::new("curl");
+    curl.args(["--silent", "--show-error", "--insecure", "--max-time", "20", "--interface", from]);
+    curl.args(["--output", "/dev/null", "--write-out", "%{http_code} %header{retry-after}"]);
+    let done = curl.arg(server.url(path)).output().expect("curl is here");
+    let said = String::from_utf8_lossy(&done.stdout).into_owned();
+    let (status, wait) = said.split_once(' ').unwrap_or_else(|| panic!("{said} {done:?}"));
+    (status.to_owned(), wait.parse().unwrap_or_default())
+}
+
+#[test]
+fn a_line_that_is_full_sends_boxes_away_for_a_while_and_metadata_is_free() {
+    let Some(mut server) = Server::new() else { return };
+    put(&server.data().join("releases/metadata/timestamp.json"), b"{\"signed\": {}}");
+    put(&server.data().join("releases/targets/qemu/2.0.0.raucb"), b"0123456789");
+    server.stop();
+    server.configure(|config| config["release_line_mbit"] = json!(1));
+    server.start();
+    let bundle = "/releases/targets/qemu/2.0.0.raucb";
+    assert_eq!(fetch(&server, "127.0.0.1", bundle).0, "200");
+    let (status, wait) = fetch(&server, "127.0.0.2", bundle);
+    assert_eq!((status.as_str(), (30..60).contains(&wait)), ("503", true), "{wait}");
+    assert_eq!(fetch(&server, "127.0.0.2", "/releases/metadata/timestamp.json").0, "200");
+    assert_eq!(fetch(&server, "127.0.0.1", bundle).0, "200", "who fetches goes on");
+}

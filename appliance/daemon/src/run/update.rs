@@ -5,6 +5,7 @@ use crate::args::with_slash;
 use crate::clock::Moment;
 use crate::disks;
 use crate::identity::Identity;
+use crate::plan;
 use crate::trust::Trust;
 use crate::update::agent::Look;
 use saveos_engine::lease::LeaseKind;
@@ -29,8 +30,10 @@ impl Daemon {
         let plugged = disks::all(&self.db)?.into_iter().filter(|row| row.path.is_some());
         let (bench, boot) = (&self.bench, now.boot.to_string());
         let (data, identity) = (&self.data, &self.identity);
+        let rules = self.bench.rules.get();
         let look = Look {
-            offer: self.bench.rules.get().policy.release.clone(),
+            no_restart: plan::why_no_restart(&rules.policy, now.ts),
+            offer: rules.policy.release.clone(),
             busy: self.running.is_some(),
             disks: plugged.map(|row| row.id).collect(),
             connected: self.is_connected(),

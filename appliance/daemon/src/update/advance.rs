@@ -30,6 +30,8 @@ pub(crate) struct Seen {
     pub(crate) on_trial: Option<bool>,
     /// A job runs.
     pub(crate) busy: bool,
+    /// Why the box may not restart now; an offer that cannot wait does not ask.
+    pub(crate) no_restart: Option<Text>,
     /// Whether the running system does what the one before did.
     pub(crate) health: Health,
     /// The control plane was heard within the hour.
@@ -99,8 +101,8 @@ pub(crate) enum Outcome {
     Done,
     /// A part of it, until the network broke.
     Cut(Text),
-    /// Not before whoever offered it says so; that is nobody's fault.
-    Held(Text),
+    /// Not for so long, and for this reason; that is nobody's fault.
+    Held(Duration, Text),
     /// Not, and why; the same may work later.
     Failed(UpdateFailure, Text),
     /// Not, and it never will with these bytes.
@@ -109,8 +111,6 @@ pub(crate) enum Outcome {
 
 /// The first and the longest wait between two tries.
 const WAITS: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(3600));
-/// Until whoever offered a release is asked again.
-const HELD_BACK: Duration = Duration::from_secs(60);
 /// So often a slot is written, or armed.
 const TRIES: u32 = 3;
 /// So often the daemon of a new system may start before it is healthy.
@@ -144,14 +144,14 @@ impl Journal {
                 return self.advance_trial(seen, now);
             }
             Step::Installed { bundle, .. } => {
-                if !rested || seen.busy {
+                if !rested || seen.busy || attempt.waits_for_its_time(seen) {
                     return None;
                 }
                 attempt.step = Step::Installed { bundle, before: Before::of(seen, &self.here, now) };
                 return Some(Deed::Arm);
             }
             Step::Trying { before, boot, .. } if seen.running.boot == boot && seen.running.slot == before.slot => {
-                return (rested && !seen.busy).then_some(Deed::Restart);
+                return (rested && !seen.busy && !attempt.waits_for_its_time(seen)).then_some(Deed::Restart);
             }
             Step::Trying { .. } => return self.advance_trial(seen, now),
             Step::Soaking { bundle, before } => self.advance_soak(seen, &bundle, &before, now),
@@ -298,9 +298,10 @@ impl Journal {
                 attempt.failures = 0;
                 attempt.wait(UpdateFailure::Download, text, now);
             }
-            (Outcome::Held(text), ..) => {
+            (Outcome::Held(wait, text), ..) => {
                 tracing::info!(release = %attempt.offer.release, %text, "an update is held");
-                attempt.not_before = now.after(HELD_BACK);
+                attempt.held = Some(text);
+                attempt.not_before = now.after(wait);
             }
             (Outcome::Failed(reason, text), _, step) => {
                 attempt.wait(reason, text.clone(), now);
@@ -395,6 +396,12 @@ impl Attempt {
     /// It was kept, and the slot before it holds this release.
     fn soaks_beside(&self, spare: Option<&Spare>, release: &Release) -> bool {
         matches!(self.step, Step::Soaking { .. }) && spare.is_some_and(|spare| spare.release == *release)
+    }
+
+    /// The box may not restart now. What it waits for is said once.
+    fn waits_for_its_time(&mut self, seen: &Seen) -> bool {
+        self.held = seen.no_restart.clone().filter(|_| !self.offer.at_once);
+        self.held.is_some()
     }
 
     /// It may be tried again; a clock that went back holds nothing up.

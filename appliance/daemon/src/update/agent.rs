@@ -46,6 +46,8 @@ pub(crate) struct Settings {
 pub(crate) struct Look<'a> {
     pub(crate) offer: Option<ReleaseTarget>,
     pub(crate) busy: bool,
+    /// Why the box may not restart now.
+    pub(crate) no_restart: Option<Text>,
     pub(crate) disks: Vec<DiskId>,
     /// The control plane was heard within the hour, by this daemon.
     pub(crate) connected: bool,
@@ -103,6 +105,8 @@ const MARKS: &str = "update_marks";
 const TURN: Duration = Duration::from_secs(1);
 /// Between two looks at the store while a new system is judged, and at slots that do not answer.
 const AGAIN: Duration = Duration::from_secs(10);
+/// Until whoever offered a release is asked again whether the offer stands.
+const ASKED_AGAIN: Duration = Duration::from_secs(60);
 const BUNDLE: &str = "bundle.raucb";
 
 impl Agent {
@@ -255,10 +259,23 @@ impl Agent {
         };
         let backed_up = queue::backups_since(db, Timestamp::saturating(0))?.good > 0;
         let (offer, busy, disks) = (look.offer.clone(), look.busy, look.disks.clone());
-        let last_words = self.last_words();
+        let (last_words, no_restart) = (self.last_words(), look.no_restart.clone());
         let on_trial = self.on_trial;
         let up = self.started.elapsed();
-        Ok(Some(Seen { offer, running, up, on_trial, busy, health, connected, disks, backups, backed_up, last_words }))
+        Ok(Some(Seen {
+            offer,
+            running,
+            up,
+            on_trial,
+            busy,
+            no_restart,
+            health,
+            connected,
+            disks,
+            backups,
+            backed_up,
+            last_words,
+        }))
     }
 
     /// Read where a system that was tried did not stay.
@@ -299,7 +316,7 @@ impl Agent {
                 }
                 (deed, _) => match asked.map(|asked| asked.and_then(|asked| asked.why_not())) {
                     Ok(None) => slots.order(deed, &stopped),
-                    Ok(Some(text)) | Err(text) => (Outcome::Held(Text::cut(&text)), None),
+                    Ok(Some(text)) | Err(text) => (Outcome::Held(ASKED_AGAIN, Text::cut(&text)), None),
                 },
             }
         };

@@ -17,6 +17,8 @@ const PIECE: u64 = 256 << 10;
 const RANGE: u64 = 4 << 20;
 /// For one range, on a slow link: 35 KiB a second.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// A server that has no room may ask for so long a wait, no less and no more.
+const WAITS: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(3600));
 
 /// Where it comes from and goes to.
 pub(crate) struct Download<'a> {
@@ -36,6 +38,8 @@ enum Trouble {
     Damaged(&'static str),
     Budget,
     Stopped,
+    /// The server has no room for this box yet.
+    Busy(Duration),
 }
 
 impl From<std::io::Error> for Trouble {
@@ -55,6 +59,7 @@ impl Download<'_> {
             Err(Trouble::Disk(error)) => {
                 failed(UpdateFailure::Download, &format!("the bundle could not be kept: {error}"))
             }
+            Err(Trouble::Busy(wait)) => Outcome::Held(wait, Text::cut("the line of the server is full")),
             Err(Trouble::Stopped) => failed(UpdateFailure::Download, "it was stopped"),
             Err(Trouble::Damaged(text)) => {
                 flushed(0, self.spent);
@@ -93,7 +98,7 @@ impl Download<'_> {
         let network = |error: &dyn std::fmt::Display| Trouble::Network(error.to_string());
         let end = self.bundle.length.min(self.durable + RANGE);
         let request = self.agent.get(self.url).header("range", format!("bytes={}-{}", self.durable, end - 1));
-        let request = request.config().timeout_global(Some(PATIENCE)).build();
+        let request = request.config().timeout_global(Some(PATIENCE)).http_status_as_error(false).build();
         let response = request.call().map_err(|error| network(&error))?;
         let end = match response.status().as_u16() {
             206 => {
@@ -111,7 +116,11 @@ impl Download<'_> {
                 file.rewind()?;
                 self.bundle.length
             }
-            status => return Err(Trouble::Network(format!("the server answers with status {status}"))),
+            status => {
+                let wait = wait_of(response.headers()).filter(|_| [429, 503].contains(&status));
+                let text = format!("the server answers with status {status}");
+                return Err(wait.map_or(Trouble::Network(text), Trouble::Busy));
+            }
         };
         let mut body = response.into_body().into_reader().take(end - self.durable);
         loop {
@@ -139,6 +148,12 @@ impl Download<'_> {
         self.spent += came;
         Ok((came, broken))
     }
+}
+
+/// The seconds that a server asks for; a date (RFC 9110, 10.2.3) is no wait for a box whose clock may be wrong.
+fn wait_of(headers: &ureq::http::HeaderMap) -> Option<Duration> {
+    let seconds: u64 = headers.get("retry-after")?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds).clamp(WAITS.0, WAITS.1))
 }
 
 fn checksum(file: &mut File) -> std::io::Result<[u8; 32]> {
@@ -179,6 +194,8 @@ mod tests {
         /// Nothing.
         Silent,
         Missing,
+        /// It has no room, and says for how long.
+        Busy(&'static str),
     }
 
     fn content() -> Vec<u8> {
@@ -236,6 +253,10 @@ mod tests {
             }
             Server::Page => write!(stream, "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 5\r\n\r\nlogin"),
             Server::Silent => head(&mut stream, from, to),
+            Server::Busy(wait) => write!(
+                stream,
+                "HTTP/1.1 503 No\r\nconnection: close\r\nretry-after: {wait}\r\ncontent-length: 0\r\n\r\n"
+            ),
             Server::Missing => write!(stream, "HTTP/1.1 404 No\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"),
         }
     }
@@ -318,6 +339,18 @@ mod tests {
         assert_eq!((given.durable, given.content().len()), (0, 0));
         assert!(matches!(given.run(&url), Outcome::Hopeless(UpdateFailure::Download, _)));
         assert!(given.spent < given.bundle.length * 2);
+    }
+
+    #[test]
+    fn a_server_without_room_is_asked_again_when_it_says_and_nobody_is_to_blame() {
+        for (said, seconds) in [("90", 90), ("0", 10), ("99999999", 3600)] {
+            let mut given = given();
+            let wait = Duration::from_secs(seconds);
+            assert!(matches!(given.run(&serve(Server::Busy(said))), Outcome::Held(held, _) if held == wait), "{said}");
+            assert_eq!(given.spent, 0);
+        }
+        let done = given().run(&serve(Server::Busy("Fri, 31 Dec 1999 23:59:59 GMT")));
+        assert_eq!(reason(&done), Some(UpdateFailure::Download));
     }
 
     #[test]

@@ -70,6 +70,9 @@ pub(crate) struct Attempt {
     pub(crate) failures: u32,
     /// for this reason,
     pub(crate) why: Option<(UpdateFailure, Text)>,
+    /// What it waits for, where that is nobody's fault,
+    #[serde(default)]
+    pub(crate) held: Option<Text>,
     /// and it is not tried again before.
     pub(crate) not_before: Timestamp,
     /// Starts of the daemon in the new system; once that is kept, those after which it did not last.
@@ -173,6 +176,7 @@ impl Journal {
             _ => None,
         };
         let (reason, text) = leaving.or_else(|| attempt.why.clone()).unzip();
+        let text = text.or_else(|| attempt.held.clone());
         let state = attempt.step.state();
         Some(UpdateReport { release: attempt.offer.release.clone(), state, since: attempt.since, reason, text })
     }
@@ -180,13 +184,13 @@ impl Journal {
 
 impl Attempt {
     pub(super) fn of(offer: ReleaseTarget, now: Timestamp) -> Attempt {
-        Attempt { offer, step: Step::Offered, since: now, failures: 0, why: None, not_before: now, starts: 0 }
+        let (failures, why, held, starts) = (0, None, None, 0);
+        Attempt { offer, step: Step::Offered, since: now, failures, why, held, not_before: now, starts }
     }
 
     /// The next step, with nothing behind it.
     pub(super) fn enter(&mut self, step: Step, now: Timestamp) {
-        *self =
-            Attempt { offer: self.offer.clone(), step, since: now, failures: 0, why: None, not_before: now, starts: 0 };
+        *self = Attempt { step, ..Attempt::of(self.offer.clone(), now) };
     }
 
     /// The bundle that belongs into the update folder.
@@ -232,7 +236,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let db = db::open(folder.path()).expect("a database");
         assert_eq!(Journal::read(&db).expect("readable"), Journal::default());
-        let offer = ReleaseTarget { release: "2.0.0".parse().expect("a release"), ring_token: None };
+        let offer = ReleaseTarget { release: "2.0.0".parse().expect("a release"), ring_token: None, at_once: false };
         let mut journal = Journal { epoch: 3, ..Journal::default() };
         journal.attempt = Some(Attempt::of(offer.clone(), crate::clock::now().ts));
         journal.quarantine(&offer);
@@ -248,6 +252,7 @@ mod tests {
         let offer = |release: &str, token: Option<&str>| ReleaseTarget {
             release: release.parse().expect("a release"),
             ring_token: token.map(|token| token.parse().expect("a mark")),
+            at_once: false,
         };
         journal.quarantine(&offer("2.0.0", Some("one")));
         assert!(journal.is_quarantined(&offer("2.0.0", Some("one"))));

@@ -42,6 +42,10 @@ struct World {
     left: [u8; 2],
     releases: [&'static str; 2],
     busy: bool,
+    /// It is outside the restart window,
+    closed: bool,
+    /// and the offer does not care.
+    at_once: bool,
     offered: bool,
     /// The offer stands.
     stands: bool,
@@ -76,6 +80,8 @@ impl World {
             left: [TRIES, 0],
             releases: ["1.0.0", "0.9.0"],
             busy: false,
+            closed: false,
+            at_once: false,
             offered: true,
             stands: true,
             wanted: "2.0.0",
@@ -91,7 +97,7 @@ impl World {
     }
 
     fn offer(&self) -> ReleaseTarget {
-        ReleaseTarget { release: self.wanted.parse().expect("a release"), ring_token: None }
+        ReleaseTarget { release: self.wanted.parse().expect("a release"), ring_token: None, at_once: self.at_once }
     }
 
     fn seen(&self) -> Seen {
@@ -115,6 +121,7 @@ impl World {
             up: Duration::from_secs(60),
             on_trial: Some(self.trial == Some(self.slot)),
             busy: self.busy,
+            no_restart: self.closed.then(|| Text::cut("it restarts at night")),
             health,
             connected: true,
             disks: Vec::new(),
@@ -188,7 +195,8 @@ impl World {
                 self.releases[other(self.slot) as usize] = self.wanted;
                 Outcome::Done
             }
-            Deed::Arm if !self.stands => Outcome::Held(Text::cut("it was halted")),
+            Deed::Arm | Deed::Restart if self.closed && !self.at_once => panic!("a box restarts outside its window"),
+            Deed::Arm if !self.stands => Outcome::Held(Duration::from_secs(60), Text::cut("it was halted")),
             Deed::Arm => {
                 let slot = other(self.slot);
                 (self.first, self.trial) = (slot, Some(slot));
@@ -222,11 +230,11 @@ impl World {
     /// Turns, each cut somewhere or not, beside a job or not, so many seconds apart; then the box is idle.
     fn live(&mut self, steps: Vec<(u8, bool, u64)>) {
         for (cut, busy, seconds) in steps {
-            self.busy = busy;
+            (self.busy, self.closed) = (busy, seconds % 3 == 0);
             self.now = self.now.after(Duration::from_secs(seconds));
             self.turn(cut);
         }
-        self.busy = false;
+        (self.busy, self.closed) = (false, false);
     }
 
     fn ended(&self) -> bool {
@@ -336,6 +344,28 @@ proptest! {
             prop_assert!(was_armed || world.trial.is_none() && !world.is_new(), "{:?}", world.journal);
         }
     }
+}
+
+#[test]
+fn a_box_fetches_at_any_time_and_restarts_in_its_window_unless_the_offer_cannot_wait() {
+    let mut world = World { closed: true, ..World::new(Kind::Good) };
+    for _ in 0..20 {
+        world.now = world.now.after(Duration::from_secs(60));
+        world.turn(3);
+    }
+    let report = world.journal.report().expect("an update is under way");
+    assert_eq!((report.state, world.installs, world.restarts), (UpdateState::Installed, 1, 0));
+    assert_eq!((report.reason, report.text), (None, Some(Text::cut("it restarts at night"))));
+    world.closed = false;
+    world.turn(3);
+    let report = world.journal.report().expect("an update is under way");
+    assert_eq!((report.state, report.text), (UpdateState::Trying, None));
+    let mut urgent = World { closed: true, at_once: true, ..World::new(Kind::Good) };
+    for _ in 0..20 {
+        urgent.now = urgent.now.after(Duration::from_secs(60));
+        urgent.turn(3);
+    }
+    assert!(urgent.is_new());
 }
 
 #[test]

@@ -271,6 +271,7 @@ export const en = {
       failed: "{release} did not work here: {time}",
       due: "{release}, in ring “{ring}” until {time}",
       away: "{release}, as soon as the box is online",
+      closed: "{release}, when its restart window opens {time}",
       ring_closed: "{release}, when ring “{ring}” opens",
       steps: "{through} first, then {release}",
       no_way: "none: no published release leads from what runs here to {release}",

@@ -274,6 +274,7 @@ export const fr: Messages = {
       failed: "{release} n’a pas fonctionné ici : {time}",
       due: "{release}, dans l’anneau « {ring} » jusqu’à {time}",
       away: "{release}, dès que le boîtier est en ligne",
+      closed: "{release}, quand sa plage de redémarrage s’ouvre {time}",
       ring_closed: "{release}, quand l’anneau « {ring} » s’ouvre",
       steps: "d’abord {through}, puis {release}",
       no_way: "aucune : aucune version publiée ne mène de celle d’ici à {release}",

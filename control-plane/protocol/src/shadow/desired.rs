@@ -42,6 +42,9 @@ pub struct Desired {
     /// What firmware to run; none: stay.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<ReleaseTarget>,
+    /// It restarts into another release only inside, by the clock of the time zone of `backup`; none: whenever it is idle.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart_window: Option<Window>,
     /// By the command key: needed when the document weakens the one before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sig: Option<Signature>,
@@ -106,6 +109,9 @@ pub struct ReleaseTarget {
     /// The go-token of its ring; a halted rollout makes it void.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ring_token: Option<Mark>,
+    /// It cannot wait for the restart window.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub at_once: bool,
 }
 
 /// Why a document makes no sense, signed or not.
@@ -130,6 +136,9 @@ pub enum DesiredFault {
     /// A window from a time to the same time.
     #[error("a window from {0} to {0}")]
     EmptyWindow(crate::time::TimeOfDay),
+    /// A restart window in which no box would be ready in time.
+    #[error("a restart window of {0} minutes, at least {min} are expected", min = limits::RESTART_WINDOW_MINUTES)]
+    ShortWindow(u16),
     /// A heartbeat period out of its bounds.
     #[error("a heartbeat every {0}")]
     Heartbeat(Seconds),
@@ -156,6 +165,7 @@ impl Desired {
             uplink: enrolment.uplink.clone(),
             escrow: enrolment.escrow,
             release: None,
+            restart_window: None,
             sig: None,
         }
     }
@@ -176,7 +186,7 @@ impl Desired {
             }
             check_policy(self.backup_of(entry.disk), self.retention_of(entry.disk))?;
         }
-        Ok(())
+        check_restarts(self.restart_window)
     }
 
     /// What a disk is for. One that is not listed follows the rule for new disks.
@@ -216,6 +226,16 @@ fn check_policy(backup: &BackupPolicy, retention: &Retention) -> Result<(), Desi
     match backup.window.iter().chain(&backup.quiet).find(empty) {
         Some(window) => Err(DesiredFault::EmptyWindow(window.from)),
         None => Ok(()),
+    }
+}
+
+fn check_restarts(window: Option<Window>) -> Result<(), DesiredFault> {
+    match window {
+        Some(window) if window.from == window.to => Err(DesiredFault::EmptyWindow(window.from)),
+        Some(window) if window.minutes() < limits::RESTART_WINDOW_MINUTES => {
+            Err(DesiredFault::ShortWindow(window.minutes()))
+        }
+        _ => Ok(()),
     }
 }
 

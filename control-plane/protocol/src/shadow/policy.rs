@@ -83,6 +83,12 @@ pub struct Window {
 }
 
 impl Window {
+    /// How long it is.
+    pub const fn minutes(self) -> u16 {
+        let (from, to) = (self.from.minutes(), self.to.minutes());
+        if from < to { to - from } else { DAY_MINUTES - from + to }
+    }
+
     /// Whether a minute since midnight lies inside.
     pub const fn contains(self, minute: u16) -> bool {
         let (from, to) = (self.from.minutes(), self.to.minutes());
@@ -197,6 +203,7 @@ mod tests {
     #[test]
     fn a_window_goes_over_midnight() {
         let night = window("22:00", "06:00");
+        assert_eq!((night.minutes(), window("06:00", "22:00").minutes()), (8 * 60, 16 * 60));
         assert!(night.contains(22 * 60) && night.contains(0) && night.contains(359));
         assert!(!night.contains(360) && !night.contains(12 * 60));
     }

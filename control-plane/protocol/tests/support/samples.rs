@@ -115,6 +115,10 @@ pub(crate) fn all() -> Vec<Sample> {
     problem.instance = Some(text("req-01"));
     problem.retry_after = Some(Seconds::from(3));
     add!("", problem);
+    let mut windowed = desired();
+    windowed.restart_window = Some(Window { from: at(1, 0), to: at(4, 30) });
+    windowed.release = windowed.release.map(|release| ReleaseTarget { at_once: true, ..release });
+    add!("windowed", windowed);
     all
 }
 
@@ -292,7 +296,9 @@ pub(crate) fn desired() -> Desired {
         release: Some(ReleaseTarget {
             release: "0.2.0".parse().expect("a release"),
             ring_token: Some(mark("canary-7")),
+            at_once: false,
         }),
+        restart_window: None,
         sig: None,
     }
 }

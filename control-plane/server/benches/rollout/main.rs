@@ -133,7 +133,7 @@ fn show(name: &str, ended: &[Ended]) {
 
 /// One tick over a million boxes, half of them with an attempt.
 fn cost() {
-    use saveos_server::rollout::{Beside, Candidate, Entry, Event, Rollout, Salt, Wish, edges, tick};
+    use saveos_server::rollout::{Beside, Candidate, Entry, Event, Hours, Rollout, Salt, Wish, edges, tick};
     let salt = Salt::new(&[9; 32]);
     let now = Timestamp::saturating(1_800_000_000_000);
     let policy = Policy::default();
@@ -148,7 +148,7 @@ fn cost() {
         .iter()
         .map(|&(device, hardware)| {
             let place = salt.place(device);
-            Candidate { device, place, hardware, wish: Wish::AsPlaced, reachable: true }
+            Candidate { device, place, hardware, wish: Wish::AsPlaced, reachable: true, hours: Hours::ANY }
         })
         .collect();
     let places = begun.elapsed();

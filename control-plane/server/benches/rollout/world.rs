@@ -4,7 +4,8 @@
 use saveos_protocol::id::DeviceId;
 use saveos_protocol::time::Timestamp;
 use saveos_server::rollout::{
-    Action, Beside, Candidate, Decision, Entry, Event, Policy, RingIndex, Rollout, Salt, Stage, Wish, edges, tick,
+    Action, Beside, Candidate, Decision, Entry, Event, Hours, Policy, RingIndex, Rollout, Salt, Stage, Wish, edges,
+    tick,
 };
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -116,7 +117,7 @@ impl World {
                 let place = salt.place(device);
                 let wish = Wish::AsPlaced;
                 Box_ {
-                    candidate: Candidate { device, place, hardware, wish, reachable: false },
+                    candidate: Candidate { device, place, hardware, wish, reachable: false, hours: Hours::ANY },
                     returns: now.after(away),
                 }
             })

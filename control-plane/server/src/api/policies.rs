@@ -95,6 +95,9 @@ impl From<NotSet> for ApiError {
     fn from(why: NotSet) -> ApiError {
         match why {
             NotSet::Faulty(fault) => ApiError::said(ProblemKind::Invalid, &fault.to_string()),
+            NotSet::TimeZone(zone) => {
+                ApiError::said(ProblemKind::Invalid, &format!("nobody knows the time zone {zone}"))
+            }
             NotSet::TooLarge => ApiError::said(ProblemKind::Invalid, "the document for a box outgrows its bound"),
             NotSet::Weakens(device, weaker) => {
                 let problem = Problem::new(ProblemKind::SignatureRequired).with_detail(&format!("it weakens {device}"));

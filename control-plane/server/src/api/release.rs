@@ -22,6 +22,9 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields)]
 pub(super) struct Offer {
     release: Release,
+    /// It does not wait for the restart window of the box.
+    #[serde(default)]
+    at_once: bool,
 }
 
 /// What was offered.
@@ -81,7 +84,8 @@ pub(super) async fn put(
 ) -> Result<Json<Offered>, ApiError> {
     let token = clock::random::<8>().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let attempt: Mark = token.parse().map_err(|_| ApiError::new(saveos_protocol::problem::ProblemKind::Internal))?;
-    let target = ReleaseTarget { release: offer.release.clone(), ring_token: Some(attempt.clone()) };
+    let (release, at_once) = (offer.release.clone(), offer.at_once);
+    let target = ReleaseTarget { release, ring_token: Some(attempt.clone()), at_once };
     set(&app, access, &device, Some(target)).await?;
     Ok(Json(Offered { release: offer.release, attempt }))
 }

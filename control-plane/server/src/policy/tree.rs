@@ -6,10 +6,12 @@ use super::Policy;
 use crate::store::{StoreError, Tx, first, values};
 use saveos_protocol::id::DeviceId;
 use saveos_protocol::shadow::{Desired, DesiredFault, ReleaseTarget, Weakening, weakens};
+use saveos_protocol::text::TimeZone;
 use saveos_protocol::time::Timestamp;
 use saveos_protocol::topic::Down;
 use saveos_protocol::unit::DesiredVersion;
 use saveos_protocol::{Topic, decode, encode};
+use std::collections::HashMap;
 
 /// Why a policy is not set.
 #[derive(Debug)]
@@ -18,6 +20,8 @@ pub(crate) enum NotSet {
     Faulty(DesiredFault),
     /// It would weaken a box.
     Weakens(DeviceId, Vec<Weakening>),
+    /// No box would know it.
+    TimeZone(TimeZone),
     /// The document outgrows its bound.
     TooLarge,
     /// The store.
@@ -35,11 +39,38 @@ pub(crate) fn nearest(tx: &mut dyn Tx, path: &str) -> Result<(Policy, Option<Str
     for name in path.split('/').rev().filter(|name| !name.is_empty()) {
         let row = first(tx, "SELECT policy FROM node WHERE id = $1", &values![name])?;
         if let Some(text) = row.as_ref().and_then(|row| row.maybe_text(0).transpose()).transpose()? {
-            let policy = serde_json::from_str(text).map_err(|_| StoreError::Damaged("a policy"))?;
-            return Ok((policy, Some(name.to_owned())));
+            return Ok((parse(text)?, Some(name.to_owned())));
         }
     }
     Ok((Policy::default(), None))
+}
+
+/// All policies and where they stand, for looks at many boxes.
+pub(crate) struct Policies {
+    /// The path of every node, and its policy as it is stored.
+    nodes: HashMap<String, (String, Option<String>)>,
+}
+
+impl Policies {
+    pub(crate) fn read(tx: &mut dyn Tx) -> Result<Policies, StoreError> {
+        let mut nodes = HashMap::new();
+        for row in tx.query("SELECT id, path, policy FROM node", &[])? {
+            let policy = row.maybe_text(2)?.map(str::to_owned);
+            nodes.insert(row.text(0)?.to_owned(), (row.text(1)?.to_owned(), policy));
+        }
+        Ok(Policies { nodes })
+    }
+
+    /// The one that holds at a node.
+    pub(crate) fn of(&self, node: &str) -> Result<Policy, StoreError> {
+        let path = self.nodes.get(node).map_or("", |(path, _)| path);
+        let mut up = path.rsplit('/').filter_map(|name| self.nodes.get(name)?.1.as_deref());
+        up.next().map_or_else(|| Ok(Policy::default()), parse)
+    }
+}
+
+fn parse(text: &str) -> Result<Policy, StoreError> {
+    serde_json::from_str(text).map_err(|_| StoreError::Damaged("a policy"))
 }
 
 /// Sets the policy of a node; what its boxes are to be told.
@@ -49,6 +80,9 @@ pub(crate) fn set(
     policy: &Policy,
     now: Timestamp,
 ) -> Result<Vec<(Topic, Vec<u8>)>, NotSet> {
+    if jiff::tz::TimeZone::get(&policy.backup.time_zone).is_err() {
+        return Err(NotSet::TimeZone(policy.backup.time_zone.clone()));
+    }
     let json = serde_json::to_string(policy).map_err(|_| StoreError::Damaged("a policy"))?;
     tx.execute("UPDATE node SET policy = $1 WHERE id = $2", &values![json, node])?;
     let sql =
@@ -151,6 +185,7 @@ fn with_policy(current: &Desired, policy: &Policy, ver: u64, now: Timestamp) -> 
     next.retention = policy.retention;
     next.new_disk = policy.new_disk;
     next.verify = policy.verify;
+    next.restart_window = policy.restart_window;
     next.uplink.heartbeat = policy.heartbeat;
     next.sig = None;
     next

@@ -31,7 +31,15 @@ pub enum Because {
     /// Boxes cannot fetch it.
     Hindered { boxes: u32, of: u32 },
     /// The ring has members that were not offered it yet.
-    Offering { offered: u32, waiting: u32, away: u32, until: Timestamp },
+    Offering {
+        offered: u32,
+        waiting: u32,
+        away: u32,
+        /// Of those that wait.
+        #[serde(default)]
+        closed: u32,
+        until: Timestamp,
+    },
     /// Boxes of one hardware have not run it for long enough.
     Soaking { hardware: u16, soaked: u32, needed: u32 },
     /// Too few attempts to be sure.
@@ -87,10 +95,13 @@ impl fmt::Display for Worded<'_> {
                 )
             }
             Because::Hindered { boxes, of } => write!(f, "{boxes} of {of} boxes cannot fetch or read it"),
-            Because::Offering { offered, waiting, away, until } => write!(
-                f,
-                "{offered} boxes of the ring were offered it, {waiting} will be until {until}, {away} cannot be reached"
-            ),
+            Because::Offering { offered, waiting, away, closed, until } => {
+                write!(f, "{offered} boxes of the ring were offered it, {waiting} will be until {until}")?;
+                if *closed > 0 {
+                    write!(f, " ({closed} of them not before their restart window)")?;
+                }
+                write!(f, ", {away} cannot be reached")
+            }
             Because::Soaking { hardware, soaked, needed } => {
                 write!(f, "{soaked} of {needed} boxes{} have run it for long enough", Of(Some(*hardware), names))
             }

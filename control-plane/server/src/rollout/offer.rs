@@ -7,7 +7,7 @@
 
 use super::log::Rollout;
 use super::place::Place;
-use super::policy::{Ring, RingIndex};
+use super::policy::{Ring, RingIndex, Share};
 use super::tally::Tally;
 use saveos_protocol::id::DeviceId;
 use saveos_protocol::time::Timestamp;
@@ -40,6 +40,22 @@ pub struct Candidate {
     pub wish: Wish,
     /// It would hear an offer now.
     pub reachable: bool,
+    /// When it may restart.
+    pub hours: Hours,
+}
+
+/// When a box may restart into another release: an offer outside would only keep others waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hours {
+    /// Now.
+    pub open: bool,
+    /// Such a part of the day.
+    pub share: Share,
+}
+
+impl Hours {
+    /// At any time.
+    pub const ANY: Hours = Hours { open: true, share: Share::ALL };
 }
 
 /// What people want of a box.
@@ -69,15 +85,28 @@ pub struct Offer {
 pub struct Reach {
     /// Per hardware, in its order, those that could be.
     pub waiting: Vec<(u16, u32)>,
+    /// Per hardware, those that will be in their restart windows.
+    #[serde(default)]
+    pub closed: Vec<(u16, u32)>,
     /// Those that cannot be reached.
     pub away: u32,
+}
+
+impl Reach {
+    /// Of one hardware, those that can be offered it now or within a day.
+    pub(super) fn willing(&self, hardware: u16) -> u32 {
+        self.waiting.iter().chain(&self.closed).filter(|one| one.0 == hardware).map(|one| one.1).sum()
+    }
 }
 
 /// Whom to offer the release, and who else there is. Whether anything may be offered at all, [`super::decide`] says.
 pub fn offer(rollout: &Rollout, fleet: &[Candidate], now: Timestamp) -> (Vec<Offer>, Reach) {
     let mut reach = Reach::default();
     let mut there: BTreeMap<u16, u32> = BTreeMap::new();
+    let mut closed: BTreeMap<u16, u32> = BTreeMap::new();
     let mut waiting: Vec<Vec<(u64, Offer)>> = vec![Vec::new(); rollout.rings.len()];
+    // Of each ring, the parts of the day in which its boxes may restart, summed up.
+    let mut hours = vec![0.0; rollout.rings.len()];
     for candidate in fleet {
         let Some(ring) = rollout.ring_of(candidate) else { continue };
         if rollout.attempt(candidate.device).is_some() {
@@ -87,11 +116,16 @@ pub fn offer(rollout: &Rollout, fleet: &[Candidate], now: Timestamp) -> (Vec<Off
             reach.away += 1;
             continue;
         }
+        if !candidate.hours.open {
+            *closed.entry(candidate.hardware).or_default() += 1;
+            continue;
+        }
         *there.entry(candidate.hardware).or_default() += 1;
+        hours[usize::from(ring.0)] += candidate.hours.share.as_rate();
         let offer = Offer { device: candidate.device, ring, hardware: candidate.hardware };
         waiting[usize::from(ring.0)].push((candidate.place.start, offer));
     }
-    reach.waiting = there.into_iter().collect();
+    (reach.waiting, reach.closed) = (there.into_iter().collect(), closed.into_iter().collect());
     if waiting.iter().all(Vec::is_empty) {
         return (Vec::new(), reach);
     }
@@ -101,7 +135,8 @@ pub fn offer(rollout: &Rollout, fleet: &[Candidate], now: Timestamp) -> (Vec<Off
     let mut offers = Vec::new();
     for (ring, mut waiting) in waiting.into_iter().enumerate() {
         let there = u32::try_from(waiting.len()).unwrap_or(u32::MAX);
-        let due = rollout.due(ring, there, tally.offers[ring], now).min(room) as usize;
+        let part_of_day = if there == 0 { 1.0 } else { hours[ring] / f64::from(there) };
+        let due = rollout.due(ring, (there, part_of_day), tally.offers[ring], now).min(room) as usize;
         // A start that two boxes share is settled by name.
         let order = |one: &(u64, Offer)| (one.0, one.1.device);
         if due < waiting.len() {
@@ -142,13 +177,14 @@ impl Rollout {
         u8::try_from(at).ok().filter(|_| candidate.wish != Wish::Never).map(RingIndex)
     }
 
-    /// To how many of those who are there a ring may offer the release now. `so_far` and `lately` were.
-    fn due(&self, ring: usize, there: u32, (so_far, lately): (u32, u32), now: Timestamp) -> u32 {
+    /// To how many of those who are there a ring may offer the release now. `so_far` and `lately` were. Boxes that may restart in
+    /// a part of the day only have that part of the spread: else a ring would take as many days as the day has such parts.
+    fn due(&self, ring: usize, (there, part_of_day): (u32, f64), (so_far, lately): (u32, u32), now: Timestamp) -> u32 {
         let (Some(opened), Some(rule)) = (self.rings.get(ring), self.policy.rings.get(ring)) else { return 0 };
         // Who is away leaves no gap at the end.
         let members = f64::from(there) + f64::from(so_far);
         let elapsed = now.since(opened.at).as_secs_f64();
-        let spread = rule.spread.as_secs_f64().max(1.0);
+        let spread = (rule.spread.as_secs_f64() * part_of_day).max(1.0);
         let rate = members / spread;
         // The first at once: a ring of one has a mean rate that is never reached.
         let by_now = if elapsed >= spread { u32::MAX } else { (rate * elapsed) as u32 + 1 };

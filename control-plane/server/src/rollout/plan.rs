@@ -250,16 +250,16 @@ fn waits(
     now: Timestamp,
 ) -> Vec<Because> {
     let mut waits = Vec::new();
-    let waiting: u32 = reach.waiting.iter().map(|one| one.1).sum();
+    let closed: u32 = reach.closed.iter().map(|one| one.1).sum();
+    let waiting = reach.waiting.iter().map(|one| one.1).sum::<u32>() + closed;
     let offered = tally.offers.get(rollout.rings.len() - 1).map_or(0, |offers| offers.0);
     if now < until && (waiting > 0 || offered == 0) {
-        waits.push(Because::Offering { offered, waiting, away: reach.away, until });
+        waits.push(Because::Offering { offered, waiting, away: reach.away, closed, until });
     }
     for stratum in rollout.rings.last().into_iter().flat_map(|opened| &opened.strata) {
         let counts = tally.by_hardware.get(&stratum.hardware).copied().unwrap_or_default();
         let soaked = tally.soaked.get(&stratum.hardware).copied().unwrap_or_default();
-        let reachable =
-            counts.offered + reach.waiting.iter().find(|one| one.0 == stratum.hardware).map_or(0, |one| one.1);
+        let reachable = counts.offered + reach.willing(stratum.hardware);
         // Who failed will not soak, and who is away holds nobody up.
         let willing = reachable.saturating_sub(counts.failed + counts.lost + counts.not_installed + counts.idle);
         let needed = ring.minimum.max(1).min(stratum.members).min(willing);

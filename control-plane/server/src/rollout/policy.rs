@@ -95,6 +95,9 @@ pub struct Policy {
     #[serde(rename = "lost_after_s", with = "seconds")]
     #[schemars(with = "u64")]
     pub lost_after: Duration,
+    /// It cannot wait: boxes are offered it, and restart into it, also outside their restart windows.
+    #[serde(default)]
+    pub at_once: bool,
 }
 
 impl Default for Policy {
@@ -123,6 +126,7 @@ impl Default for Policy {
             in_flight: 2_000,
             suspected_after: Duration::from_secs(30 * 60),
             lost_after: hours(2),
+            at_once: false,
         }
     }
 }

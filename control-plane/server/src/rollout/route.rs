@@ -113,7 +113,7 @@ pub fn steps(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rollout::{Salt, Wish};
+    use crate::rollout::{Hours, Salt, Wish};
     use saveos_protocol::time::Timestamp;
 
     fn release(name: &str) -> Release {
@@ -164,7 +164,8 @@ mod tests {
             let one = |number| {
                 let device = DeviceId::from_parts(Timestamp::default(), [number; 10]);
                 let place = salt.place(device);
-                let candidate = Candidate { device, place, hardware: 0, wish: Wish::AsPlaced, reachable: true };
+                let candidate =
+                    Candidate { device, place, hardware: 0, wish: Wish::AsPlaced, reachable: true, hours: Hours::ANY };
                 Step { candidate, through: release("1.5") }
             };
             (0..count).map(one).collect()

@@ -3,13 +3,14 @@
 use super::{Known, rollout_of};
 use crate::fleet::{self, Target};
 use crate::ingest::Hearing;
+use crate::policy::hours::HoursOfNodes;
 use crate::presence::Presence;
 use crate::store::{StoreError, Tx, first, values};
 use saveos_protocol::id::DeviceId;
 use saveos_protocol::shadow::Hardware;
 use saveos_protocol::text::Release;
 use saveos_protocol::time::Timestamp;
-use saveos_server::rollout::{Beside, Candidate, Rollout, Routes, Step, Way, Wish};
+use saveos_server::rollout::{Beside, Candidate, Hours, Rollout, Routes, Step, Way, Wish};
 use std::collections::{BTreeMap, HashMap};
 
 /// Tags that say what is to be done with a box; people give them.
@@ -44,13 +45,18 @@ impl Fleet {
     ) -> Result<Fleet, StoreError> {
         let names = names(tx)?;
         let step = known.step_token();
+        let mut hours = match rollout.policy().at_once {
+            true => None,
+            false => Some(HoursOfNodes::read(tx, now)?),
+        };
         let mut ways = Ways { routes, known: HashMap::new() };
         let (mut members, mut waiting, mut unnumbered) = (Vec::new(), Vec::new(), false);
         let (mut steps, mut running, mut under_way) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
         for target in fleet::for_rollouts(tx, hearing, now)? {
             // Enrolment wrote it: what cannot be read is no box that a release is for.
             let Some(model) = model(&target.hardware) else { continue };
-            let Some(candidate) = candidate(known, &target, &model, &names) else {
+            let hours = hours.as_mut().map_or(Ok(Hours::ANY), |hours| hours.of(&target.node))?;
+            let Some(candidate) = candidate(known, &target, (&model, &names), hours) else {
                 unnumbered = true;
                 continue;
             };
@@ -68,7 +74,7 @@ impl Fleet {
                 Way::Through(through) if target.offered.as_deref() == Some(&step) => {
                     *under_way.entry(through).or_default() += 1;
                 }
-                Way::Through(through) if candidate.reachable && rollout.ring_of(&candidate).is_some() => {
+                Way::Through(through) if candidate.reachable && hours.open && rollout.ring_of(&candidate).is_some() => {
                     steps.push(Step { candidate, through });
                 }
                 Way::Through(_) | Way::None => {}
@@ -115,7 +121,12 @@ pub(super) fn model(hardware: &str) -> Option<String> {
 }
 
 /// A box as the engine sees it; none while its hardware has no number.
-pub(super) fn candidate(known: &Known, target: &Target, model: &str, names: &[String]) -> Option<Candidate> {
+pub(super) fn candidate(
+    known: &Known,
+    target: &Target,
+    (model, names): (&str, &[String]),
+    hours: Hours,
+) -> Option<Candidate> {
     let number = names.iter().position(|name| name == model)?;
     let has = |tag: &str| target.tags.split(',').any(|one| one == tag);
     let wish = match () {
@@ -129,6 +140,7 @@ pub(super) fn candidate(known: &Known, target: &Target, model: &str, names: &[St
         hardware: u16::try_from(number).ok()?,
         wish,
         reachable: target.presence == Presence::Online,
+        hours,
     })
 }
 

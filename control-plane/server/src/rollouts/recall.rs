@@ -41,7 +41,7 @@ pub(super) fn next(tx: &mut dyn Tx, known: &Known, now: Timestamp) -> Result<Vec
     let back = devices.into_iter().filter_map(|device| Some((device, known.rollout.goes_back(device)?.clone())));
     let mut said = Vec::new();
     for (device, release) in back.take(AT_ONCE) {
-        let target = ReleaseTarget { release, ring_token: Some(known.back_token()) };
+        let target = ReleaseTarget { release, ring_token: Some(known.back_token()), at_once: true };
         said.push(match offer(tx, device, Some(target), now)? {
             Told::Said(document) => document,
             // It keeps what it has, and the log of the server says why; it is not told again and again.

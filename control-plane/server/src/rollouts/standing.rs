@@ -3,10 +3,12 @@
 use super::{Known, begin, fleet, log, recall};
 use crate::fleet::for_rollout;
 use crate::ingest::Hearing;
+use crate::policy::hours::RestartHours;
+use crate::policy::tree::Policies;
 use crate::store::{StoreError, Tx, first};
 use saveos_protocol::id::DeviceId;
 use saveos_protocol::time::Timestamp;
-use saveos_server::rollout::{RingIndex, Routes, Way, Wish};
+use saveos_server::rollout::{Hours, RingIndex, Routes, Way, Wish};
 
 /// Why a box is where it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
@@ -22,6 +24,8 @@ pub(crate) enum Why {
     Due,
     /// It is its turn, and it is not online.
     Away,
+    /// It is its turn, when its restart window opens.
+    Closed,
     /// Its ring is not open yet.
     RingClosed,
     /// What it runs is too old: first it goes to another release.
@@ -48,7 +52,7 @@ pub(crate) struct Standing {
     why: Why,
     /// The release to which it goes first, or back.
     through: Option<String>,
-    /// When the offers of its ring end, or when it was offered the release.
+    /// When the offers of its ring end, when its restart window opens, or when it was offered the release.
     at_ms: Option<Timestamp>,
 }
 
@@ -68,7 +72,8 @@ pub(crate) fn of(
     }
     let Some(target) = for_rollout(tx, device, hearing, now)? else { return Ok(None) };
     let names = fleet::names(tx)?;
-    let candidate = fleet::model(&target.hardware).and_then(|model| fleet::candidate(&known, &target, &model, &names));
+    let candidate = fleet::model(&target.hardware)
+        .and_then(|model| fleet::candidate(&known, &target, (&model, &names), Hours::ANY));
     // Nobody looked at it yet: in a few seconds it has a place.
     let Some(candidate) = candidate else { return Ok(None) };
     let rollout = &known.rollout;
@@ -79,6 +84,10 @@ pub(crate) fn of(
     let way = match (routes, target.firmware.parse()) {
         (Some(routes), Ok(running)) => routes.way(&running, &known.release),
         _ => Way::Direct,
+    };
+    let hours = match known.rollout.policy().at_once {
+        true => None,
+        false => RestartHours::of(&Policies::read(tx)?.of(&target.node)?).filter(|hours| !hours.at(now).open),
     };
     let back = recall::called(&known, &target);
     let (why, at_ms) = match (attempt, candidate.wish) {
@@ -91,8 +100,9 @@ pub(crate) fn of(
         (Some(attempt), _) => (Why::Offered, Some(attempt.offered)),
         (None, _) => match opened {
             _ if way == Way::None => (Why::NoWay, None),
-            Some(_) if matches!(way, Way::Through(_)) && candidate.reachable => (Why::Steps, None),
             Some(_) if !candidate.reachable => (Why::Away, None),
+            Some(_) if hours.is_some() => (Why::Closed, hours.map(|hours| hours.opens(now))),
+            Some(_) if matches!(way, Way::Through(_)) => (Why::Steps, None),
             Some(ring) => (Why::Due, known.end_of(ring)),
             None => (Why::RingClosed, None),
         },

@@ -221,5 +221,7 @@ async fn a_backup_that_failed_before_the_release_ran_says_nothing_about_it() {
     }
 }
 
+mod hours;
 mod recall;
 mod steps;
+mod two;
