@@ -212,15 +212,26 @@ fn three_boxes_go_through_two_rings_and_it_takes_as_long_as_the_soaks() {
 }
 
 #[test]
-fn who_is_held_is_never_offered_it_and_who_wants_to_be_first_is() {
+fn who_is_held_is_never_offered_it_and_who_wants_to_be_in_a_ring_is_offered_it_in_that_ring() {
     let mut few = Few::new(20, |_| ());
     for at in 0..20 {
-        few.fleet[at].wish = if at < 2 { Wish::First } else { Wish::Never };
+        few.fleet[at].wish = match at {
+            0 | 1 => Wish::In(RingIndex(0)),
+            2 | 3 => Wish::In(RingIndex(1)),
+            _ => Wish::Never,
+        };
     }
+    few.pass();
+    let to_come = |few: &Few, at: usize| few.rollout.ring_to_come(&few.fleet[at]);
+    assert_eq!((few.rollout.rings().len(), to_come(&few, 2), to_come(&few, 4)), (1, Some(RingIndex(1)), None));
+    for _ in 0..24 {
+        few.pass();
+    }
+    assert_eq!((few.rollout.rings().len(), few.offered()), (1, vec![0, 1]));
     for _ in 0..200 {
         few.pass();
     }
-    assert_eq!(few.offered(), [0, 1]);
+    assert_eq!(few.offered(), [0, 1, 2, 3]);
 }
 
 /// With windows of three hours a ring that spreads its offers over a day would take eight nights, and one that counted boxes outside

@@ -63,8 +63,8 @@ impl Hours {
 pub enum Wish {
     /// What its place says.
     AsPlaced,
-    /// To be among the first.
-    First,
+    /// To be in this ring.
+    In(RingIndex),
     /// No release of a rollout: held, or pinned to another.
     Never,
 }
@@ -163,7 +163,7 @@ impl Rollout {
         };
         let at = match candidate.wish {
             Wish::Never => None,
-            Wish::First => (!self.rings.is_empty()).then_some(0),
+            Wish::In(ring) => Some(usize::from(ring.0)).filter(|at| *at < self.rings.len()),
             Wish::AsPlaced => self.rings.iter().enumerate().position(is_in),
         };
         at.and_then(|at| u8::try_from(at).ok()).map(RingIndex)
@@ -171,10 +171,13 @@ impl Rollout {
 
     /// The ring that a box will be in, when none that is open has it; by the plain share, until the ring opens.
     pub fn ring_to_come(&self, candidate: &Candidate) -> Option<RingIndex> {
-        let within = |ring: &Ring| candidate.place.rank <= ring.up_to.last_rank();
-        let closed = self.policy.rings.iter().enumerate().skip(self.rings.len());
-        let at = closed.map(|(at, ring)| (at, within(ring))).find(|ring| ring.1 || candidate.wish == Wish::First)?.0;
-        u8::try_from(at).ok().filter(|_| candidate.wish != Wish::Never).map(RingIndex)
+        let mut closed = self.policy.rings.iter().enumerate().skip(self.rings.len());
+        let at = match candidate.wish {
+            Wish::Never => None,
+            Wish::In(wanted) => closed.find(|(at, _)| *at == usize::from(wanted.0)),
+            Wish::AsPlaced => closed.find(|(_, ring)| candidate.place.rank <= ring.up_to.last_rank()),
+        };
+        at.and_then(|(at, _)| u8::try_from(at).ok()).map(RingIndex)
     }
 
     /// To how many of those who are there a ring may offer the release now. `so_far` and `lately` were. Boxes that may restart in

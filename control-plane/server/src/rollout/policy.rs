@@ -69,6 +69,9 @@ pub struct Ring {
     pub worst: Share,
     /// A person must agree before it opens.
     pub approval: bool,
+    /// Boxes with this tag are in it and in no other, whatever their place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
 }
 
 /// How a release reaches the fleet. What boxes beyond the open rings do is what the release is compared with, so a last ring of
@@ -111,6 +114,7 @@ impl Default for Policy {
             soak: hours(48),
             worst: Share::percent(worst),
             approval: false,
+            tag: None,
         };
         Policy {
             rings: vec![
@@ -143,6 +147,9 @@ pub enum PolicyFault {
     /// A name that tells nobody which ring is meant.
     #[error("ring `{0}` needs a name of its own, of 1 to 32 letters")]
     Name(String),
+    /// A tag that no box can have, or one of two rings.
+    #[error("the tag of ring `{0}` needs 1 to 40 bytes without commas and control characters, and belongs to one ring")]
+    Tag(String),
     /// A rate at which nothing can be told.
     #[error("{0} must be above 0 and at most a fifth")]
     Rate(&'static str),
@@ -172,6 +179,13 @@ impl Policy {
             let is_known = self.rings[..at].iter().any(|other| other.name == ring.name);
             if length == 0 || length > 32 || ring.name.contains(char::is_control) || is_known {
                 return Err(PolicyFault::Name(ring.name.chars().take(32).flat_map(char::escape_debug).collect()));
+            }
+            if let Some(tag) = &ring.tag {
+                let is_known = self.rings[..at].iter().any(|other| other.tag == ring.tag);
+                let is_wrong = |letter: char| letter == ',' || letter.is_control();
+                if tag.trim() != tag || tag.is_empty() || tag.len() > 40 || tag.contains(is_wrong) || is_known {
+                    return Err(PolicyFault::Tag(ring.name.clone()));
+                }
             }
             if ring.up_to <= before {
                 return Err(PolicyFault::Order(ring.name.clone()));
@@ -239,11 +253,16 @@ mod tests {
     #[test]
     fn each_fault_is_told() {
         type Spoil = fn(&mut Policy);
-        let faults: [(Spoil, PolicyFault); 10] = [
+        let faults: [(Spoil, PolicyFault); 12] = [
             (|p| p.rings.clear(), PolicyFault::Rings(0)),
             (|p| p.rings[1].name = " ".into(), PolicyFault::Name(" ".into())),
             (|p| p.rings[1].name = "canary".into(), PolicyFault::Name("canary".into())),
             (|p| p.rings[1].name = "a\nb".into(), PolicyFault::Name("a\\nb".into())),
+            (|p| p.rings[1].tag = Some("a,b".into()), PolicyFault::Tag("early".into())),
+            (
+                |p| p.rings.iter_mut().take(2).for_each(|ring| ring.tag = Some("lab".into())),
+                PolicyFault::Tag("early".into()),
+            ),
             (|p| p.rings[1].up_to = Share::percent(1), PolicyFault::Order("early".into())),
             (|p| p.rings[4].up_to = Share::percent(99), PolicyFault::Order("hold-back".into())),
             (|p| p.rings[2].worst = Share::millionths(5_000), PolicyFault::Worst("half".into())),

@@ -10,10 +10,10 @@ use saveos_protocol::id::DeviceId;
 use saveos_protocol::shadow::Hardware;
 use saveos_protocol::text::Release;
 use saveos_protocol::time::Timestamp;
-use saveos_server::rollout::{Beside, Candidate, Hours, Rollout, Routes, Step, Way, Wish};
+use saveos_server::rollout::{Beside, Candidate, Hours, RingIndex, Rollout, Routes, Step, Way, Wish};
 use std::collections::{BTreeMap, HashMap};
 
-/// Tags that say what is to be done with a box; people give them.
+/// Tags that say what is to be done with a box, beside those of rings; people give them.
 const FIRST: &str = "canary";
 const NEVER: &str = "hold";
 
@@ -129,10 +129,13 @@ pub(super) fn candidate(
 ) -> Option<Candidate> {
     let number = names.iter().position(|name| name == model)?;
     let has = |tag: &str| target.tags.split(',').any(|one| one == tag);
-    let wish = match () {
-        () if is_pinned(target) || has(NEVER) => Wish::Never,
-        () if has(FIRST) => Wish::First,
-        () => Wish::AsPlaced,
+    let rings = &known.rollout.policy().rings;
+    let own = rings.iter().position(|ring| ring.tag.as_deref().is_some_and(has));
+    let own = own.or_else(|| has(FIRST).then_some(0)).and_then(|at| u8::try_from(at).ok());
+    let wish = match own {
+        _ if is_pinned(target) || has(NEVER) => Wish::Never,
+        Some(ring) => Wish::In(RingIndex(ring)),
+        None => Wish::AsPlaced,
     };
     Some(Candidate {
         device: target.device,

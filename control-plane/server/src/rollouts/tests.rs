@@ -221,6 +221,34 @@ async fn a_backup_that_failed_before_the_release_ran_says_nothing_about_it() {
     }
 }
 
+#[tokio::test]
+async fn a_tag_puts_a_box_into_its_ring_and_the_usual_one_into_the_first() {
+    let (_folder, store) = given(40).await;
+    let write = store.write(|tx| {
+        let mut policy = Policy::default();
+        policy.rings[3].tag = Some("lab".to_owned());
+        let json = serde_json::to_string(&policy).expect("JSON");
+        tx.execute("UPDATE rollout SET policy = $1", &values![json])?;
+        for (number, tags) in [(0, ",lab,"), (1, ",canary,"), (2, ",canary,lab,"), (3, ",lab,hold,"), (4, ",labor,")] {
+            tx.execute("UPDATE appliance SET tags = $1 WHERE id = $2", &values![tags, device(number)])?;
+        }
+        Ok::<_, StoreError>(())
+    });
+    write.await.expect("it is written");
+    let mut known = None;
+    for second in 0..3 {
+        known = turned(&store, known, at(100_000 + second)).await.known;
+    }
+    let mut rings = Vec::new();
+    for number in 0..4 {
+        let read = store.read(move |tx| standing(tx, device(number), &hearing(), None, at(100_003)));
+        let standing = serde_json::to_value(read.await.expect("readable").expect("it stands somewhere")).expect("JSON");
+        rings.push(standing["ring"].as_str().map(str::to_owned));
+    }
+    let expected = [Some("most"), Some("canary"), Some("most"), None];
+    assert_eq!(rings, expected.map(|ring| ring.map(str::to_owned)));
+}
+
 mod hours;
 mod recall;
 mod steps;
