@@ -36,7 +36,6 @@ pub(crate) fn engine(options: &[&str]) -> anyhow::Result<()> {
     let saveos = shell::root().join("target/release/saveos");
     let peers: Vec<Peer> = peers::here(&saveos).into_iter().filter(|peer| wishes.wants(peer.name)).collect();
     println!("{}\n", disks.describe());
-    touch_memory(disks.size)?;
     let mut measured: Measured = peers.iter().map(|_| Default::default()).collect();
     for run in 1..=wishes.runs {
         for (peer, all) in peers.iter().zip(&mut measured) {
@@ -50,8 +49,8 @@ pub(crate) fn engine(options: &[&str]) -> anyhow::Result<()> {
     throttled::run(&saveos, &disks, &folder)
 }
 
-/// Fills memory as large as a restored disk once and gives it back: on a virtual machine the first touch of a page is slow, and
-/// whoever restored first would pay for all.
+/// Fills memory as large as a restored disk and gives it back, before each restore: on a virtual machine the first touch of a page that
+/// the host took back is slow, and how many those are would be a matter of who comes after whom.
 fn touch_memory(len: u64) -> anyhow::Result<()> {
     let path = in_memory("touched");
     let filled =
@@ -120,6 +119,7 @@ fn run_steps(peer: &Peer, disks: &Disks, folder: &Path, caches: Caches) -> anyho
     for (restored, durable) in [(in_memory("restored.img"), false), (folder.join("restored.img"), true)] {
         remove(&restored)?;
         settle(caches, &repository)?;
+        touch_memory(disks.size)?;
         let mut used = peer.restore(&repository, &other, &restored)?;
         if durable {
             let begun = Instant::now();

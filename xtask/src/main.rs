@@ -5,9 +5,11 @@ mod cross;
 mod dashboard;
 mod demo;
 mod image;
+mod release;
 mod setup;
 mod shell;
 mod test;
+mod version;
 
 use anyhow::bail;
 
@@ -24,6 +26,8 @@ cargo xtask bench scale          memory and reads at 8 TiB, ten million files, 3
 cargo xtask xbuild [PACKAGE…]    build for aarch64, on whatever this is (default: what an appliance runs)
 cargo xtask image [--machine qemu]   make the appliance's disk image and its update bundle
 cargo xtask hil [SCENARIO…] [--bench virtual] [--junit FILE]   make the image, start it on a bench, hold it to what it promises
+cargo xtask version show | bump patch|minor|major|prerelease   the number of the product, in every file that says it
+cargo xtask release patch|minor|major|prerelease [--message TEXT] [--suites \"SUITE…\"] [--yes]   test, raise, commit, tag; or change nothing
 cargo xtask fuzz TARGET [SECONDS]   fuzz one parser (default 60 s)
 ";
 
@@ -54,6 +58,8 @@ fn main() -> anyhow::Result<()> {
         }
         ["image", words @ ..] => image::run(words),
         ["hil", words @ ..] => image::hil(words),
+        ["version", words @ ..] => version::run(words),
+        ["release", words @ ..] => release::run(words),
         ["fuzz", target] => test::fuzz(target, 60),
         ["fuzz", target, seconds] => test::fuzz(target, seconds.parse()?),
         [] | ["help" | "--help" | "-h"] => {
