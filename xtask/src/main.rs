@@ -5,6 +5,7 @@ mod cross;
 mod dashboard;
 mod demo;
 mod image;
+mod notify;
 mod release;
 mod setup;
 mod shell;
@@ -16,7 +17,7 @@ use anyhow::bail;
 const HELP: &str = "\
 cargo xtask demo [--once]        show the product: a box, its control plane, a disk; stays up, or checks all and stops
 cargo xtask demo engine          back up a real disk image, change it, restore it, compare
-cargo xtask test [SUITE…]        run every check and test (or: format dashboard lint deny ci unit engine cli bootctl daemon protocol server release demo web reader aarch64 image fuzz)
+cargo xtask test [SUITE…]        run every check and test (or: format dashboard lint deny advisories ci unit engine cli bootctl daemon protocol server release demo web reader aarch64 image fuzz)
 cargo xtask dashboard            build the dashboard, which the next build of saveos-server carries
 cargo xtask setup                install what the others need, and say what
 cargo xtask bench engine [--size GIB] [--runs N] [--only PEERS] [--cold]   time saveos beside its peers, on the same disk
@@ -28,6 +29,7 @@ cargo xtask image [--machine qemu]   make the appliance's disk image and its upd
 cargo xtask hil [SCENARIO…] [--bench virtual] [--junit FILE]   make the image, start it on a bench, hold it to what it promises
 cargo xtask version show | bump patch|minor|major|prerelease   the number of the product, in every file that says it
 cargo xtask release patch|minor|major|prerelease [--message TEXT] [--suites \"SUITE…\"] [--yes]   test, raise, commit, tag; or change nothing
+cargo xtask notify TITLE         tell a chat what became of the jobs of a workflow
 cargo xtask fuzz TARGET [SECONDS]   fuzz one parser (default 60 s)
 ";
 
@@ -58,6 +60,7 @@ fn main() -> anyhow::Result<()> {
         }
         ["image", words @ ..] => image::run(words),
         ["hil", words @ ..] => image::hil(words),
+        ["notify", words @ ..] => notify::run(words),
         ["version", words @ ..] => version::run(words),
         ["release", words @ ..] => release::run(words),
         ["fuzz", target] => test::fuzz(target, 60),

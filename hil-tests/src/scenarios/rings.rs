@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 /// A rollout of three boxes, emulated at once beside other work.
 const JUDGED: Duration = Duration::from_secs(900);
+/// Until a box has reported what it was born with.
+const REPORTED: Duration = Duration::from_secs(60);
 /// As [`super::releases::TRIAL`], for boxes that share this machine.
 const TRIAL: (u64, u64) = (240, 300);
 
@@ -38,7 +40,7 @@ pub(super) fn run(bench: &mut dyn Bench, images: &Path) -> anyhow::Result<String
     let rings = rollout["rings"].as_array().context("rings")?;
     let counts = |ring: &Value| [ring["offered"].as_u64(), ring["passed"].as_u64()];
     ensure!(rings.iter().map(counts).eq([[Some(1); 2], [Some(2); 2]]), "{rollout}");
-    all_run(&control, &boxes, "2.0.0")?;
+    all_run(&mut control, &boxes, "2.0.0")?;
 
     // Whoever would fetch one now fails.
     let (there, aside) = (releases.served("targets"), releases.served("aside"));
@@ -49,7 +51,7 @@ pub(super) fn run(bench: &mut dyn Bench, images: &Path) -> anyhow::Result<String
     let back = json!({ "told": 3, "back": 3, "failed": 0, "stay": 0 });
     until(&mut control, "all are back", &good, |rollout| rollout["recall"] == back)?;
     let back = began.elapsed();
-    all_run(&control, &boxes, &first)?;
+    all_run(&mut control, &boxes, &first)?;
     move_folder(&aside, &there)?;
 
     let began = Instant::now();
@@ -58,7 +60,7 @@ pub(super) fn run(bench: &mut dyn Bench, images: &Path) -> anyhow::Result<String
     let halted = began.elapsed();
     ensure!(counts(&rollout["rings"][0]) == [Some(1), Some(0)] && rollout["rings"][0]["failed"] == 1, "{rollout}");
     ensure!(rollout["rings"][1]["opened_ms"].is_null() && rollout["rings"][1]["offered"] == 0, "{rollout}");
-    all_run(&control, &boxes, &first)?;
+    all_run(&mut control, &boxes, &first)?;
     let mut tried = 0;
     for path in &boxes {
         let said = control.ask(&format!("{path}/reported"), None)?;
@@ -123,10 +125,11 @@ fn running(control: &ControlPlane, path: &str) -> anyhow::Result<String> {
     said["reported"]["firmware"]["release"].as_str().map(str::to_owned).context("a release")
 }
 
-fn all_run(control: &ControlPlane, boxes: &[String], release: &str) -> anyhow::Result<()> {
+/// What boxes report follows the birth of their session by a moment, and by the birth they are counted.
+fn all_run(control: &mut ControlPlane, boxes: &[String], release: &str) -> anyhow::Result<()> {
     for path in boxes {
-        let runs = running(control, path)?;
-        ensure!(runs == release, "{path} runs {runs}, not {release}");
+        let look = |control: &ControlPlane| Ok((running(control, path)? == release).then_some(()));
+        control.until_within(REPORTED, &format!("{path} runs {release}"), look)?;
     }
     Ok(())
 }

@@ -1,6 +1,11 @@
 //! Holds the workflows and the scripts to what their checkers know: syntax, expressions, permissions, actions that are not pinned, the
 //! traps of the shell; and the whole tree to holding no secret. All without the network.
 
+#[cfg(test)]
+mod events;
+#[cfg(test)]
+mod expression;
+
 use crate::setup::python_packages;
 use crate::shell::{output, root, run, succeeds};
 use std::io::Write;
