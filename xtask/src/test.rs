@@ -2,6 +2,7 @@
 
 mod aarch64;
 mod advisories;
+mod monitoring;
 pub(crate) mod tally;
 mod workflows;
 
@@ -26,7 +27,7 @@ const SUITES: &[Suite] = &[
     }),
     ("deny", |_| deny()),
     ("advisories", advisories::check),
-    ("ci", |_| workflows::check()),
+    ("ci", |_| workflows::check().and_then(|()| monitoring::check())),
     ("unit", |tally| tests(&["--workspace", "--lib", "--bins"], tally)),
     ("engine", |tally| tests_in("saveos-engine", tally)),
     ("cli", |tally| tests_in("saveos", tally)),

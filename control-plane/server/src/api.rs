@@ -49,6 +49,7 @@ use crate::authority::Authority;
 use crate::broker::Files;
 use crate::config::Config;
 use crate::ingest::{Heart, News, Outgoing};
+use crate::metrics::requests::{self, Requests};
 use crate::nonce::Nonces;
 use crate::notify::Counts;
 use crate::releases::line::{self, Line};
@@ -98,6 +99,8 @@ pub(crate) struct App {
     /// Something is revoked, or no longer, and the broker may not know it.
     pub(crate) unenforced: Arc<AtomicBool>,
     pub(crate) notified: Arc<Counts>,
+    /// What was answered, for metrics.
+    pub(crate) requests: Arc<Requests>,
     /// One test of an alert route at a time.
     pub(crate) testing: Arc<tokio::sync::Mutex<()>>,
     pub(crate) stop: watch::Receiver<bool>,
@@ -198,6 +201,7 @@ pub(crate) fn app(state: App) -> Router {
         .layer(middleware::from_fn_with_state(state.clone(), once::once))
         .layer(middleware::from_fn(read_whole))
         .layer(middleware::from_fn(headers))
+        .layer(middleware::from_fn_with_state(state.clone(), requests::count))
         .with_state(state)
 }
 

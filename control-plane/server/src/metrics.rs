@@ -1,6 +1,10 @@
-//! What the server did, for Prometheus, on a listener of its own. No name of a box, a person or a customer is in it.
+//! What the server did and how it stands, for Prometheus, on a listener of its own. No name of a box, a person or a customer is in it.
 
-use crate::ingest::{Hearing, Heart, News};
+pub(crate) mod requests;
+mod standing;
+
+use crate::api::App;
+use crate::ingest::Hearing;
 use crate::notify::Counts;
 use axum::Router;
 use axum::extract::State;
@@ -8,16 +12,15 @@ use axum::http::header;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
-use tokio::sync::broadcast;
 
 /// What is asked.
 #[derive(Clone)]
 pub(crate) struct Metrics {
-    pub(crate) heart: Heart,
-    pub(crate) news: broadcast::Sender<News>,
-    pub(crate) notified: Arc<Counts>,
+    pub(crate) app: App,
+    /// The data folder.
+    pub(crate) data: PathBuf,
 }
 
 /// Serves `/metrics` until the process ends.
@@ -29,7 +32,14 @@ pub(crate) async fn serve(address: SocketAddr, metrics: Metrics) -> std::io::Res
 }
 
 async fn answer(State(metrics): State<Metrics>) -> impl IntoResponse {
-    let text = text(&metrics.heart.look(), metrics.news.receiver_count(), &metrics.notified);
+    let app = &metrics.app;
+    let mut text = text(&app.heart.look(), app.news.receiver_count(), &app.notified);
+    app.requests.print(&mut text);
+    match standing::read(&app.store).await {
+        Ok(standing) => standing.print(&mut text),
+        Err(error) => tracing::error!(%error, "metrics without the fleet"),
+    }
+    standing::print_folder(&metrics.data, &mut text);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text)
 }
 
@@ -68,5 +78,24 @@ mod tests {
         assert!(text.contains("# TYPE saveos_ingest_facts_total counter\nsaveos_ingest_facts_total 7\n"));
         assert!(text.ends_with("saveos_live_event_clients 2\n"));
         assert_eq!(text.lines().count() % 3, 0);
+    }
+
+    /// A rule about a metric that nobody exports never fires.
+    #[test]
+    fn what_rules_ask_for_is_exported() {
+        let mut exported = text(&Hearing::default(), 0, &Counts::default());
+        requests::Requests::default().print(&mut exported);
+        standing::Standing::default().print(&mut exported);
+        standing::print_folder(std::path::Path::new("."), &mut exported);
+        let rules = include_str!("../../deploy/prometheus/rules.yml");
+        let is_name = |letter: char| letter.is_ascii_lowercase() || letter == '_';
+        let asked = rules.split(|letter| !is_name(letter)).filter(|word| word.starts_with("saveos_"));
+        let mut count = 0;
+        for name in asked {
+            let name = name.strip_suffix("_bucket").unwrap_or(name);
+            assert!(exported.contains(&format!("# TYPE {name} ")), "{name}");
+            count += 1;
+        }
+        assert!(count > 10);
     }
 }

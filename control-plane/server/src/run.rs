@@ -153,11 +153,12 @@ pub(crate) async fn run(data: &Path, metrics: Option<SocketAddr>, stop: watch::R
         rules: Arc::default(),
         unenforced: Arc::default(),
         notified: Arc::default(),
+        requests: Arc::default(),
         testing: Arc::default(),
         stop: stop.clone(),
     };
     if let Some(address) = metrics {
-        let metrics = Metrics { heart: app.heart.clone(), news: app.news.clone(), notified: Arc::clone(&app.notified) };
+        let metrics = Metrics { app: app.clone(), data: data.to_owned() };
         tokio::spawn(async move {
             if let Err(error) = metrics::serve(address, metrics).await {
                 tracing::error!(%error, %address, "no metrics");

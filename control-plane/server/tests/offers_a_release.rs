@@ -116,6 +116,8 @@ fn a_line_that_is_full_sends_boxes_away_for_a_while_and_metadata_is_free() {
     put(&server.data().join("releases/targets/qemu/2.0.0.raucb"), b"0123456789");
     server.stop();
     server.configure(|config| config["release_line_mbit"] = json!(1));
+    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
+    server.metrics = Some(port);
     server.start();
     let bundle = "/releases/targets/qemu/2.0.0.raucb";
     assert_eq!(fetch(&server, "127.0.0.1", bundle).0, "200");
@@ -123,4 +125,21 @@ fn a_line_that_is_full_sends_boxes_away_for_a_while_and_metadata_is_free() {
     assert_eq!((status.as_str(), (30..60).contains(&wait)), ("503", true), "{wait}");
     assert_eq!(fetch(&server, "127.0.0.2", "/releases/metadata/timestamp.json").0, "200");
     assert_eq!(fetch(&server, "127.0.0.1", bundle).0, "200", "who fetches goes on");
+    let said = std::process::Command::new("curl").args(["--silent", &format!("http://{port}/metrics")]).output();
+    let said = String::from_utf8(said.expect("curl is here").stdout).expect("text");
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs();
+    let value = |name: &str| -> u64 {
+        let line = said.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{name} in {said}"));
+        line.trim().parse().expect("a number")
+    };
+    let failed = value("saveos_http_requests_total{status=\"5xx\"}");
+    assert_eq!(
+        (value("saveos_releases_sent_away_total"), failed),
+        (1, 0),
+        "that is no failure, nor is not to be ready yet"
+    );
+    assert!(value("saveos_http_requests_total{status=\"2xx\"}") >= 3 && value("saveos_data_free_bytes") > 0);
+    for what in ["authority", "server", "revocations"] {
+        assert!(value(&format!("saveos_expires_seconds{{what=\"{what}\"}}")) > now + 86_400, "{what}");
+    }
 }

@@ -22,6 +22,8 @@ pub(crate) struct Server {
     process: Option<Child>,
     /// What the program finds in its environment.
     pub(crate) environment: Vec<(&'static str, String)>,
+    /// Where it serves metrics from its next start on.
+    pub(crate) metrics: Option<std::net::SocketAddr>,
     pub(crate) https: u16,
     pub(crate) mqtt: u16,
     /// Its data lie on a file system of so many mebibytes that only it sees, and that ends with it.
@@ -86,6 +88,7 @@ impl Server {
             folder,
             process: None,
             environment: Vec::new(),
+            metrics: None,
             https,
             mqtt,
             small,
@@ -124,6 +127,9 @@ impl Server {
         let log = std::fs::File::options().create(true).append(true).open(self.folder.path().join("log"));
         let mut command = self.program();
         command.arg("run").arg("--data").arg(self.folder.path().join("data")).envs(self.environment.iter().cloned());
+        if let Some(address) = self.metrics {
+            command.arg("--metrics").arg(address.to_string());
+        }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log.expect("a log"));
         self.process = Some(command.spawn().expect("it starts"));
         let place = self.place();

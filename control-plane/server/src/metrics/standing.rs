@@ -1,0 +1,163 @@
+//! How the fleet and this installation stand, read when it is asked for: boxes, alerts, the newest rollout, the room on the disk, and
+//! until when certificates hold.
+
+use crate::clock;
+use crate::store::{Store, StoreError, Tx, first, values};
+use saveos_protocol::time::Timestamp;
+use std::fmt::Write;
+use std::path::Path;
+use x509_parser::pem::Pem;
+
+/// What ends, below the data folder, and what it is called.
+const DATED: [(&str, &str); 3] =
+    [("authority", "authority.pem"), ("server", "broker/server.pem"), ("revocations", "broker/revoked.pem")];
+
+/// Of the fleet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Standing {
+    boxes: u64,
+    unprotected: u64,
+    /// By rule.
+    alerts: Vec<(String, u64)>,
+    /// The newest rollout has halted, and nobody began another.
+    halted: u64,
+    under_way: u64,
+}
+
+pub(super) async fn read(store: &Store) -> Result<Standing, StoreError> {
+    let now = clock::now();
+    store.read(move |tx| look(tx, now)).await
+}
+
+fn look(tx: &mut dyn Tx, now: Timestamp) -> Result<Standing, StoreError> {
+    let mut standing = Standing::default();
+    let sql = "SELECT COUNT(*), COALESCE(SUM(CASE WHEN COALESCE(protected_until_ms, 0) >= $1 THEN 0 ELSE 1 END), 0)
+        FROM appliance WHERE revoked_ms IS NULL";
+    if let Some(row) = first(tx, sql, &values![now])? {
+        (standing.boxes, standing.unprotected) = (row.number(0)?, row.number(1)?);
+    }
+    let sql = "SELECT rule, COUNT(*) FROM alert WHERE ended_ms IS NULL GROUP BY rule ORDER BY rule";
+    for row in tx.query(sql, &[])? {
+        standing.alerts.push((row.text(0)?.to_owned(), row.number(1)?));
+    }
+    let sql = "SELECT id, ended_ms FROM rollout ORDER BY id DESC LIMIT 1";
+    if let Some(row) = first(tx, sql, &[])? {
+        standing.under_way = u64::from(row.maybe_time(1)?.is_none());
+        let sql = "SELECT COUNT(*) FROM rollout_log WHERE rollout = $1 AND event LIKE '{\"kind\":\"halted\"%'";
+        let halts = first(tx, sql, &values![row.text(0)?])?;
+        standing.halted = halts.map_or(Ok(0), |row| row.number(0))?.min(1);
+    }
+    Ok(standing)
+}
+
+impl Standing {
+    pub(super) fn print(&self, text: &mut String) {
+        let gauges = [
+            ("saveos_boxes", "Boxes that are trusted.", self.boxes),
+            ("saveos_boxes_unprotected", "Boxes without a recovery point that is new enough.", self.unprotected),
+            ("saveos_rollout_under_way", "Whether a release is on its way.", self.under_way),
+            ("saveos_rollout_halted", "Whether the newest rollout has halted.", self.halted),
+        ];
+        for (name, help, value) in gauges {
+            gauge(text, name, help);
+            let _ = writeln!(text, "{name} {value}");
+        }
+        gauge(text, "saveos_alerts_open", "Alerts that last, by rule.");
+        for (rule, count) in &self.alerts {
+            let _ = writeln!(text, "saveos_alerts_open{{rule=\"{rule}\"}} {count}");
+        }
+    }
+}
+
+fn gauge(text: &mut String, name: &str, help: &str) {
+    let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge");
+}
+
+/// Of the data folder: the room there is, and when what is dated ends. What cannot be read is left out, which an alert notices.
+pub(super) fn print_folder(data: &Path, text: &mut String) {
+    if let Ok(disk) = rustix::fs::statvfs(data) {
+        let sizes = [
+            ("saveos_data_free_bytes", "Room on the disk of the data folder.", disk.f_bavail * disk.f_frsize),
+            ("saveos_data_size_bytes", "Size of that disk.", disk.f_blocks * disk.f_frsize),
+        ];
+        for (name, help, value) in sizes {
+            gauge(text, name, help);
+            let _ = writeln!(text, "{name} {value}");
+        }
+    }
+    gauge(text, "saveos_expires_seconds", "When a certificate or a list of revocations ends, as Unix time.");
+    for (what, file) in DATED {
+        if let Some(end) = std::fs::read(data.join(file)).ok().and_then(|bytes| end(&bytes)) {
+            let _ = writeln!(text, "saveos_expires_seconds{{what=\"{what}\"}} {end}");
+        }
+    }
+}
+
+/// Of the first certificate in a file, or of the list in it.
+fn end(pem: &[u8]) -> Option<i64> {
+    let first = Pem::iter_from_buffer(pem).next()?.ok()?;
+    if first.label == "X509 CRL" {
+        let (_, list) = x509_parser::parse_x509_crl(&first.contents).ok()?;
+        return Some(list.next_update()?.timestamp());
+    }
+    Some(first.parse_x509().ok()?.validity().not_after.timestamp())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_not_protected_what_is_open_and_what_has_halted_is_counted() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::open(folder.path()).expect("a store");
+        assert_eq!(read(&store).await.expect("readable"), Standing::default());
+        let write = store.write(|tx| {
+            for (id, until) in [("a", 0u64), ("b", 4_000_000_000_000), ("c", 1)] {
+                let sql = "INSERT INTO appliance (id, node, name, public_key, hardware, firmware, enrolled_ms, serial,
+                    until_ms, desired, desired_ver, applied_ver, protected_until_ms)
+                    VALUES ($1, 's', $1, $1, '{}', '1.0.0', 1, '', 1, '{}', 0, 0, $2)";
+                tx.execute(sql, &values![id, until])?;
+            }
+            for (id, rule, ended) in
+                [("1", "unprotected", None), ("2", "unprotected", None), ("3", "silent", Some(5u64))]
+            {
+                let sql = "INSERT INTO alert (id, fingerprint, rule, node, detail, raised_ms, ended_ms)
+                    VALUES ($1, $1, $2, 's', '', 1, $3)";
+                tx.execute(sql, &values![id, rule, ended.map(Timestamp::saturating)])?;
+            }
+            let sql = "INSERT INTO rollout (id, release_name, policy, salt, made_ms, made_by, ended_ms)
+                VALUES ('r', '2.0.0', '{}', '', 1, 'anna', 2)";
+            tx.execute(sql, &[])?;
+            let halted = saveos_server::rollout::Event::Halted { grounds: Default::default() };
+            let event = serde_json::to_string(&halted).map_err(|_| StoreError::Damaged("an event"))?;
+            tx.execute("INSERT INTO rollout_log (rollout, n, at_ms, event) VALUES ('r', 1, 1, $1)", &values![event])?;
+            Ok::<_, StoreError>(())
+        });
+        write.await.expect("it is written");
+        let standing = read(&store).await.expect("readable");
+        let alerts = vec![("unprotected".to_owned(), 2)];
+        assert_eq!(standing, Standing { boxes: 3, unprotected: 2, alerts, halted: 1, under_way: 0 });
+        let mut text = String::new();
+        standing.print(&mut text);
+        assert!(text.contains("\nsaveos_alerts_open{rule=\"unprotected\"} 2\n"), "{text}");
+    }
+
+    #[test]
+    fn what_is_dated_says_when_it_ends() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let authority = crate::authority::Authority::make(folder.path(), "test").expect("an authority");
+        let list = authority.revocations(&[], clock::now()).expect("a list");
+        assert!(end(list.as_bytes()).is_some_and(|end| end > clock::now().as_millis() as i64 / 1000));
+        let mut text = String::new();
+        print_folder(folder.path(), &mut text);
+        let line = text.lines().find(|line| line.starts_with("saveos_expires_seconds{what=\"authority\"} "));
+        let end: i64 = line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).expect("a number");
+        assert!(end > clock::now().as_millis() as i64 / 1000, "{text}");
+        assert!(text.contains("\nsaveos_data_free_bytes ") && end_of_nothing().is_none());
+    }
+
+    fn end_of_nothing() -> Option<i64> {
+        end(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+    }
+}
