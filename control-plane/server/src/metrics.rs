@@ -80,22 +80,37 @@ mod tests {
         assert_eq!(text.lines().count() % 3, 0);
     }
 
-    /// A rule about a metric that nobody exports never fires.
+    /// A rule about a metric that nobody exports never fires, and a panel about one stays empty.
     #[test]
-    fn what_rules_ask_for_is_exported() {
+    fn what_rules_and_dashboards_ask_for_is_exported() {
         let mut exported = text(&Hearing::default(), 0, &Counts::default());
         requests::Requests::default().print(&mut exported);
         standing::Standing::default().print(&mut exported);
         standing::print_folder(std::path::Path::new("."), &mut exported);
-        let rules = include_str!("../../deploy/prometheus/rules.yml");
-        let is_name = |letter: char| letter.is_ascii_lowercase() || letter == '_';
-        let asked = rules.split(|letter| !is_name(letter)).filter(|word| word.starts_with("saveos_"));
-        let mut count = 0;
-        for name in asked {
-            let name = name.strip_suffix("_bucket").unwrap_or(name);
-            assert!(exported.contains(&format!("# TYPE {name} ")), "{name}");
-            count += 1;
+        let deploy = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy");
+        let mut files = vec![deploy.join("prometheus/rules.yml")];
+        for entry in std::fs::read_dir(deploy.join("grafana/dashboards")).expect("a folder") {
+            files.push(entry.expect("an entry").path());
         }
-        assert!(count > 10);
+        assert_eq!(files.len(), 6);
+        let is_name = |letter: char| letter.is_ascii_lowercase() || letter == '_';
+        for file in files {
+            let text = std::fs::read_to_string(&file).expect("a file");
+            let asked = text.split(|letter| !is_name(letter)).filter(|word| word.starts_with("saveos_"));
+            let names: Vec<&str> = asked.map(|name| name.strip_suffix("_bucket").unwrap_or(name)).collect();
+            assert!(!names.is_empty(), "{}", file.display());
+            for name in names {
+                assert!(exported.contains(&format!("# TYPE {name} ")), "{name} in {}", file.display());
+            }
+            if file.extension().is_some_and(|end| end == "json") {
+                let board: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+                let panels = board["panels"].as_array().expect("panels");
+                let is_whole = |panel: &serde_json::Value| {
+                    panel["description"].as_str().is_some_and(|text| !text.is_empty())
+                        && panel["targets"].as_array().is_some_and(|targets| !targets.is_empty())
+                };
+                assert!(panels.iter().all(is_whole), "{}: a panel says what it shows", file.display());
+            }
+        }
     }
 }

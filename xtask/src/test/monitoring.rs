@@ -1,7 +1,9 @@
-//! Holds the rules of Prometheus to what promtool knows, and runs their tests.
+//! Holds the rules of Prometheus and what dashboards ask of it to what promtool knows, and runs the tests of the rules.
 
 use crate::shell::{output, root, run};
 use anyhow::Context;
+use serde_json::{Value, json};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -11,7 +13,30 @@ pub(super) fn check() -> anyhow::Result<()> {
     let promtool = promtool()?.to_string_lossy().into_owned();
     run(&promtool, &["check", "rules", &file("rules.yml")])?;
     run(&promtool, &["check", "config", "--syntax-only", &file("prometheus.yml")])?;
-    run(&promtool, &["test", "rules", &file("rules.test.yml")])
+    run(&promtool, &["test", "rules", &file("rules.test.yml")])?;
+    let asked = root().join("target/dashboards.rules.json");
+    std::fs::File::create(&asked)?.write_all(as_rules(&expressions()?).to_string().as_bytes())?;
+    run(&promtool, &["check", "rules", "--lint=none", &asked.to_string_lossy()])
+}
+
+/// What the panels of all dashboards ask.
+fn expressions() -> anyhow::Result<Vec<String>> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(root().join("control-plane/deploy/grafana/dashboards"))? {
+        let board: Value = serde_json::from_slice(&std::fs::read(entry?.path())?)?;
+        let panels = board["panels"].as_array().into_iter().flatten();
+        let targets = panels.flat_map(|panel| panel["targets"].as_array().into_iter().flatten());
+        all.extend(targets.filter_map(|target| target["expr"].as_str()).map(str::to_owned));
+    }
+    anyhow::ensure!(all.len() > 20, "dashboards ask for next to nothing");
+    Ok(all)
+}
+
+/// JSON is YAML, and what is asked can be a rule that records.
+fn as_rules(expressions: &[String]) -> Value {
+    let rule = |(at, expr): (usize, &String)| json!({ "record": format!("panel:{at}"), "expr": expr });
+    let rules: Vec<Value> = expressions.iter().enumerate().map(rule).collect();
+    json!({ "groups": [{ "name": "panels", "rules": rules }] })
 }
 
 /// On the path, or out of Debian's package: that is unpacked and not installed, since it would start a server.
@@ -41,4 +66,15 @@ fn download(folder: &Path) -> anyhow::Result<()> {
         anyhow::ensure!(fetch()?.success(), "apt-get cannot fetch prometheus, of which promtool is a part");
     }
     Ok(())
+}
+
+/// Whoever is woken by an alert finds it in the runbook.
+#[test]
+fn every_alert_has_a_section_and_every_section_its_alert() {
+    let read = |path: &str| std::fs::read_to_string(root().join(path)).expect("a file");
+    let (rules, book) = (read("control-plane/deploy/prometheus/rules.yml"), read("docs/runbooks/incident.md"));
+    let alerts: Vec<&str> = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    let sections: Vec<&str> = book.lines().filter_map(|line| line.strip_prefix("## ")).collect();
+    assert_eq!(alerts, sections);
+    assert!(alerts.len() > 10);
 }

@@ -6,6 +6,7 @@ use crate::store::{Store, StoreError, Tx, first, values};
 use saveos_protocol::time::Timestamp;
 use std::fmt::Write;
 use std::path::Path;
+use std::time::Duration;
 use x509_parser::pem::Pem;
 
 /// What ends, below the data folder, and what it is called.
@@ -22,7 +23,12 @@ pub(super) struct Standing {
     /// The newest rollout has halted, and nobody began another.
     halted: u64,
     under_way: u64,
+    /// Jobs that ended within a day, by what they were and how they ended.
+    jobs: Vec<(String, String, u64)>,
 }
+
+/// Jobs are counted for so long.
+const DAY: Duration = Duration::from_secs(86_400);
 
 pub(super) async fn read(store: &Store) -> Result<Standing, StoreError> {
     let now = clock::now();
@@ -47,6 +53,10 @@ fn look(tx: &mut dyn Tx, now: Timestamp) -> Result<Standing, StoreError> {
         let halts = first(tx, sql, &values![row.text(0)?])?;
         standing.halted = halts.map_or(Ok(0), |row| row.number(0))?.min(1);
     }
+    let sql = "SELECT work, state, COUNT(*) FROM job WHERE ended_ms >= $1 GROUP BY work, state ORDER BY work, state";
+    for row in tx.query(sql, &values![now.before(DAY)])? {
+        standing.jobs.push((row.text(0)?.to_owned(), row.text(1)?.to_owned(), row.number(2)?));
+    }
     Ok(standing)
 }
 
@@ -65,6 +75,10 @@ impl Standing {
         gauge(text, "saveos_alerts_open", "Alerts that last, by rule.");
         for (rule, count) in &self.alerts {
             let _ = writeln!(text, "saveos_alerts_open{{rule=\"{rule}\"}} {count}");
+        }
+        gauge(text, "saveos_jobs_ended_day", "Jobs of all boxes that ended within a day.");
+        for (work, state, count) in &self.jobs {
+            let _ = writeln!(text, "saveos_jobs_ended_day{{work=\"{work}\",state=\"{state}\"}} {count}");
         }
     }
 }
@@ -126,6 +140,13 @@ mod tests {
                     VALUES ($1, $1, $2, 's', '', 1, $3)";
                 tx.execute(sql, &values![id, rule, ended.map(Timestamp::saturating)])?;
             }
+            let now = clock::now();
+            let jobs = [("1", "done", 60), ("2", "failed", 60), ("3", "failed", 3600), ("4", "failed", 100_000)];
+            for (id, state, ago) in jobs {
+                let ended = now.before(Duration::from_secs(ago));
+                let sql = "INSERT INTO job (device, id, work, state, ended_ms) VALUES ('a', $1, 'backup', $2, $3)";
+                tx.execute(sql, &values![id, state, ended])?;
+            }
             let sql = "INSERT INTO rollout (id, release_name, policy, salt, made_ms, made_by, ended_ms)
                 VALUES ('r', '2.0.0', '{}', '', 1, 'anna', 2)";
             tx.execute(sql, &[])?;
@@ -137,7 +158,8 @@ mod tests {
         write.await.expect("it is written");
         let standing = read(&store).await.expect("readable");
         let alerts = vec![("unprotected".to_owned(), 2)];
-        assert_eq!(standing, Standing { boxes: 3, unprotected: 2, alerts, halted: 1, under_way: 0 });
+        let jobs = vec![("backup".to_owned(), "done".to_owned(), 1), ("backup".to_owned(), "failed".to_owned(), 2)];
+        assert_eq!(standing, Standing { boxes: 3, unprotected: 2, alerts, halted: 1, under_way: 0, jobs });
         let mut text = String::new();
         standing.print(&mut text);
         assert!(text.contains("\nsaveos_alerts_open{rule=\"unprotected\"} 2\n"), "{text}");

@@ -197,3 +197,17 @@ fn every_job_says_what_it_may_and_how_long_it_may_take() {
         }
     }
 }
+
+/// The guide names each workflow that there is, in both languages.
+#[test]
+fn the_guide_names_every_workflow() {
+    for guide in ["docs/ci-cd.md", "docs/ci-cd.fr.md"] {
+        let text = std::fs::read_to_string(root().join(guide)).expect("a guide");
+        for (name, workflow) in workflows() {
+            assert!(text.contains(&format!("| `.github/workflows/{name}.yml` |")), "{guide}: {name}");
+            for job in workflow["jobs"].as_object().expect("jobs").keys() {
+                assert!(text.contains(&format!("`{job}`")), "{guide}: {name}/{job}");
+            }
+        }
+    }
+}

@@ -15,16 +15,12 @@ async fn with_windows(store: &Store, is_urgent: bool) {
             let sql = "INSERT INTO node (id, parent, path, kind, name, made_ms) VALUES ($1, $2, $3, 'site', $1, 0)";
             tx.execute(sql, &values![node, parent, path])?;
         }
-        let window = |from: &str, to: &str| {
-            Some(Window { from: from.parse().expect("a time"), to: to.parse().expect("a time") })
-        };
-        let mut policy = policy::Policy { restart_window: window("13:00", "14:00"), ..policy::Policy::default() };
-        policy.backup.time_zone = "Europe/London".parse().expect("a zone");
         tx.execute("UPDATE appliance SET node = 'b' WHERE id < $1", &values![device(20)])?;
-        for (node, zone) in [("o", "Europe/London"), ("b", "Europe/Berlin")] {
+        for (node, path, zone) in [("o", "/o/", "Europe/London"), ("b", "/o/b/", "Europe/Berlin")] {
+            let window = Window { from: "13:00".parse().expect("a time"), to: "14:00".parse().expect("a time") };
+            let mut policy = policy::Policy { restart_window: Some(window), ..policy::Policy::default() };
             policy.backup.time_zone = zone.parse().expect("a zone");
-            tree::set(tx, (node, &format!("/o/{}", if node == "o" { "" } else { "b/" })), &policy, at(0))
-                .map_err(|_| StoreError::Damaged("a policy"))?;
+            tree::set(tx, (node, path), &policy, at(0)).map_err(|_| StoreError::Damaged("a policy"))?;
         }
         if is_urgent {
             let policy = Policy { at_once: true, ..Policy::default() };

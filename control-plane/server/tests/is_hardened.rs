@@ -1,0 +1,22 @@
+//! Promise: should somebody take the control plane over, systemd leaves little beside its own folder: an exposure of at most 1.5 of 10.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn judged(unit: &Path, threshold: &str) -> Output {
+    let words = ["--no-pager", "security", "--offline=true", threshold];
+    Command::new("/usr/bin/systemd-analyze").args(words).arg(unit).output().expect("it starts")
+}
+
+#[test]
+fn the_unit_of_the_control_plane_is_exposed_little() {
+    if !Path::new("/usr/bin/systemd-analyze").exists() {
+        println!("SKIPPED: no systemd-analyze");
+        return;
+    }
+    let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/saveos-server.service");
+    let output = judged(&unit, "--threshold=15");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("Overall exposure level for saveos-server.service"), "{said}");
+    assert!(!judged(&unit, "--threshold=1").status.success(), "the judge can say no");
+}
