@@ -29,6 +29,7 @@ cargo xtask image [--machine qemu]   make the appliance's disk image and its upd
 cargo xtask hil [SCENARIO…] [--bench virtual] [--junit FILE]   make the image, start it on a bench, hold it to what it promises
 cargo xtask version show | bump patch|minor|major|prerelease   the number of the product, in every file that says it
 cargo xtask release patch|minor|major|prerelease [--message TEXT] [--suites \"SUITE…\"] [--yes]   test, raise, commit, tag; or change nothing
+cargo xtask release notes        what the tag of this version says
 cargo xtask notify TITLE         tell a chat what became of the jobs of a workflow
 cargo xtask fuzz TARGET [SECONDS]   fuzz one parser (default 60 s)
 ";

@@ -114,7 +114,8 @@ pub(crate) async fn run(data: &Path, metrics: Option<SocketAddr>, stop: watch::R
     let revoked = store.read(move |tx| revocation::all(tx, now)).await?;
     files.write(&config.host, &authority, &revoked, now)?;
     let (started, broker) = watch::channel(0);
-    let supervisor = tokio::spawn(broker::keep_running(files.clone(), started, stop.clone()));
+    let (end_broker, broker_ends) = watch::channel(false);
+    let supervisor = tokio::spawn(broker::keep_running(files.clone(), started, broker_ends));
 
     let (outgoing, to_boxes) = mpsc::channel(OUTGOING);
     let (news, _) = broadcast::channel(NEWS);
@@ -173,8 +174,10 @@ pub(crate) async fn run(data: &Path, metrics: Option<SocketAddr>, stop: watch::R
     tokio::spawn(canary::keep_asking(app.clone()));
     tokio::spawn(resend(app.store.clone(), app.outgoing.clone()));
     let served = serve(&config, &authority, app, stop).await;
-    // The broker last: what boxes still say is kept in its sessions for the next start.
+    // The broker last: what boxes still say is kept in its sessions for the next start; and when it ends it says the last will of every
+    // box, which nobody must take for the end of that box.
     let _ = ingest.await;
+    let _ = end_broker.send(true);
     let _ = supervisor.await;
     served
 }
