@@ -78,8 +78,8 @@ fn npm(arguments: &[&str]) -> anyhow::Result<()> {
     run(words[0], &words[1..])
 }
 
-/// npm of a Node that is new enough.
-fn npm_words(arguments: &[&str]) -> anyhow::Result<Vec<String>> {
+/// npm of a Node that is new enough, in the folder of the dashboard.
+pub(crate) fn npm_words(arguments: &[&str]) -> anyhow::Result<Vec<String>> {
     let mut words: Vec<String> = ["env", "NO_COLOR=1"].map(str::to_owned).into();
     let version = output("node", &["--version"]).unwrap_or_default();
     if !(new_enough(&version) && succeeds("npm", &["--version"])) {

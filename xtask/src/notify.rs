@@ -10,8 +10,11 @@ use std::process::{Command, Stdio};
 pub(crate) fn run(words: &[&str]) -> anyhow::Result<()> {
     let [title] = words else { anyhow::bail!("notify wants a title") };
     let needs = std::env::var("NEEDS").context("NEEDS is not set: toJSON(needs) of the workflow")?;
-    let text =
-        message(title, &serde_json::from_str(&needs).context("NEEDS is no JSON")?, &std::env::var("RUN_URL").ok())?;
+    let text = message(
+        title,
+        &serde_json::from_str(&needs).context("NEEDS is no JSON")?,
+        std::env::var("RUN_URL").ok().as_deref(),
+    )?;
     println!("{text}");
     match std::env::var("SLACK_WEBHOOK_URL").ok().filter(|url| !url.is_empty()) {
         Some(url) => post(&url, &json!({ "text": text })),
@@ -23,7 +26,7 @@ pub(crate) fn run(words: &[&str]) -> anyhow::Result<()> {
 }
 
 /// One line, and one for each job that did not end well.
-fn message(title: &str, needs: &Value, link: &Option<String>) -> anyhow::Result<String> {
+fn message(title: &str, needs: &Value, link: Option<&str>) -> anyhow::Result<String> {
     let jobs = needs.as_object().filter(|jobs| !jobs.is_empty()).context("NEEDS names no jobs")?;
     let result = |job: &Value| job["result"].as_str().unwrap_or("unknown").to_owned();
     let bad: Vec<(&String, String)> = jobs
@@ -64,12 +67,12 @@ mod tests {
     fn what_did_not_pass_is_named_and_what_was_skipped_is_no_failure() {
         let needs =
             json!({ "quick": { "result": "success" }, "web": { "result": "failure" }, "hil": { "result": "skipped" } });
-        let link = Some("https://example.org/runs/1".to_owned());
-        let text = message("ci of develop", &needs, &link).expect("a message");
+        let link = Some("https://example.org/runs/1");
+        let text = message("ci of develop", &needs, link).expect("a message");
         assert_eq!(text, "ci of develop: 1 of 3 jobs did not pass\n• web: failure\nhttps://example.org/runs/1");
-        let good = message("ci", &json!({ "quick": { "result": "success" } }), &None).expect("a message");
+        let good = message("ci", &json!({ "quick": { "result": "success" } }), None).expect("a message");
         assert_eq!(good, "ci: passed");
-        assert!(message("ci", &json!({}), &None).is_err() && message("ci", &json!([]), &None).is_err());
+        assert!(message("ci", &json!({}), None).is_err() && message("ci", &json!([]), None).is_err());
     }
 
     #[test]

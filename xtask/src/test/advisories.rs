@@ -3,9 +3,8 @@
 
 use super::cargo_deny;
 use super::tally::Tally;
-use crate::shell::root;
+use crate::dashboard::npm_words;
 use anyhow::{Context, bail};
-use std::path::Path;
 use std::process::Command;
 
 const SKIPPED: &str = "no database of advisories can be reached";
@@ -20,12 +19,9 @@ enum Found {
 }
 
 pub(super) fn check(tally: &mut Tally) -> anyhow::Result<()> {
-    let deny = cargo_deny()?;
-    let dashboard = root().join("control-plane/dashboard");
-    let crates = ask(&deny.to_string_lossy(), &["--locked", "check", "advisories"], &root(), |said, ended_well| {
-        judge_crates(said, ended_well)
-    })?;
-    let packages = ask("npm", &["audit", "--json", "--audit-level=moderate"], &dashboard, judge_packages)?;
+    let deny = [&cargo_deny()?.to_string_lossy(), "--locked", "check", "advisories"].map(str::to_owned);
+    let npm = npm_words(&["audit", "--json", "--audit-level=moderate"])?;
+    let (crates, packages) = (ask(&deny, judge_crates)?, ask(&npm, judge_packages)?);
     for (what, found) in [("crates", crates), ("packages of npm", packages)] {
         match found {
             Found::Nothing => tally.passed(),
@@ -37,9 +33,10 @@ pub(super) fn check(tally: &mut Tally) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn ask(program: &str, words: &[&str], folder: &Path, judge: impl Fn(&str, bool) -> Found) -> anyhow::Result<Found> {
-    println!("$ {program} {}", words.join(" "));
-    let output = Command::new(program).args(words).current_dir(folder).output();
+fn ask(words: &[String], judge: fn(&str, bool) -> Found) -> anyhow::Result<Found> {
+    println!("$ {}", words.join(" "));
+    let (program, arguments) = words.split_first().context("there is a program")?;
+    let output = Command::new(program).args(arguments).output();
     let output = output.with_context(|| format!("could not start {program}"))?;
     let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
     let found = judge(&said, output.status.success());
