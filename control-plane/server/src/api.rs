@@ -25,6 +25,7 @@ mod document;
 mod enrol;
 mod events;
 mod facts;
+pub(crate) mod follow;
 mod go;
 mod health;
 mod login;
@@ -53,6 +54,7 @@ use crate::metrics::requests::{self, Requests};
 use crate::nonce::Nonces;
 use crate::notify::Counts;
 use crate::releases::line::{self, Line};
+use crate::roles::Part;
 use crate::store::Store;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{HeaderValue, header};
@@ -64,8 +66,8 @@ use problem::ApiError;
 use saveos_protocol::limits;
 use saveos_protocol::problem::ProblemKind;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 use tower_http::services::ServeDir;
@@ -82,10 +84,14 @@ pub(crate) struct App {
     pub(crate) outgoing: mpsc::Sender<Outgoing>,
     pub(crate) news: broadcast::Sender<News>,
     pub(crate) heart: Heart,
-    pub(crate) nonces: Arc<Mutex<Nonces>>,
+    pub(crate) nonces: Arc<Nonces>,
     pub(crate) logins: Arc<login::Tries>,
     /// Passwords that are hashed at once: each takes 19 MiB and a core.
     pub(crate) hashing: Arc<Semaphore>,
+    /// What this process does of all.
+    pub(crate) part: Arc<Part>,
+    /// Whether it is its turn to do what is due.
+    pub(crate) duty: watch::Receiver<bool>,
     pub(crate) broker: watch::Receiver<u32>,
     pub(crate) files: Files,
     /// Where logs of boxes lie.

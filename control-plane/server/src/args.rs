@@ -86,6 +86,18 @@ pub(crate) struct Run {
     /// Serve Prometheus metrics here, by HTTP; keep it to yourself.
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) metrics: Option<std::net::SocketAddr>,
+    /// Only this part of the work, in an installation that lives in PostgreSQL; may be said several times. Without it, all.
+    #[arg(long, value_enum, value_name = "ROLE")]
+    pub(crate) role: Vec<crate::roles::Role>,
+    /// Name of this process among those of the installation; the name of the host, if none is given.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) replica: Option<String>,
+    /// Port of the API of this process, where a load balancer has the one that everybody knows.
+    #[arg(long, value_name = "PORT")]
+    pub(crate) https_port: Option<u16>,
+    /// Where a worker finds the broker, if it runs on another host.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) broker: Option<std::net::SocketAddr>,
     /// Log one JSON object a line.
     #[arg(long)]
     pub(crate) log_json: bool,

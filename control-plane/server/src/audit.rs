@@ -59,8 +59,8 @@ mod tests {
     #[test]
     fn a_row_that_was_changed_or_taken_out_shows() {
         let folder = tempfile::tempdir().expect("a folder");
-        let store = Store::open(folder.path()).expect("a store");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let store = runtime.block_on(Store::for_test(folder.path()));
         let look = |change: Option<&'static str>| {
             runtime.block_on(store.write(move |tx| {
                 change.map(|sql| tx.execute(sql, &[])).transpose()?;

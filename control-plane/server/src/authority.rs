@@ -14,6 +14,7 @@ pub(crate) use csr::{Checked, check as check_request};
 
 use crate::clock;
 use crate::files::{self, FileError};
+use aws_lc_rs::hkdf;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName, DnType,
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, PublicKeyData, RevokedCertParams,
@@ -69,6 +70,8 @@ pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     pem: String,
     sha256: Digest,
+    /// What other secrets of an installation come from.
+    seed: hkdf::Prk,
 }
 
 /// A certificate that was signed.
@@ -108,7 +111,16 @@ impl Authority {
             x509_parser::pem::parse_x509_pem(pem.as_bytes()).map_err(|_| AuthorityError::Missing("certificate"))?;
         let sha256 = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &parsed.contents);
         let sha256 = Digest(sha256.as_ref().try_into().expect("a SHA-256 has 32 bytes"));
-        Ok(Authority { issuer, pem, sha256 })
+        let seed = hkdf::Salt::new(hkdf::HKDF_SHA256, b"saveos authority").extract(issuer.key().serialized_der());
+        Ok(Authority { issuer, pem, sha256, seed })
+    }
+
+    /// A secret for one purpose that every process with this authority makes alike.
+    pub(crate) fn secret(&self, purpose: &'static [u8]) -> zeroize::Zeroizing<[u8; 32]> {
+        let mut secret = zeroize::Zeroizing::new([0; 32]);
+        let filled = self.seed.expand(&[purpose], hkdf::HKDF_SHA256).and_then(|okm| okm.fill(&mut *secret));
+        filled.expect("32 bytes are one block");
+        secret
     }
 
     /// Its certificate.

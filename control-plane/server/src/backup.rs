@@ -5,7 +5,7 @@
 
 use crate::config::{Config, ConfigError};
 use crate::files::{self, FileError};
-use crate::store::{Store, StoreError};
+use crate::store::{Database, DatabaseError, Store, StoreError};
 use std::path::{Path, PathBuf};
 
 /// Why there is none.
@@ -26,40 +26,47 @@ pub(crate) enum BackupError {
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The database's copy.
-    #[error("could not copy the database")]
-    Copy(#[from] std::io::Error),
+    /// Where the database is.
+    #[error(transparent)]
+    Where(#[from] DatabaseError),
+    /// What had to be looked at.
+    #[error("could not look into the folder")]
+    Look(#[from] std::io::Error),
 }
 
-/// Small files with what must not be lost. The config is last: a folder without one is no data folder.
-const FILES: [&str; 4] = ["authority.key", "authority.pem", "command.key", "config.json"];
+/// Small files with what must not be lost. The config comes after them: a folder without one is no data folder.
+const KEYS: [&str; 3] = ["authority.key", "authority.pem", "command.key"];
 
 /// Makes a backup in a new folder, also while the server runs.
-pub(crate) fn make(data: &Path, to: &Path) -> Result<(), BackupError> {
-    Config::read(data)?;
+pub(crate) async fn make(data: &Path, to: &Path) -> Result<(), BackupError> {
+    let config = Config::read(data)?;
+    let database = config.database()?;
     if to.exists() {
         return Err(BackupError::Exists(to.to_owned()));
     }
     files::make_folder(to)?;
-    Store::copy(data, to)?;
-    copy_files(data, to)
+    Store::copy_out(data, database.as_ref(), to).await?;
+    copy_keys(data, to)?;
+    Ok(config.write(to)?)
 }
 
-/// Makes a data folder of a backup.
-pub(crate) fn restore(from: &Path, data: &Path) -> Result<(), BackupError> {
-    Config::read(from)?;
+/// Makes a data folder of a backup: with the database in it, or in the one that the environment names. So an installation also
+/// comes from the one engine to the other.
+pub(crate) async fn restore(from: &Path, data: &Path) -> Result<(), BackupError> {
+    let mut config = Config::read(from)?;
+    let database = Database::of_environment()?;
+    config.lives_in(database.as_ref());
     if data.exists() && data.read_dir()?.next().is_some() {
         return Err(BackupError::Exists(data.to_owned()));
     }
     files::make_folder(data)?;
-    Store::copy(from, data)?;
-    // The copy is opened before the folder becomes a data folder: a damaged one is told now.
-    drop(Store::open(data)?);
-    copy_files(from, data)
+    Store::copy_in(from, data, database.as_ref()).await?;
+    copy_keys(from, data)?;
+    Ok(config.write(data)?)
 }
 
-fn copy_files(from: &Path, to: &Path) -> Result<(), BackupError> {
-    for name in FILES {
+fn copy_keys(from: &Path, to: &Path) -> Result<(), BackupError> {
+    for name in KEYS {
         let text = files::read(&from.join(name))?.ok_or_else(|| BackupError::Missing(from.join(name)))?;
         files::write(&to.join(name), &text)?;
     }

@@ -2,6 +2,7 @@
 
 use crate::files::{self, FileError};
 use crate::notify::{Mail, MailFault};
+use crate::store::{Database, DatabaseError, Engine};
 use ipnet::IpNet;
 use saveos_protocol::hex::CommandKey;
 use saveos_protocol::id::{NodeId, OrganisationId};
@@ -53,6 +54,9 @@ pub(crate) struct Config {
     pub(crate) mqtt_port: u16,
     /// Public half of the command key: boxes pin it at enrolment.
     pub(crate) command_key: CommandKey,
+    /// What the database lives in.
+    #[serde(default, skip_serializing_if = "is_sqlite")]
+    pub(crate) engine: Engine,
     /// The relay that takes our mail; none: nobody is told by mail.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) mail: Option<Mail>,
@@ -65,6 +69,10 @@ pub(crate) struct Config {
     /// The line on which bundles go out to boxes, in Mbit/s: no more fetch at once than it carries. None: as many as ask.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) release_line_mbit: Option<NonZeroU32>,
+}
+
+fn is_sqlite(engine: &Engine) -> bool {
+    *engine == Engine::Sqlite
 }
 
 /// 20 s of 5,000 boxes.
@@ -103,6 +111,26 @@ impl Config {
 
     fn url(&self, scheme: &str, port: u16) -> String {
         format!("{scheme}://{}:{port}", self.host)
+    }
+
+    /// The database, if it is not in the data folder.
+    pub(crate) fn database(&self) -> Result<Option<Database>, DatabaseError> {
+        match (self.engine, Database::of_environment()?) {
+            (Engine::Sqlite, None) => Ok(None),
+            (Engine::Postgresql, Some(database)) => Ok(Some(database)),
+            (Engine::Postgresql, None) => Err(DatabaseError::Unset),
+            (Engine::Sqlite, Some(_)) => Err(DatabaseError::Unwanted),
+        }
+    }
+
+    /// Whether several processes can share it.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.engine == Engine::Postgresql
+    }
+
+    /// Writes down where it lives.
+    pub(crate) fn lives_in(&mut self, database: Option<&Database>) {
+        self.engine = if database.is_some() { Engine::Postgresql } else { Engine::Sqlite };
     }
 
     /// Where the API is.

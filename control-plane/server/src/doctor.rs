@@ -18,13 +18,15 @@ pub(crate) async fn examine(data: &Path) -> Vec<Finding> {
     let finding = |what, trouble: Option<String>| Finding { what, trouble };
     let config = Config::read(data);
     let mut findings = vec![finding("the config", config.as_ref().err().map(ToString::to_string))];
-    if config.is_err() {
-        // Opening a store would make one.
-        return findings;
-    }
+    // Opening a store would make one.
+    let Ok(config) = config else { return findings };
     findings.push(finding("the authority", Authority::open(data).err().map(|error| error.to_string())));
     findings.push(finding("mosquitto", broker::program().err().map(|error| error.to_string())));
-    let chain = match Store::open(data) {
+    let store = match config.database() {
+        Ok(database) => Store::open(data, database.as_ref()).await,
+        Err(error) => Err(error.into()),
+    };
+    let chain = match store {
         Ok(store) => store.read(audit::first_break).await,
         Err(error) => Err(error),
     };

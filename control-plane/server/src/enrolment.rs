@@ -14,6 +14,7 @@ use crate::audit;
 use crate::authority::{Authority, AuthorityError, Checked, Issued};
 use crate::config::Config;
 use crate::policy;
+use crate::revocation;
 use crate::store::{Row, StoreError, Tx, first, values};
 use saveos_protocol::enrol::{ClaimCode, EnrolRequest, Enrolment, Floor, Refusal, Renewal};
 use saveos_protocol::hex::DeviceKey;
@@ -152,6 +153,9 @@ pub(crate) fn enrol(
     let document = String::from_utf8_lossy(&desired).into_owned();
     let (node, name) = (claim.text(0)?, claim.text(1)?);
     let firmware = request.firmware.to_string();
+    if known == Standing::Revoked {
+        revocation::rules_changed(tx)?;
+    }
     let row = values![
         device,
         node,

@@ -8,14 +8,15 @@
 //! When the store stands still, nothing is acknowledged, the window of the session fills and the broker keeps the rest.
 
 mod apply;
-mod lease;
 mod project;
 mod session;
 
 pub(crate) use apply::{News, Tally};
 pub(crate) use session::Connection;
 
+use crate::api::follow;
 use crate::clock;
+use crate::lease;
 use crate::stop;
 use crate::store::{Store, StoreError, Tx, first, values};
 use apply::{Effects, Heard, apply};
@@ -60,6 +61,8 @@ pub(crate) struct Heart {
 pub(crate) struct Hearing {
     /// Whether the session stands.
     pub(crate) connected: bool,
+    /// Whether this process has it, and not another of the same installation.
+    pub(crate) here: bool,
     /// The last time without ears: it counts against nobody.
     pub(crate) deaf: Option<(Timestamp, Timestamp)>,
     pub(crate) tally: Tally,
@@ -77,7 +80,7 @@ impl Heart {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn change(&self, change: impl FnOnce(&mut Hearing)) {
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Hearing)) {
         change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }
@@ -87,9 +90,9 @@ pub(crate) struct Ingest {
     pub(crate) store: Store,
     pub(crate) heart: Heart,
     pub(crate) news: broadcast::Sender<News>,
-    /// The broker's process.
-    pub(crate) broker: watch::Receiver<u32>,
-    /// This installation among others.
+    /// The broker's process, if it is one of ours. Another's may have been started anew without our knowing.
+    pub(crate) broker: Option<watch::Receiver<u32>>,
+    /// Under which name the lease is held.
     pub(crate) holder: String,
 }
 
@@ -101,7 +104,6 @@ impl Ingest {
         mut outgoing: mpsc::Receiver<Outgoing>,
         mut stop: watch::Receiver<bool>,
     ) {
-        let mut said_to = None;
         loop {
             tokio::select! {
                 () = self.until_it_is_ours() => {}
@@ -109,23 +111,34 @@ impl Ingest {
             }
             let (end, ended) = watch::channel(false);
             let (client, arrivals) = session::open(connection.clone(), ended);
-            let mut work = Work { ingest: &self, client, said_to, asked: HashMap::new(), later: Vec::new() };
+            // Of an earlier turn: what another has said since is newer, and all of it is said again with the session.
+            while outgoing.try_recv().is_ok() {}
+            self.heart.change(|hearing| hearing.here = true);
+            let mut work = Work { ingest: &self, client, said_to: None, asked: HashMap::new(), later: Vec::new() };
             let lost = work.hear(arrivals, &mut outgoing, &mut stop).await;
-            said_to = work.said_to;
             end.send_replace(true);
-            self.heart.change(|hearing| hearing.connected = false);
+            self.heart.change(|hearing| (hearing.connected, hearing.here) = (false, false));
             if !lost {
-                return;
+                return self.leave().await;
             }
-            tracing::error!("another installation may hear the boxes now; waits for its turn");
+            tracing::error!("another may hear the boxes now; waits for its turn");
         }
     }
 
     /// Whether the lease was taken or renewed; `None` when the store does not say.
     async fn lease(&self) -> Option<bool> {
         let (holder, now) = (self.holder.clone(), clock::now());
-        let taken = self.store.write(move |tx| lease::take(tx, &holder, now)).await;
+        let taken = self.store.write(move |tx| lease::take(tx, lease::INGEST, &holder, now)).await;
         taken.inspect_err(|error| tracing::error!(error = error as &dyn std::error::Error, "no lease")).ok()
+    }
+
+    /// The next one hears at once. Its session ends this one's, if the broker still has it.
+    async fn leave(&self) {
+        let holder = self.holder.clone();
+        let given = self.store.write(move |tx| lease::give_back(tx, lease::INGEST, &holder)).await;
+        if let Err(error) = given {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the lease was not given back and ends by itself");
+        }
     }
 
     async fn until_it_is_ours(&self) {
@@ -326,8 +339,8 @@ impl Work<'_> {
             hearing.deaf = deaf;
         });
         tracing::info!(epoch, forgot, "the ingest hears");
-        let broker = Some(*self.ingest.broker.borrow());
-        if forgot || self.said_to != broker {
+        let broker = self.ingest.broker.as_ref().map(|broker| *broker.borrow());
+        if forgot || broker.is_none() || self.said_to != broker {
             self.said_to = broker;
             let said = self.ingest.store.read(|tx| everything_to_say(tx, clock::now())).await?;
             for (topic, payload) in said {
@@ -339,13 +352,18 @@ impl Work<'_> {
     }
 
     async fn note_alive(&self) {
-        if !self.ingest.heart.look().connected {
+        let hearing = self.ingest.heart.look();
+        if !hearing.connected {
             return;
         }
         let now = clock::now();
         let sql = "INSERT INTO counter (name, value) VALUES ('heard_ms', $1)
             ON CONFLICT (name) DO UPDATE SET value = excluded.value";
-        let written = self.ingest.store.write(move |tx| tx.execute(sql, &values![now])).await;
+        let written = self.ingest.store.write(move |tx| {
+            tx.execute(sql, &values![now])?;
+            follow::write_down(tx, &hearing)
+        });
+        let written = written.await;
         if let Err(error) = written {
             tracing::error!(error = &error as &dyn std::error::Error, "the store is not there");
         }

@@ -12,7 +12,7 @@ use crate::config::{self, Config, ConfigError};
 use crate::files::{self, FileError};
 use crate::password;
 use crate::policy::Policy;
-use crate::store::{Store, StoreError, Tx, values};
+use crate::store::{Database, DatabaseError, Engine, Store, StoreError, Tx, values};
 use saveos_protocol::id::{NodeId, OrganisationId};
 use saveos_protocol::text::Text;
 use zeroize::Zeroizing;
@@ -38,6 +38,9 @@ pub(crate) enum InitError {
     /// The command key.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// Where the database is.
+    #[error(transparent)]
+    Where(#[from] DatabaseError),
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -76,7 +79,8 @@ pub(crate) async fn init(init: &Init) -> Result<Shown, InitError> {
     let now = clock::now();
     let passphrase = password::make();
     let organisation = OrganisationId::from_parts(now, clock::random());
-    let config = Config {
+    let database = Database::of_environment()?;
+    let mut config = Config {
         node: NodeId::from_parts(now, clock::random()),
         organisation,
         name: Text::cut(&init.organisation),
@@ -85,13 +89,15 @@ pub(crate) async fn init(init: &Init) -> Result<Shown, InitError> {
         https_port: init.https_port,
         mqtt_port: init.mqtt_port,
         command_key: command_key::make(&init.data, &passphrase)?,
+        engine: Engine::default(),
         mail: None,
         allowed_networks: Vec::new(),
         broker_queue: config::broker_queue(),
         release_line_mbit: None,
     };
     Authority::make(&init.data, &config.name)?;
-    let store = Store::open(&init.data)?;
+    config.lives_in(database.as_ref());
+    let store = Store::open(&init.data, database.as_ref()).await?;
     let (first, stored) = first(email, &config);
     let name = config.name.to_string();
     store.write(move |tx| first_rows(tx, organisation, &name, &stored)).await?;

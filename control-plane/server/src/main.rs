@@ -25,15 +25,19 @@ mod files;
 mod fleet;
 mod ingest;
 mod init;
+mod jobs;
+mod lease;
 mod metrics;
 mod nonce;
 mod notify;
 mod password;
 mod policy;
+mod post;
 mod presence;
 mod protection;
 mod releases;
 mod revocation;
+mod roles;
 mod rollouts;
 mod run;
 mod second_factor;
@@ -52,8 +56,8 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Init(arguments) => init(&arguments),
         Command::Run(arguments) => run(&arguments),
-        Command::Backup { data, to } => backup::make(&data, &to).map_err(Into::into),
-        Command::Restore { from, data } => backup::restore(&from, &data).map_err(Into::into),
+        Command::Backup { data, to } => briefly(backup::make(&data, &to)),
+        Command::Restore { from, data } => briefly(backup::restore(&from, &data)),
         Command::Doctor { data } => return doctor(&data),
         Command::Sign(arguments) => sign::run(&arguments),
     };
@@ -65,6 +69,14 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn briefly<E>(work: impl Future<Output = Result<(), E>>) -> anyhow::Result<()>
+where
+    anyhow::Error: From<E>,
+{
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(runtime.block_on(work)?)
 }
 
 fn init(arguments: &args::Init) -> anyhow::Result<()> {
@@ -120,7 +132,7 @@ fn run(arguments: &args::Run) -> anyhow::Result<()> {
             }
             stop.send_replace(true);
         });
-        Ok(run::run(&arguments.data, arguments.metrics, stopped).await?)
+        Ok(run::run(arguments, stopped).await?)
     })
 }
 

@@ -1,75 +1,110 @@
-//! Nonces that boxes sign: good once, for ten minutes, kept in memory. A server that restarts forgets them and boxes ask again.
+//! Nonces that boxes sign. Good for ten minutes and for one certificate, at whichever replica, also after a restart: they say
+//! themselves until when they are good, and only those that brought a certificate are written down.
+//!
+//! ```text
+//! until (s, 4 bytes) · random (4) · the first 8 bytes of HMAC-SHA-256 over both
+//! ```
+//!
+//! Whoever guesses a tag, one in 2^64, has a nonce that a box must still sign. A proof that comes twice while the box waits for its
+//! claim is told to wait twice.
 
+use crate::authority::Authority;
+use crate::store::{StoreError, Tx, first, values};
+use aws_lc_rs::hmac;
 use saveos_protocol::enrol::Refusal;
 use saveos_protocol::hex::Nonce;
 use saveos_protocol::time::Timestamp;
-use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 /// Long enough for a box on a slow link that was told to wait.
 pub(crate) const LIFE: Duration = Duration::from_secs(600);
-/// 10,000 boxes that wait for their claim; 100 bytes each.
-const MOST: usize = 10_000;
+/// What is signed, and what signs it.
+const SAID: usize = 8;
 
-/// The nonces that are out.
-#[derive(Default)]
-pub(crate) struct Nonces {
-    until: HashMap<Nonce, Timestamp>,
-    order: VecDeque<Nonce>,
-}
+/// Makes nonces and knows its own.
+pub(crate) struct Nonces(hmac::Key);
 
 impl Nonces {
-    /// Gives one out. When too many are out, the oldest is void.
-    pub(crate) fn give(&mut self, bytes: [u8; 16], now: Timestamp) -> (Nonce, Timestamp) {
-        let (nonce, until) = (Nonce(bytes), now.after(LIFE));
-        self.until.insert(nonce, until);
-        self.order.push_back(nonce);
-        while self.order.len() > MOST || self.order.front().is_some_and(|oldest| self.is_over(oldest, now)) {
-            if let Some(oldest) = self.order.pop_front() {
-                self.until.remove(&oldest);
-            }
-        }
-        (nonce, until)
+    /// Those of an installation: every process with its authority knows them.
+    pub(crate) fn of(authority: &Authority) -> Nonces {
+        Nonces(hmac::Key::new(hmac::HMAC_SHA256, &*authority.secret(b"saveos nonces")))
     }
 
-    fn is_over(&self, nonce: &Nonce, now: Timestamp) -> bool {
-        self.until.get(nonce).is_none_or(|until| *until <= now)
+    /// One more.
+    pub(crate) fn give(&self, random: [u8; 4], now: Timestamp) -> (Nonce, Timestamp) {
+        let seconds = u32::try_from(now.after(LIFE).as_millis() / 1000).unwrap_or(u32::MAX);
+        let mut nonce = [0; 16];
+        nonce[..4].copy_from_slice(&seconds.to_be_bytes());
+        nonce[4..SAID].copy_from_slice(&random);
+        let tag = hmac::sign(&self.0, &nonce[..SAID]);
+        nonce[SAID..].copy_from_slice(&tag.as_ref()[..16 - SAID]);
+        (Nonce(nonce), until(&nonce))
     }
 
-    /// Uses one up, whatever comes of it.
-    pub(crate) fn take(&mut self, nonce: Nonce, now: Timestamp) -> Result<(), Refusal> {
-        match self.until.remove(&nonce) {
-            Some(until) if until > now => Ok(()),
-            Some(_) => Err(Refusal::NonceExpired),
-            None => Err(Refusal::NonceUnknown),
-        }
+    /// Whether it is one of ours and not too old; until when it is good.
+    pub(crate) fn check(&self, nonce: Nonce, now: Timestamp) -> Result<Timestamp, Refusal> {
+        let tag = hmac::sign(&self.0, &nonce.0[..SAID]);
+        // Told apart in constant time, or its bytes could be found one by one.
+        let is_ours = aws_lc_rs::constant_time::verify_slices_are_equal(&tag.as_ref()[..16 - SAID], &nonce.0[SAID..]);
+        is_ours.map_err(|_| Refusal::NonceUnknown)?;
+        let until = until(&nonce.0);
+        if until > now { Ok(until) } else { Err(Refusal::NonceExpired) }
     }
+}
+
+fn until(nonce: &[u8; 16]) -> Timestamp {
+    let seconds = u32::from_be_bytes([nonce[0], nonce[1], nonce[2], nonce[3]]);
+    Timestamp::saturating(u64::from(seconds) * 1000)
+}
+
+/// Whether a certificate was given for it.
+pub(crate) fn is_spent(tx: &mut dyn Tx, nonce: Nonce) -> Result<bool, StoreError> {
+    Ok(first(tx, "SELECT 1 FROM nonce WHERE nonce = $1", &values![nonce.to_string()])?.is_some())
+}
+
+/// A certificate is given for it. Those that are too old to be good for anything are forgotten.
+pub(crate) fn spend(tx: &mut dyn Tx, nonce: Nonce, until: Timestamp, now: Timestamp) -> Result<(), StoreError> {
+    tx.execute("DELETE FROM nonce WHERE until_ms < $1", &values![now])?;
+    tx.execute("INSERT INTO nonce (nonce, until_ms) VALUES ($1, $2)", &values![nonce.to_string(), until]).map(drop)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Store;
 
-    #[test]
-    fn a_nonce_is_good_once_and_not_for_ever() {
-        let (mut nonces, now) = (Nonces::default(), Timestamp::saturating(1));
-        let (nonce, until) = nonces.give([1; 16], now);
-        let (late, _) = nonces.give([2; 16], now);
-        assert_eq!(nonces.take(nonce, now), Ok(()));
-        assert_eq!(nonces.take(nonce, now), Err(Refusal::NonceUnknown));
-        assert_eq!(nonces.take(late, until), Err(Refusal::NonceExpired));
+    fn nonces(key: &[u8]) -> Nonces {
+        Nonces(hmac::Key::new(hmac::HMAC_SHA256, key))
+    }
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::saturating(1_800_000_000_000 + seconds * 1000)
     }
 
     #[test]
-    fn who_asks_for_many_takes_no_memory() {
-        let (mut nonces, now) = (Nonces::default(), Timestamp::saturating(1));
-        let name = |number: usize| std::array::from_fn(|at| (number >> (8 * (at % 8))) as u8);
-        for number in 0..MOST + 10 {
-            nonces.give(name(number), now);
+    fn every_process_of_an_installation_knows_a_nonce_and_nobody_else_makes_one() {
+        let (nonce, until) = nonces(b"one").give([7; 4], at(0));
+        assert_eq!(nonces(b"one").check(nonce, at(599)), Ok(until));
+        assert_eq!(nonces(b"one").check(nonce, at(600)), Err(Refusal::NonceExpired));
+        assert_eq!(nonces(b"two").check(nonce, at(0)), Err(Refusal::NonceUnknown));
+        for byte in 0..16 {
+            let mut other = nonce;
+            other.0[byte] ^= 1;
+            assert_eq!(nonces(b"one").check(other, at(0)), Err(Refusal::NonceUnknown), "byte {byte}");
         }
-        assert_eq!((nonces.until.len(), nonces.order.len()), (MOST, MOST));
-        assert_eq!(nonces.take(Nonce(name(3)), now), Err(Refusal::NonceUnknown));
-        nonces.give([9; 16], now.after(LIFE));
-        assert_eq!(nonces.until.len(), 1, "what is over goes");
+    }
+
+    #[tokio::test]
+    async fn a_nonce_is_good_for_one_certificate() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::for_test(folder.path()).await;
+        let (nonce, until) = nonces(b"one").give([7; 4], at(0));
+        let spent = || store.read(move |tx| is_spent(tx, nonce));
+        assert!(!spent().await.expect("readable"));
+        store.write(move |tx| spend(tx, nonce, until, at(0))).await.expect("room");
+        assert!(spent().await.expect("readable"));
+        let (other, later) = nonces(b"one").give([8; 4], at(700));
+        store.write(move |tx| spend(tx, other, later, at(700))).await.expect("room");
+        assert!(!spent().await.expect("readable"), "it is too old for anything, and takes no room");
     }
 }

@@ -83,6 +83,9 @@ fn next_try(made: Timestamp, tries: u64, outcome: &Result<(), Failure>, now: Tim
 pub(crate) async fn keep_telling(app: App) {
     let mut stop = app.stop.clone();
     while tokio::time::timeout(LOOK, stop::asked(&mut stop)).await.is_err() {
+        if !*app.duty.borrow() {
+            continue;
+        }
         if let Err(error) = tell(&app).await {
             tracing::error!(error = &error as &dyn std::error::Error, "nobody is told of alerts");
         }

@@ -12,12 +12,21 @@ use crate::authority::AuthorityError;
 use crate::broker::{self, FilesError, Revoked};
 use crate::canary::{self, CanaryError};
 use crate::clock;
-use crate::store::{StoreError, Tx, values};
+use crate::roles::Role;
+use crate::stop;
+use crate::store::{StoreError, Tx, first, take_numbers, values};
 use rumqttc::{AsyncClient, Event, Incoming, MqttOptions, TlsConfiguration, Transport};
 use saveos_protocol::id::DeviceId;
 use saveos_protocol::time::Timestamp;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// Counts changes of who is revoked, and up to which of them the broker knows.
+const RULES: &str = "rules";
+const ENFORCED: &str = "rules_enforced";
+/// How soon the broker's process sees a change; what it may then take; both within the five seconds that are promised.
+const WATCH: Duration = Duration::from_millis(500);
+const ELSEWHERE: Duration = Duration::from_secs(5);
 
 /// Why it is not enforced.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +43,9 @@ pub(crate) enum NotEnforced {
     /// The broker was found open, or does not answer.
     #[error(transparent)]
     Canary(#[from] CanaryError),
+    /// The process with the broker does not say that it did.
+    #[error("the broker's process does not answer")]
+    Elsewhere,
     /// The live session may still stand; the rules refuse what it says.
     #[error("the live session could not be cut")]
     Session,
@@ -45,6 +57,7 @@ pub(crate) fn write(tx: &mut dyn Tx, device: DeviceId, who: &str, now: Timestamp
     tx.execute(sql, &values![now, device])?;
     let sql = "UPDATE certificate SET revoked_ms = COALESCE(revoked_ms, $1) WHERE device = $2";
     tx.execute(sql, &values![now, device])?;
+    rules_changed(tx)?;
     audit::write(tx, who, "revoked a box", &device.to_string(), now)
 }
 
@@ -77,21 +90,72 @@ pub(crate) async fn catch_up(app: &App) {
     }
 }
 
-/// Has the broker know it; cuts the live session of `device`.
+/// Has the broker know it, here or where it runs; cuts the live session of `device`.
 pub(crate) async fn enforce(app: &App, device: Option<DeviceId>) -> Result<(), NotEnforced> {
+    if app.part.does(Role::Broker) {
+        return enforce_here(app, device.as_slice()).await;
+    }
+    let wanted = app.store.read(|tx| number(tx, RULES)).await?;
+    let until = Instant::now() + ELSEWHERE;
+    while app.store.read(|tx| number(tx, ENFORCED)).await? < wanted {
+        if Instant::now() > until {
+            return Err(NotEnforced::Elsewhere);
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    Ok(())
+}
+
+/// Has the broker of this process enforce what other processes wrote.
+pub(crate) async fn keep_watch(app: App, revoked: Revoked) {
+    let (mut stop, mut known) = (app.stop.clone(), revoked.devices);
+    while tokio::time::timeout(WATCH, stop::asked(&mut stop)).await.is_err() {
+        let seen = app.store.read(|tx| {
+            let is_new = number(tx, RULES)? != number(tx, ENFORCED)?;
+            if is_new { all(tx, clock::now()).map(|revoked| Some(revoked.devices)) } else { Ok(None) }
+        });
+        let enforced = match seen.await {
+            Ok(None) => continue,
+            Ok(Some(devices)) => {
+                let new: Vec<DeviceId> = devices.iter().filter(|device| !known.contains(device)).copied().collect();
+                enforce_here(&app, &new).await.map(|()| known = devices)
+            }
+            Err(error) => Err(error.into()),
+        };
+        if let Err(error) = enforced {
+            tracing::error!(error = &error as &dyn std::error::Error, "the broker does not know who is revoked");
+        }
+    }
+}
+
+async fn enforce_here(app: &App, devices: &[DeviceId]) -> Result<(), NotEnforced> {
     let _one_at_a_time = app.rules.lock().await;
     app.unenforced.store(true, Ordering::SeqCst);
     let now = clock::now();
-    let revoked: Revoked = app.store.read(move |tx| all(tx, now)).await?;
+    let read = app.store.read(move |tx| Ok::<_, StoreError>((all(tx, now)?, number(tx, RULES)?)));
+    let (revoked, rules) = read.await?;
     app.files.replace_rules(&app.authority, &revoked, now).await?;
     let id = *app.broker.borrow();
     broker::reload(id);
-    if let Some(device) = device {
-        cut(app, device).await?;
+    for device in devices {
+        cut(app, *device).await?;
     }
     canary::guard(app).await?;
     app.unenforced.store(false, Ordering::SeqCst);
+    let sql = "INSERT INTO counter (name, value) VALUES ($1, $2)
+        ON CONFLICT (name) DO UPDATE SET value = excluded.value WHERE counter.value < excluded.value";
+    app.store.write(move |tx| tx.execute(sql, &values![ENFORCED, rules])).await?;
     Ok(())
+}
+
+/// Who is revoked is another set than before: whichever process has the broker sees it.
+pub(crate) fn rules_changed(tx: &mut dyn Tx) -> Result<(), StoreError> {
+    take_numbers(tx, RULES, 1).map(drop)
+}
+
+fn number(tx: &mut dyn Tx, name: &'static str) -> Result<u64, StoreError> {
+    let row = first(tx, "SELECT value FROM counter WHERE name = $1", &values![name])?;
+    row.map_or(Ok(0), |row| row.number(0))
 }
 
 /// A client of the same name takes its session over and ends it.

@@ -8,11 +8,19 @@
 //! Portable subset: `$1…$n` in ascending order of their first appearance (SQLite numbers them so), integers, text and bytes,
 //! `ON CONFLICT`. No engine's name leaves this module.
 
+mod copy;
+mod database;
+mod migrations;
+mod postgres;
 mod sqlite;
 mod value;
 
-pub(crate) use sqlite::Sqlite as Store;
+pub(crate) use database::{Database, DatabaseError, Engine};
 pub(crate) use value::{Row, Value, values};
+
+use postgres::Postgres;
+use sqlite::Sqlite;
+use std::path::Path;
 
 /// Why the store could not.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +28,31 @@ pub(crate) enum StoreError {
     /// The engine.
     #[error("the database failed")]
     Engine(#[from] rusqlite::Error),
+    /// The engine for several replicas.
+    #[error("the database failed")]
+    Server(#[from] tokio_postgres::Error),
+    /// It is not there, or takes nobody else. Nothing was done.
+    #[error("the database is not there")]
+    Away(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Where it is.
+    #[error(transparent)]
+    Where(#[from] DatabaseError),
+    /// It would not keep what it is given, or sort it otherwise.
+    #[error("the database cannot be used: {0}")]
+    Unfit(&'static str),
+    /// A newer release went on with it.
+    #[error(
+        "the database is at step {last} and this release knows {known} and may not work beside it: start the release that was here last"
+    )]
+    Newer {
+        /// Of the database.
+        last: i64,
+        /// Of this program.
+        known: i64,
+    },
+    /// What is to be filled holds something.
+    #[error("the database is not empty; nothing was changed")]
+    Occupied,
     /// A newer release wrote it, or a step failed.
     #[error("the database could not be brought up to date")]
     Migration(#[source] Box<refinery::Error>),
@@ -32,6 +65,51 @@ pub(crate) enum StoreError {
     /// The writer ended.
     #[error("the database is closed")]
     Closed,
+}
+
+/// The store. Copies are the same store.
+#[derive(Clone)]
+pub(crate) enum Store {
+    /// A file in the data folder.
+    Sqlite(Sqlite),
+    /// A server that replicas share.
+    Postgres(Postgres),
+}
+
+impl Store {
+    /// Opens it, or makes it, and brings it up to date: where `database` says, or else in the data folder.
+    pub(crate) async fn open(data: &Path, database: Option<&Database>) -> Result<Store, StoreError> {
+        match database {
+            Some(database) => Postgres::open(database).await.map(Store::Postgres),
+            None => Sqlite::open(data).map(Store::Sqlite),
+        }
+    }
+
+    /// Runs a transaction, one after the other; what it returns is on the disk.
+    pub(crate) async fn write<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: FnOnce(&mut dyn Tx) -> Result<T, E> + Send + 'static,
+    {
+        match self {
+            Store::Sqlite(file) => file.write(work).await,
+            Store::Postgres(server) => server.write(work).await,
+        }
+    }
+
+    /// Runs a transaction that only reads.
+    pub(crate) async fn read<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: FnOnce(&mut dyn Tx) -> Result<T, E> + Send + 'static,
+    {
+        match self {
+            Store::Sqlite(file) => file.read(work).await,
+            Store::Postgres(server) => server.read(work).await,
+        }
+    }
 }
 
 /// An open transaction. An error rolls it back.
@@ -68,6 +146,16 @@ fn is_portable(sql: &str) -> bool {
         }
     }
     true
+}
+
+#[cfg(test)]
+impl Store {
+    /// A new one for a test: in `folder`, or a database of its own on the server that `SAVEOS_TEST_POSTGRES` names. So every test of
+    /// what uses a store can run on both engines.
+    pub(crate) async fn for_test(folder: &Path) -> Store {
+        let database = database::for_test().await;
+        Store::open(folder, database.as_ref()).await.expect("a store")
+    }
 }
 
 #[cfg(test)]

@@ -69,7 +69,7 @@ fn nothing_is_said_of_a_fact_before_it_is_on_the_disk() {
         println!("SKIPPED: no strace");
         return;
     }
-    let Some(server) = Server::new() else { return };
+    let Some(server) = Server::in_a_file() else { return };
     let one = server.fleet(1).remove(0);
     server.until("all is heard", || (one.level().waiting == 0).then_some(()));
     std::thread::sleep(Duration::from_secs(1));

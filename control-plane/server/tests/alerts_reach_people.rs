@@ -83,11 +83,11 @@ fn a_dark_site_is_told_once_to_those_whom_it_concerns_also_when_we_die_over_it()
         let presence = |device| admin.get(&format!("/api/v1/appliances/{device}"))["presence"].clone();
         boxes.iter().all(|one| presence(one.identity().device) == "late").then_some(())
     });
-    let db = rusqlite::Connection::open(server.data().join("saveos.sqlite")).expect("a database");
-    db.busy_timeout(Duration::from_secs(10)).expect("it is set");
+    let db = server.db();
     let shift = |sign: &str| {
-        let sql = format!("UPDATE appliance SET heard_ms = heard_ms {sign} 60 * 60 * 1000 WHERE node = ?1");
-        db.execute(&sql, [site.as_str()]).expect("room");
+        let site = site.as_str().expect("a name");
+        let sql = format!("UPDATE appliance SET heard_ms = heard_ms {sign} 60 * 60 * 1000 WHERE node = '{site}'");
+        assert_eq!(db.run(&sql), 3);
     };
     shift("-");
     let hooked = |path: &str| {
@@ -189,17 +189,18 @@ fn a_route_is_tried_before_it_is_trusted_and_leads_nowhere_inside() {
 fn a_route_on_which_nothing_arrives_is_an_alert_itself() {
     let Some(server) = Server::new() else { return };
     let admin = server.admin();
-    let db = rusqlite::Connection::open(server.data().join("saveos.sqlite")).expect("a database");
-    db.busy_timeout(Duration::from_secs(10)).expect("it is set");
-    let sql = "INSERT INTO alert_route (id, node, channel, target, secret, rules, made_ms, made_by, failing_ms, error)
-        VALUES ('dead', ?1, 'mail', 'a@example.org', NULL, '', 1, '-', 1, 'refused')";
-    db.execute(sql, [server.organisation.as_str()]).expect("it is free");
+    let db = server.db();
+    let sql = "INSERT INTO alert_route (id, node, channel, target, secret, rules, made_ms, made_by, failing_ms, error)";
+    db.run(&format!(
+        "{sql} VALUES ('dead', '{}', 'mail', 'a@example.org', NULL, '', 1, '-', 1, 'refused')",
+        server.organisation
+    ));
     let open = || {
         let alerts = admin.get("/api/v1/alerts")["items"].as_array().expect("alerts").clone();
         alerts.into_iter().find(|alert| alert["rule"] == "route_failing")
     };
     let told = server.until("it is told of", open);
     assert_eq!(told["detail"], "nothing arrives by mail");
-    db.execute("UPDATE alert_route SET failing_ms = NULL", []).expect("room");
+    db.run("UPDATE alert_route SET failing_ms = NULL");
     server.until("it is over", || open().is_none_or(|alert| !alert["ended_ms"].is_null()).then_some(()));
 }

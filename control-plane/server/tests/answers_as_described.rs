@@ -20,9 +20,8 @@ fn every_operation_answers_as_the_document_says() {
     let admin = server.admin();
     let device = server.fleet(1).remove(0).identity().device.to_string();
     let site = admin.get(&format!("/api/v1/appliances/{device}"))["site"].as_str().expect("a site").to_owned();
-    let db = rusqlite::Connection::open(server.data().join("saveos.sqlite")).expect("a database");
-    let sql = "INSERT INTO alert (id, fingerprint, rule, node, detail, raised_ms, ended_ms) VALUES ('one', '-', 'flagged', ?1, '-', 1, 1)";
-    db.execute(sql, [&site]).expect("it is free");
+    let sql = "INSERT INTO alert (id, fingerprint, rule, node, detail, raised_ms, ended_ms)";
+    server.db().run(&format!("{sql} VALUES ('one', '-', 'flagged', '{site}', '-', 1, 1)"));
     let asked = |what: &str| admin.get(what).to_string();
     assert!(asked("/api/v1/alerts").contains("one"));
 

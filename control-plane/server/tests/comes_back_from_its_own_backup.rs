@@ -7,9 +7,9 @@ use std::path::Path;
 use std::process::{Command, Output};
 use support::Server;
 
-fn run(arguments: &[&str], paths: &[(&str, &Path)]) -> Output {
+fn run(server: &Server, arguments: &[&str], paths: &[(&str, &Path)]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_saveos-server"));
-    command.args(arguments);
+    command.args(arguments).envs(server.environment.iter().cloned());
     for (option, path) in paths {
         command.arg(option).arg(path);
     }
@@ -26,21 +26,22 @@ fn boxes_fill_what_a_backup_misses() {
         |count: usize| (0..count).for_each(|_| boxes.iter().for_each(|one| one.tell(Body::Key(KeyState::WordsShown))));
     tell(10);
     server.until("all is acknowledged", || boxes.iter().all(|one| one.level().waiting == 0).then_some(()));
-    let made = run(&["backup"], &[("--data", &data), ("--to", &backup)]);
+    let made = run(&server, &["backup"], &[("--data", &data), ("--to", &backup)]);
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     tell(10);
     server.until("all is acknowledged", || boxes.iter().all(|one| one.level().waiting == 0).then_some(()));
 
     // Over something that is there nothing is written.
-    let again = run(&["backup"], &[("--data", &data), ("--to", &backup)]);
-    let over = run(&["restore"], &[("--from", &backup), ("--data", &data)]);
+    let again = run(&server, &["backup"], &[("--data", &data), ("--to", &backup)]);
+    let over = run(&server, &["restore"], &[("--from", &backup), ("--data", &data)]);
     assert!(!again.status.success() && !over.status.success());
 
     server.stop();
     rustix::fs::rename(&data, &elsewhere).expect("room");
-    let restored = run(&["restore"], &[("--from", &backup), ("--data", &data)]);
+    server.move_to_a_new_database();
+    let restored = run(&server, &["restore"], &[("--from", &backup), ("--data", &data)]);
     assert!(restored.status.success(), "{}", String::from_utf8_lossy(&restored.stderr));
-    assert!(run(&["doctor"], &[("--data", &data)]).status.success());
+    assert!(run(&server, &["doctor"], &[("--data", &data)]).status.success());
     server.start();
     server.until("what is missing comes", || (server.facts().len() == 2 * 21).then_some(()));
     server.until("all is acknowledged", || boxes.iter().all(|one| one.level().waiting == 0).then_some(()));
@@ -55,13 +56,11 @@ fn a_doctor_says_what_is_wrong() {
     server.stop();
     let data = server.data();
     let doctor = || {
-        let output = run(&["doctor"], &[("--data", &data)]);
+        let output = run(&server, &["doctor"], &[("--data", &data)]);
         (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
     };
     assert!(doctor().0, "{}", doctor().1);
-    let db = rusqlite::Connection::open(data.join("saveos.sqlite")).expect("a database");
-    db.execute("UPDATE audit SET who = 'nobody' WHERE n = 1", []).expect("it is free");
-    drop(db);
+    server.db().run("UPDATE audit SET who = 'nobody' WHERE n = 1");
     let (well, said) = doctor();
     assert!(!well && said.contains("changed at row 1"), "{said}");
     std::fs::remove_file(data.join("authority.key")).expect("it was there");

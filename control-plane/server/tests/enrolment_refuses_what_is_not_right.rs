@@ -39,10 +39,9 @@ fn a_code_is_typed_read_used_once_and_forgotten() {
     // Expired: the code has to be typed again.
     assert_eq!(server.claim(&admin, &site, &one).0, 201);
     let age = |sql: &str| {
-        let db = rusqlite::Connection::open(server.data().join("saveos.sqlite")).expect("a database");
-        assert_eq!(db.execute(sql, [one.claim_code().to_string()]).expect("it is free"), 1);
+        assert_eq!(server.db().run(&format!("{sql} WHERE code = '{}'", one.claim_code())), 1);
     };
-    age("UPDATE claim SET until_ms = 1 WHERE code = ?1");
+    age("UPDATE claim SET until_ms = 1");
     assert_eq!(refused(enrol(&place, &one, |_| {})), Refusal::ClaimExpired);
     assert_eq!(server.claim(&admin, &site, &one).0, 201);
 
@@ -51,7 +50,7 @@ fn a_code_is_typed_read_used_once_and_forgotten() {
         assert!(matches!(enrol(&place, &one, |_| {}), Ok(EnrolReply::Issued(_))));
     }
     assert_eq!(server.claim(&admin, &site, &one).0, 409);
-    age("UPDATE claim SET used_ms = 1 WHERE code = ?1");
+    age("UPDATE claim SET used_ms = 1");
     assert_eq!(refused(enrol(&place, &one, |_| {})), Refusal::ClaimUsed);
 }
 

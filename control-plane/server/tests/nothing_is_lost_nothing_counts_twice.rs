@@ -70,7 +70,7 @@ fn server_and_broker_are_killed_while_boxes_report() {
 
 #[test]
 fn a_database_from_an_older_backup_gets_back_what_it_misses() {
-    let Some(mut server) = Server::new() else { return };
+    let Some(mut server) = Server::in_a_file() else { return };
     let boxes = server.fleet(3);
     let tell =
         |count: u64| (0..count).for_each(|size| boxes.iter().for_each(|appliance| appliance.tell(something(size))));

@@ -223,32 +223,29 @@ fn every_role_gets_what_it_may_and_nothing_of_others() {
     let Some(server) = Server::new() else { return };
     let admin = server.admin();
     let (own, foreign) = (customer(&server, &admin, "own"), customer(&server, &admin, "foreign"));
-    let db = rusqlite::Connection::open(server.data().join("saveos.sqlite")).expect("a database");
-    let sql = "INSERT INTO alert (id, fingerprint, rule, node, detail, raised_ms, ended_ms) VALUES (?1, '-', 'flagged', ?2, '-', 1, 1)";
+    let db = server.db();
+    let sql = "INSERT INTO alert (id, fingerprint, rule, node, detail, raised_ms, ended_ms)";
     for (id, site) in [("alert-own", &own.site), ("alert-foreign", &foreign.site)] {
-        db.execute(sql, [id, site.as_str()]).expect("it is free");
+        db.run(&format!("{sql} VALUES ('{id}', '-', 'flagged', '{site}', '-', 1, 1)"));
     }
     // More than a list holds: they must not crowd out what is one's own.
-    let sql = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1100)
-        INSERT INTO alert (id, fingerprint, rule, node, detail, raised_ms, ended_ms)
-        SELECT 'alert-z' || i, '-', 'flagged', ?1, '-', 1, 1 FROM n";
-    db.execute(sql, [&foreign.site]).expect("it is free");
+    let numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1100)";
+    db.run(&format!("{numbers} {sql} SELECT 'alert-z' || i, '-', 'flagged', '{}', '-', 1, 1 FROM n", foreign.site));
     let alerts = own.people[0].get("/api/v1/alerts");
     let seen = |id: &str| alerts["items"].as_array().expect("a list").iter().any(|alert| alert["id"] == id);
     assert!(seen("alert-own") && !seen("alert-z1"), "{alerts}");
-    let sql = "INSERT INTO alert_route (id, node, channel, target, secret, rules, made_ms, made_by)
-        VALUES ('route-own', ?1, 'slack', 'https://127.0.0.1:1/', NULL, '', 1, '-')";
-    db.execute(sql, [own.site.as_str()]).expect("it is free");
-    let sql =
-        "INSERT INTO silence (id, node, reason, made_ms, made_by, until_ms) VALUES ('silence-own', ?1, '-', 1, '-', 1)";
-    db.execute(sql, [own.site.as_str()]).expect("it is free");
-    let sql = "INSERT INTO log_request (id, device, token, asked_ms, asked_by, until_ms, got_ms, bytes)
-        VALUES ('log-own', ?1, '-', ?2, '-', 1, 1, 1)";
-    db.execute(sql, rusqlite::params![own.device, now_ms() as i64]).expect("it is free");
+    let (site, device, now) = (&own.site, &own.device, now_ms());
+    let sql = "INSERT INTO alert_route (id, node, channel, target, secret, rules, made_ms, made_by)";
+    db.run(&format!("{sql} VALUES ('route-own', '{site}', 'slack', 'https://127.0.0.1:1/', NULL, '', 1, '-')"));
+    let sql = "INSERT INTO silence (id, node, reason, made_ms, made_by, until_ms)";
+    db.run(&format!("{sql} VALUES ('silence-own', '{site}', '-', 1, '-', 1)"));
+    db.run(&format!(
+        "INSERT INTO log_request (id, device, token, asked_ms, asked_by, until_ms, got_ms, bytes)
+            VALUES ('log-own', '{device}', '-', {now}, '-', 1, 1, 1)"
+    ));
     // What the path names is a box's name here.
-    let sql = "INSERT INTO bulk (id, email, action, made_ms) VALUES (?1, '-', '\"rescan\"', ?2)";
-    db.execute(sql, rusqlite::params![own.device, now_ms() as i64]).expect("it is free");
-    db.execute("INSERT INTO bulk_part (bulk, n, device) VALUES (?1, 1, ?1)", [&own.device]).expect("it is free");
+    db.run(&format!("INSERT INTO bulk (id, email, action, made_ms) VALUES ('{device}', '-', '\"rescan\"', {now})"));
+    db.run(&format!("INSERT INTO bulk_part (bulk, n, device) VALUES ('{device}', 1, '{device}')"));
     std::fs::create_dir(server.data().join("logs")).expect("room");
     std::fs::copy(server.data().join("authority.pem"), server.data().join("logs/log-own")).expect("room");
     let mut unique = 0;

@@ -61,9 +61,7 @@ fn each_is_shown_as_what_it_is() {
     ahead.tell(Body::Key(KeyState::WordsConfirmed));
 
     // Two minutes pass for the control plane.
-    let db = rusqlite::Connection::open(server.data().join("saveos.sqlite")).expect("a database");
-    db.busy_timeout(Duration::from_secs(10)).expect("it is set");
-    db.execute("UPDATE appliance SET heard_ms = heard_ms - 130000", []).expect("room");
+    server.db().run("UPDATE appliance SET heard_ms = heard_ms - 130000");
     server.until("the silent one is late", || (presence(silent) == "late").then_some(()));
     server.until("the others are heard", || {
         [well, ahead, dying].iter().all(|one| presence(one) == "online").then_some(())
@@ -88,8 +86,8 @@ fn each_is_shown_as_what_it_is() {
     assert_eq!(told, [(&json!("disk_failing"), &json!(dying.identity().device))], "and of nothing else");
 
     // A deadline passes: the backup that was said to be of next year has been missed like any other.
-    db.execute("UPDATE recovery_point SET taken_ms = taken_ms - 400000000", []).expect("room");
-    db.execute("UPDATE appliance SET protected_until_ms = NULL", []).expect("room");
+    server.db().run("UPDATE recovery_point SET taken_ms = taken_ms - 400000000");
+    server.db().run("UPDATE appliance SET protected_until_ms = NULL");
     ahead.tell(Body::Key(KeyState::WordsConfirmed));
     server.until("it is missed", || (see(ahead)["protected"] == false).then_some(()));
 }

@@ -70,15 +70,14 @@ fn who_lost_the_second_factor_begins_anew_and_who_stole_the_first_is_out() {
 fn a_session_that_nobody_uses_ends() {
     let Some(server) = Server::new() else { return };
     let admin = server.admin();
-    let db = rusqlite::Connection::open(server.data().join("saveos.sqlite")).expect("a database");
-    db.busy_timeout(std::time::Duration::from_secs(10)).expect("it is set");
+    let db = server.db();
     let age = |minutes: u64| {
-        let sql = "UPDATE session SET made_ms = made_ms - 6000000, seen_ms = made_ms - ?1";
-        db.execute(sql, [minutes * 60_000]).expect("a session");
+        let ago = minutes * 60_000;
+        db.run(&format!("UPDATE session SET made_ms = made_ms - 6000000, seen_ms = made_ms - {ago}"));
     };
     age(59);
     assert_eq!(admin.ask("GET", "/api/v1/me", &NOTHING).0, 200);
-    let seen: i64 = db.query_row("SELECT seen_ms - made_ms FROM session", [], |row| row.get(0)).expect("a session");
+    let seen: i64 = db.one("SELECT seen_ms - made_ms FROM session").parse().expect("a session");
     assert!(seen > 0, "it counts from its last use");
     age(61);
     assert_eq!(admin.ask("GET", "/api/v1/me", &NOTHING).0, 401);
@@ -147,9 +146,7 @@ fn what_is_asked_twice_under_one_key_is_done_once() {
     let (status, made) = post(&admin, "/api/v1/accounts", "f", &new);
     assert_eq!(status, 201);
     assert_eq!(post(&admin, "/api/v1/accounts", "f", &new).0, 409);
-    let db = rusqlite::Connection::open(server.data().join("saveos.sqlite")).expect("a database");
-    let kept: String =
-        db.query_row("SELECT group_concat(coalesce(body, '')) FROM answered", [], |row| row.get(0)).expect("answers");
+    let kept = server.db().rows("SELECT body FROM answered").concat().concat();
     let password = made["password"].as_str().expect("a password");
     assert!(!kept.contains(password) && kept.contains("\"id\":\"c-"), "{kept}");
     // The key of one is nothing to another, and to nobody.
@@ -172,8 +169,7 @@ fn nobody_makes_more_than_anybody_needs() {
     assert_eq!(admin.ask("POST", "/api/v1/alert-routes", &route).0, 201);
     let silence = json!({ "node": server.organisation, "reason": "they move", "until_ms": until });
     assert_eq!(admin.ask("POST", "/api/v1/silences", &silence).0, 201);
-    let db = rusqlite::Connection::open(server.data().join("saveos.sqlite")).expect("a database");
-    db.busy_timeout(std::time::Duration::from_secs(10)).expect("it is set");
+    let db = server.db();
     let numbers = "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 499)";
     for sql in [
         "INSERT INTO api_token SELECT token || n, id || n, account, name, role, node, made_ms, until_ms, used_ms
@@ -183,7 +179,7 @@ fn nobody_makes_more_than_anybody_needs() {
         "INSERT INTO silence (id, node, reason, made_ms, made_by, until_ms)
             SELECT id || n, node, reason, made_ms, made_by, until_ms FROM n, silence",
     ] {
-        db.execute(&format!("{numbers} {sql}"), []).expect("room");
+        db.run(&format!("{numbers} {sql}"));
     }
     for (path, body) in
         [("/api/v1/me/tokens", &token), ("/api/v1/alert-routes", &route), ("/api/v1/silences", &silence)]
@@ -191,7 +187,7 @@ fn nobody_makes_more_than_anybody_needs() {
         let (status, answer) = admin.ask("POST", path, body);
         assert!(status == 409 && answer.to_string().contains("already"), "{path}: {status} {answer}");
     }
-    db.execute("UPDATE silence SET until_ms = 1", []).expect("room");
+    db.run("UPDATE silence SET until_ms = 1");
     assert_eq!(admin.ask("POST", "/api/v1/silences", &silence).0, 201, "what is over counts no more");
 }
 

@@ -99,9 +99,9 @@ fn a_restart_makes_nobody_offline_and_a_pulled_plug_is_seen() {
     // A night without a server: what was silent then is no evidence, and nobody comes alive by it either.
     server.stop();
     let night = Duration::from_secs(3 * 3600).as_millis() as i64;
-    let db = rusqlite::Connection::open(server.data().join("saveos.sqlite")).expect("a database");
-    db.execute("UPDATE appliance SET heard_ms = heard_ms - ?1, gone_ms = gone_ms - ?1", [night]).expect("it is free");
-    db.execute("UPDATE counter SET value = value - ?1 WHERE name = 'heard_ms'", [night]).expect("it is free");
+    let db = server.db();
+    db.run(&format!("UPDATE appliance SET heard_ms = heard_ms - {night}, gone_ms = gone_ms - {night}"));
+    db.run(&format!("UPDATE counter SET value = value - {night} WHERE name = 'heard_ms'"));
     drop(db);
     boxes[0].unplug();
     server.start();
@@ -312,9 +312,7 @@ fn a_dark_site_is_one_alert_that_a_restart_neither_tells_again_nor_forgets() {
         let all = list["items"].as_array().expect("boxes").iter().all(|one| one["presence"] == "late");
         all.then_some(())
     });
-    let db = rusqlite::Connection::open(server.data().join("saveos.sqlite")).expect("a database");
-    db.busy_timeout(Duration::from_secs(10)).expect("it is set");
-    db.execute("UPDATE appliance SET heard_ms = heard_ms - 16 * 60 * 1000", []).expect("room");
+    server.db().run("UPDATE appliance SET heard_ms = heard_ms - 16 * 60 * 1000");
     let alerts = || admin.get("/api/v1/alerts")["items"].as_array().expect("alerts").clone();
     let first = server.until("it is told", || alerts().first().cloned());
     assert_eq!(
@@ -331,7 +329,7 @@ fn a_dark_site_is_one_alert_that_a_restart_neither_tells_again_nor_forgets() {
     assert_eq!(after.len(), 1, "{after:?}");
     assert_eq!((&after[0]["id"], &after[0]["acknowledged_by"]), (&first["id"], &json!(support::ADMIN)));
 
-    db.execute("UPDATE appliance SET heard_ms = heard_ms + 16 * 60 * 1000", []).expect("room");
+    server.db().run("UPDATE appliance SET heard_ms = heard_ms + 16 * 60 * 1000");
     server.until("it is over", || (!alerts()[0]["ended_ms"].is_null()).then_some(()));
     assert_eq!(alerts().len(), 1);
 }
@@ -343,14 +341,14 @@ fn a_store_that_will_be_full_is_told_of_in_time() {
     let one = server.fleet(1).remove(0);
     let path = format!("/api/v1/appliances/{}", one.identity().device);
     // A week in which each day took 10 of 1,000 GB, told of today at the latest.
-    let db = rusqlite::Connection::open(server.data().join("saveos.sqlite")).expect("a database");
-    db.busy_timeout(Duration::from_secs(10)).expect("it is set");
+    let db = server.db();
     let (now, day) = (one_now(), 86_400_000);
     for ago in 1..7_u64 {
-        let sql = "INSERT INTO room_sample (device, disk, hour, at_ms, used_bytes) VALUES (?1, '', ?2, ?3, ?4)";
+        let sql = "INSERT INTO room_sample (device, disk, hour, at_ms, used_bytes)";
         let at = now - ago * day;
         let used = (940 - ago * 10) * 1_000_000_000;
-        db.execute(sql, rusqlite::params![one.identity().device.to_string(), at / 3_600_000, at, used]).expect("room");
+        let (device, hour) = (one.identity().device, at / 3_600_000);
+        db.run(&format!("{sql} VALUES ('{device}', '', {hour}, {at}, {used})"));
     }
     let bytes = |gb: u64| Bytes::saturating(gb * 1_000_000_000);
     let capacity = |level, free| {

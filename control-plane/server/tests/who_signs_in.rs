@@ -12,12 +12,6 @@ fn now_s() -> u64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs()
 }
 
-fn database(server: &Server) -> rusqlite::Connection {
-    let db = rusqlite::Connection::open(server.data().join("saveos.sqlite")).expect("a database");
-    db.busy_timeout(std::time::Duration::from_secs(10)).expect("it is set");
-    db
-}
-
 /// An account of its own, so that tries are counted for it alone.
 fn account(server: &Server, admin: &Person, role: &str) -> (&'static str, String, Person) {
     let new = json!({ "email": "one@example.org", "node": server.organisation, "role": role });
@@ -50,8 +44,7 @@ fn the_first_account_is_of_who_has_the_link_and_the_link_counts_once() {
     let Some((server, link)) = Server::without_people() else { return };
     let (page, token) = link.split_once('#').expect("a token behind #");
     assert_eq!(page, format!("https://localhost:{}/setup", server.https));
-    let stored: String =
-        database(&server).query_row("SELECT token FROM setup", [], |row| row.get(0)).expect("a row of the link");
+    let stored: String = server.db().one("SELECT token FROM setup");
     assert_ne!(stored, token, "who reads the database cannot use it");
     let place = server.place();
     let set_up = |token: &str, email: &str, password: &str| {
@@ -95,10 +88,8 @@ fn a_password_alone_opens_nothing_and_no_code_counts_twice() {
     assert_eq!(with(&codes[0]), 200);
     assert_eq!(with(&codes[0]), 401);
     assert_eq!(with(&codes[1].to_uppercase()), 200);
-    let stored: String = database(&server)
-        .query_row("SELECT group_concat(code) FROM recovery_code", [], |row| row.get(0))
-        .expect("codes");
-    assert!(!stored.contains(&codes[2]));
+    let stored = server.db().rows("SELECT code FROM recovery_code").concat().concat();
+    assert!(!stored.is_empty() && !stored.contains(&codes[2]));
     let statuses: Vec<u16> = (0..6).map(|_| with("123456")).collect();
     assert_eq!(statuses, [401, 401, 401, 401, 401, 429], "digits are not guessed either");
 }
@@ -109,8 +100,7 @@ fn what_is_dangerous_needs_a_proof_of_now() {
     let admin = server.admin();
     let (email, password, person) = account(&server, &admin, "admin");
     let (_, codes) = factor(&person);
-    let stale =
-        || database(&server).execute("UPDATE session SET proven_ms = proven_ms - 600000", []).expect("sessions");
+    let stale = || server.db().run("UPDATE session SET proven_ms = proven_ms - 600000");
     let dangerous: [(&str, &str, Value); 4] = [
         (
             "POST",
@@ -223,15 +213,13 @@ fn a_program_may_what_its_token_says_and_is_no_person() {
     assert!(listed["items"].as_array().expect("tokens").iter().all(|token| token["used_ms"].is_u64()), "{listed}");
     assert!(!listed.to_string().contains("saveos_"));
 
-    let db = database(&server);
+    let db = server.db();
     let hidden = token.strip_prefix("saveos_").expect("a prefix");
-    let found: u64 = db
-        .query_row("SELECT COUNT(*) FROM api_token WHERE token LIKE ?1", [format!("%{hidden}%")], |row| row.get(0))
-        .expect("a count");
-    assert_eq!(found, 0, "only hashes are kept");
+    let found = db.one(&format!("SELECT COUNT(*) FROM api_token WHERE token LIKE '%{hidden}%'"));
+    assert_eq!(found, "0", "only hashes are kept");
     let id = made["id"].as_str().expect("an id");
     assert_eq!(admin.ask("DELETE", &format!("/api/v1/me/tokens/{id}"), &NOTHING).0, 204);
     assert_eq!(program.ask("GET", "/api/v1/nodes", &NOTHING).0, 401);
-    db.execute("UPDATE api_token SET until_ms = 1", []).expect("a token");
+    db.run("UPDATE api_token SET until_ms = 1");
     assert_eq!(operator.ask("GET", "/api/v1/nodes", &NOTHING).0, 401);
 }

@@ -6,19 +6,19 @@ use super::App;
 use super::problem::{ApiError, Raw};
 use crate::authority::check_request;
 use crate::clock;
-use crate::enrolment::{self, Outcome};
+use crate::enrolment::{self, EnrolmentError, Outcome};
+use crate::nonce;
 use crate::revocation;
+use crate::store::Tx;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use saveos_protocol::enrol::{Challenge, EnrolReply, EnrolRequest, Refusal, Refused, RenewReply, RenewRequest};
-use saveos_protocol::hex::Nonce;
 use saveos_protocol::problem::ProblemKind;
-use saveos_protocol::time::Timestamp;
 use saveos_protocol::unit::Seconds;
 use saveos_protocol::{DecodeError, Message, V1, decode, encode};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 /// How long a box waits before it asks again.
 const WAIT: Seconds = Seconds::saturating(3);
@@ -34,7 +34,7 @@ const WAIT: Seconds = Seconds::saturating(3);
 )]
 pub(super) async fn challenge(State(app): State<App>) -> Result<Response, ApiError> {
     let now = clock::now();
-    let (nonce, exp) = nonce(&app, now);
+    let (nonce, exp) = app.nonces.give(clock::random(), now);
     answer(&Challenge { v: V1, nonce, exp, ts: now })
 }
 
@@ -51,18 +51,31 @@ pub(super) async fn challenge(State(app): State<App>) -> Result<Response, ApiErr
 pub(super) async fn enrol(State(app): State<App>, Raw(body): Raw) -> Result<Response, ApiError> {
     let now = clock::now();
     let request: EnrolRequest = read(&body)?;
-    let checked = take(&app, request.proof.nonce, now)
-        .and_then(|()| request.proof.verify(None, &request.csr, &request.key).map_err(|_| Refusal::ProofWrong))
-        .and_then(|()| check_request(&request.csr, None, &request.key));
-    let checked = match checked {
+    let nonce = request.proof.nonce;
+    let checked = app.nonces.check(nonce, now).and_then(|until| {
+        request.proof.verify(None, &request.csr, &request.key).map_err(|_| Refusal::ProofWrong)?;
+        Ok((until, check_request(&request.csr, None, &request.key)?))
+    });
+    let (until, checked) = match checked {
         Ok(checked) => checked,
         Err(reason) => return answer(&EnrolReply::Refused(refused("enrol", reason))),
     };
     let (config, authority) = (Arc::clone(&app.config), Arc::clone(&app.authority));
-    let outcome =
-        app.store.write(move |tx| enrolment::enrol(tx, &request, &checked, (&config, &authority), now)).await?;
+    let decide = move |tx: &mut dyn Tx| {
+        if nonce::is_spent(tx, nonce)? {
+            return Ok(Outcome::Refused(Refusal::NonceUnknown));
+        }
+        let outcome = enrolment::enrol(tx, &request, &checked, (&config, &authority), now)?;
+        if let Outcome::Issued(_) = &outcome {
+            nonce::spend(tx, nonce, until, now)?;
+        }
+        Ok::<_, EnrolmentError>(outcome)
+    };
+    let outcome = app.store.write(decide).await?;
     match outcome {
-        Outcome::Wait => answer(&EnrolReply::Waiting { v: V1, nonce: nonce(&app, now).0, wait: WAIT }),
+        Outcome::Wait => {
+            answer(&EnrolReply::Waiting { v: V1, nonce: app.nonces.give(clock::random(), now).0, wait: WAIT })
+        }
         Outcome::Refused(reason) => answer(&EnrolReply::Refused(refused("enrol", reason))),
         Outcome::Issued(issue) => {
             tracing::info!(device = %issue.enrolment.device, "enrolled");
@@ -90,9 +103,11 @@ pub(super) async fn renew(State(app): State<App>, Raw(body): Raw) -> Result<Resp
     let now = clock::now();
     let request: RenewRequest = read(&body)?;
     let device = request.device;
-    if let Err(reason) = take(&app, request.proof.nonce, now) {
-        return answer(&RenewReply::Refused(refused("renew", reason)));
-    }
+    let nonce = request.proof.nonce;
+    let until = match app.nonces.check(nonce, now) {
+        Ok(until) => until,
+        Err(reason) => return answer(&RenewReply::Refused(refused("renew", reason))),
+    };
     let Some(key) = app.store.read(move |tx| enrolment::key_of(tx, device)).await? else {
         return answer(&RenewReply::Refused(refused("renew", Refusal::UnknownDevice)));
     };
@@ -102,19 +117,21 @@ pub(super) async fn renew(State(app): State<App>, Raw(body): Raw) -> Result<Resp
         Err(reason) => return answer(&RenewReply::Refused(refused("renew", reason))),
     };
     let authority = Arc::clone(&app.authority);
-    let renewed = app.store.write(move |tx| enrolment::renew(tx, &checked, &key, &authority, now)).await?;
+    let decide = move |tx: &mut dyn Tx| {
+        if nonce::is_spent(tx, nonce)? {
+            return Ok(Err(Refusal::NonceUnknown));
+        }
+        let renewed = enrolment::renew(tx, &checked, &key, &authority, now)?;
+        if renewed.is_ok() {
+            nonce::spend(tx, nonce, until, now)?;
+        }
+        Ok::<_, EnrolmentError>(renewed)
+    };
+    let renewed = app.store.write(decide).await?;
     match renewed {
         Ok(renewal) => answer(&RenewReply::Issued(renewal)),
         Err(reason) => answer(&RenewReply::Refused(refused("renew", reason))),
     }
-}
-
-fn nonce(app: &App, now: Timestamp) -> (Nonce, Timestamp) {
-    app.nonces.lock().unwrap_or_else(PoisonError::into_inner).give(clock::random(), now)
-}
-
-fn take(app: &App, nonce: Nonce, now: Timestamp) -> Result<(), Refusal> {
-    app.nonces.lock().unwrap_or_else(PoisonError::into_inner).take(nonce, now)
 }
 
 fn refused(what: &'static str, reason: Refusal) -> Refused {

@@ -159,7 +159,8 @@ async fn catch_up(
     }
 }
 
-fn past(tx: &mut dyn Tx, after: u64) -> Result<Vec<News>, StoreError> {
+/// Facts after one, a page of them.
+pub(super) fn past(tx: &mut dyn Tx, after: u64) -> Result<Vec<News>, StoreError> {
     let sql = "SELECT f.seq, f.device, n.path, f.kind, f.json FROM fact f JOIN appliance a ON a.id = f.device
         JOIN node n ON n.id = a.node WHERE f.seq > $1 ORDER BY f.seq LIMIT $2";
     let rows = tx.query(sql, &values![after, CATCH_UP])?;

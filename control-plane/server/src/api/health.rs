@@ -3,6 +3,7 @@
 
 use super::App;
 use super::problem::ApiError;
+use crate::roles::Role;
 use crate::store::{Tx, values};
 use axum::Json;
 use axum::extract::State;
@@ -52,7 +53,8 @@ pub(super) async fn ready(State(app): State<App>) -> Result<Json<Ready>, ApiErro
         ON CONFLICT (name) DO UPDATE SET value = counter.value + 1";
     app.store.write(move |tx: &mut dyn Tx| tx.execute(probe, &values![1u64])).await?;
     let hearing = app.heart.look();
-    if !hearing.connected {
+    // A replica that only serves is no worse for it, and taking all of them away would hide it from people.
+    if app.part.does(Role::Worker) && !hearing.connected {
         return Err(ApiError::said(ProblemKind::Unavailable, "the ingest has no session with the broker"));
     }
     Ok(Json(Ready { ready: true }))

@@ -152,7 +152,7 @@ mod tests {
     #[tokio::test]
     async fn a_report_counts_what_ended_in_its_period_and_how() {
         let folder = tempfile::tempdir().expect("a folder");
-        let store = Store::open(folder.path()).expect("a store");
+        let store = Store::for_test(folder.path()).await;
         let fill = |tx: &mut dyn Tx| {
             let clean = "{\"verdict\":\"clean\"}";
             let damaged = "{\"verdict\":\"damaged\"}";

@@ -52,9 +52,9 @@ pub(crate) struct Files {
 
 impl Files {
     /// Below `data`.
-    pub(crate) fn new(data: &Path, config: &Config) -> Files {
+    pub(crate) fn new(data: &Path, config: &Config, elsewhere: Option<SocketAddr>) -> Files {
         let reach = if config.bind.is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { config.bind };
-        let address = SocketAddr::new(reach, config.mqtt_port);
+        let address = elsewhere.unwrap_or(SocketAddr::new(reach, config.mqtt_port));
         Files { folder: data.join("broker"), address, bind: config.bind, queue: config.broker_queue }
     }
 

@@ -155,7 +155,7 @@ mod tests {
     #[tokio::test]
     async fn boxes_count_where_they_stand_and_for_what_they_lack() {
         let folder = tempfile::tempdir().expect("a folder");
-        let store = Store::open(folder.path()).expect("a store");
+        let store = Store::for_test(folder.path()).await;
         let now = Timestamp::saturating(1000 * HOUR);
         store.write(given).await.expect("they are written");
         let read = |tops: &'static [&'static str]| {
@@ -183,7 +183,7 @@ mod tests {
     #[tokio::test]
     async fn what_a_box_lacks_and_since_when_is_written_when_it_is_judged() {
         let folder = tempfile::tempdir().expect("a folder");
-        let store = Store::open(folder.path()).expect("a store");
+        let store = Store::for_test(folder.path()).await;
         store.write(given).await.expect("they are written");
         let device = saveos_protocol::id::DeviceId::from_parts(Timestamp::saturating(1), [0; 10]);
         let at = |hours: u64| Timestamp::saturating(hours * HOUR);
@@ -230,7 +230,7 @@ mod tests {
     #[tokio::test]
     async fn a_day_is_how_it_ended_and_of_those_who_may_see_it() {
         let folder = tempfile::tempdir().expect("a folder");
-        let store = Store::open(folder.path()).expect("a store");
+        let store = Store::for_test(folder.path()).await;
         let at = |hours: u64| Timestamp::saturating(hours * HOUR);
         store.write(given).await.expect("they are written");
         for now in [980, 1000] {

@@ -124,7 +124,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_not_protected_what_is_open_and_what_has_halted_is_counted() {
         let folder = tempfile::tempdir().expect("a folder");
-        let store = Store::open(folder.path()).expect("a store");
+        let store = Store::for_test(folder.path()).await;
         assert_eq!(read(&store).await.expect("readable"), Standing::default());
         let write = store.write(|tx| {
             for (id, until) in [("a", 0u64), ("b", 4_000_000_000_000), ("c", 1)] {

@@ -28,7 +28,7 @@ fn uplink() -> Uplink {
 /// Boxes that were heard a moment ago, of two kinds of hardware that have no numbers yet, and a rollout.
 async fn given(boxes: u8) -> (tempfile::TempDir, Store) {
     let folder = tempfile::tempdir().expect("a folder");
-    let store = Store::open(folder.path()).expect("a store");
+    let store = Store::for_test(folder.path()).await;
     let desired = policy::desired(&policy::Policy::default(), uplink(), DesiredVersion::ZERO, at(0));
     let desired = String::from_utf8(encode(&desired).expect("it fits")).expect("JSON");
     let write = store.write(move |tx| {

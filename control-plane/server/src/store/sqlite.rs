@@ -2,6 +2,7 @@
 //!
 //! `synchronous=FULL`: a commit is on the disk before the writer answers, and only then is anything acknowledged to a box.
 
+use super::migrations::{self, Standing};
 use super::{Row, StoreError, Tx, Value, is_portable};
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, TransactionBehavior};
@@ -10,11 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-mod migrations {
-    refinery::embed_migrations!("migrations");
-}
-
-const FILE: &str = "saveos.sqlite";
+pub(super) const FILE: &str = "saveos.sqlite";
 /// Readers at once: pages of lists are short, and two cores serve no more.
 const READERS: usize = 4;
 
@@ -34,12 +31,12 @@ struct Readers {
 
 impl Sqlite {
     /// Opens the file below `data`, or makes it, and brings it up to date.
-    pub(crate) fn open(data: &Path) -> Result<Sqlite, StoreError> {
+    pub(super) fn open(data: &Path) -> Result<Sqlite, StoreError> {
         let path = data.join(FILE);
         let mut db = configured(&path)?;
-        // A file of a newer release is refused: going on would write what that release does not expect.
-        let runner = migrations::migrations::runner();
-        runner.run(&mut db).map_err(|error| StoreError::Migration(Box::new(error)))?;
+        if migrations::must_run(&standing(&db)?)? {
+            migrations::runner().run(&mut db).map_err(|error| StoreError::Migration(Box::new(error)))?;
+        }
         let (writer, jobs) = mpsc::channel::<Job>();
         let thread = std::thread::Builder::new().name("store".to_owned());
         let spawned = thread.spawn(move || jobs.into_iter().for_each(|job| job(&mut db)));
@@ -50,7 +47,7 @@ impl Sqlite {
     }
 
     /// Copies the database of one folder into another, as it is at one moment, also while somebody writes.
-    pub(crate) fn copy(from: &Path, to: &Path) -> Result<(), StoreError> {
+    pub(super) fn copy(from: &Path, to: &Path) -> Result<(), StoreError> {
         let (source, target) = (from.join(FILE), to.join(FILE));
         let db = Connection::open_with_flags(source, rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         db.busy_timeout(Duration::from_secs(10))?;
@@ -61,7 +58,7 @@ impl Sqlite {
     }
 
     /// Runs a transaction on the writer; what it returns is on the disk.
-    pub(crate) async fn write<T, E, F>(&self, work: F) -> Result<T, E>
+    pub(super) async fn write<T, E, F>(&self, work: F) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
@@ -77,7 +74,7 @@ impl Sqlite {
     }
 
     /// Runs a transaction that only reads.
-    pub(crate) async fn read<T, E, F>(&self, work: F) -> Result<T, E>
+    pub(super) async fn read<T, E, F>(&self, work: F) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
@@ -109,6 +106,16 @@ impl Readers {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(db);
         self.freed.notify_one();
     }
+}
+
+fn standing(db: &Connection) -> Result<Standing, StoreError> {
+    let has = |table: &str| db.prepare("SELECT 1 FROM sqlite_master WHERE name = ?1")?.exists([table]);
+    let number = |sql: &str| db.query_row(sql, [], |row| row.get::<_, i64>(0));
+    if !has("refinery_schema_history")? {
+        return Ok(Standing::New);
+    }
+    let floor = if has("compatible")? { Some(number(migrations::FLOOR)?) } else { None };
+    Ok(Standing::At { last: number(migrations::LAST)?, floor })
 }
 
 fn configured(path: &Path) -> Result<Connection, StoreError> {
@@ -162,17 +169,20 @@ impl Tx for Open<'_> {
         let columns = statement.column_count();
         let (mut rows, mut found) = (statement.raw_query(), Vec::new());
         while let Some(row) = rows.next()? {
-            let read = |column| match row.get_ref(column)? {
-                ValueRef::Null => Ok(Value::Null),
-                ValueRef::Integer(number) => Ok(Value::Integer(number)),
-                ValueRef::Text(text) => Ok(Value::Text(String::from_utf8_lossy(text).into_owned())),
-                ValueRef::Real(_) | ValueRef::Blob(_) => {
-                    Err(StoreError::Damaged("a value of a kind that nobody wrote"))
-                }
-            };
+            let read = |column| value(row.get_ref(column)?);
             found.push(Row((0..columns).map(read).collect::<Result<_, StoreError>>()?));
         }
         Ok(found)
+    }
+}
+
+/// A value as every engine gives it.
+pub(super) fn value(found: ValueRef<'_>) -> Result<Value, StoreError> {
+    match found {
+        ValueRef::Null => Ok(Value::Null),
+        ValueRef::Integer(number) => Ok(Value::Integer(number)),
+        ValueRef::Text(text) => Ok(Value::Text(String::from_utf8_lossy(text).into_owned())),
+        ValueRef::Real(_) | ValueRef::Blob(_) => Err(StoreError::Damaged("a value of a kind that nobody wrote")),
     }
 }
 

@@ -12,6 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub(crate) mod database;
 pub(crate) mod line;
 
 pub(crate) const ADMIN: &str = "admin@example.org";
@@ -28,6 +29,8 @@ pub(crate) struct Server {
     pub(crate) mqtt: u16,
     /// Its data lie on a file system of so many mebibytes that only it sees, and that ends with it.
     small: Option<u32>,
+    /// The database that is not in its folder.
+    database: Option<String>,
     password: String,
     setup_link: Option<String>,
     pub(crate) passphrase: String,
@@ -55,12 +58,21 @@ impl Server {
         Some((server, link))
     }
 
+    /// Its database is a file, whatever the tests run on.
+    pub(crate) fn in_a_file() -> Option<Server> {
+        Server::made(None, Some(ADMIN), false)
+    }
+
     /// Its data lie on a file system of so many mebibytes, which ends with its process.
     pub(crate) fn on_a_small_disk(mebibytes: u32) -> Option<Server> {
         Server::on(Some(mebibytes), Some(ADMIN))
     }
 
     fn on(small: Option<u32>, admin: Option<&str>) -> Option<Server> {
+        Server::made(small, admin, small.is_none())
+    }
+
+    fn made(small: Option<u32>, admin: Option<&str>, anywhere: bool) -> Option<Server> {
         let found = ["/usr/sbin/mosquitto", "/usr/bin/mosquitto"].into_iter().any(|path| Path::new(path).exists());
         if !found {
             println!("SKIPPED: no mosquitto");
@@ -68,9 +80,14 @@ impl Server {
         }
         let folder = tempfile::tempdir().expect("a folder");
         let [https, mqtt] = free_ports();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        let runtime = runtime.expect("a runtime");
+        let database = anywhere.then(|| database::new(&runtime)).flatten();
+        let environment: Vec<_> = database.iter().map(|url| (database::URL, url.clone())).collect();
         let output = Command::new(env!("CARGO_BIN_EXE_saveos-server"))
             .args(["init", "--json", "--host", "localhost", "--bind", "127.0.0.1", "--organisation", "A test"])
             .args(["--https-port", &https.to_string(), "--mqtt-port", &mqtt.to_string()])
+            .envs(environment.iter().cloned())
             .args(admin.map(|admin| ["--admin", admin]).into_iter().flatten())
             .arg("--data")
             .arg(folder.path().join("data"))
@@ -79,7 +96,6 @@ impl Server {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let shown: Value = serde_json::from_slice(&output.stdout).expect("JSON");
         let text = |name: &str| shown[name].as_str().unwrap_or_default().to_owned();
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let mut server = Server {
             password: text("password"),
             setup_link: shown["setup_link"].as_str().map(str::to_owned),
@@ -87,12 +103,13 @@ impl Server {
             organisation: text("organisation"),
             folder,
             process: None,
-            environment: Vec::new(),
+            environment,
             metrics: None,
             https,
             mqtt,
             small,
-            runtime: runtime.expect("a runtime"),
+            database,
+            runtime,
         };
         server.start();
         Some(server)
@@ -303,32 +320,18 @@ impl Server {
 
     /// What the database holds of facts, in order.
     pub(crate) fn facts(&self) -> Vec<Entry> {
-        let db = rusqlite::Connection::open(self.database()).expect("a database");
-        let mut query = db.prepare("SELECT stream, n, json, kind FROM fact ORDER BY stream, n").expect("a table");
-        let rows = query.query_map([], |row| {
-            let (stream, kind): (String, String) = (row.get(0)?, row.get(3)?);
+        let rows = self.db().rows("SELECT stream, n, json, kind FROM fact ORDER BY stream, n");
+        let entry = |row: Vec<String>| {
+            let [stream, n, json, kind] = row.try_into().expect("four columns");
             let kind = saveos_protocol::fact::Kind::ALL.iter().find(|known| known.as_str() == kind);
-            Ok(Entry {
+            Entry {
                 stream: stream.parse().expect("a stream"),
-                n: row.get(1)?,
-                json: row.get(2)?,
+                n: n.parse().expect("a number"),
+                json,
                 kind: *kind.expect("a kind"),
-            })
-        });
-        rows.expect("rows").collect::<Result<_, _>>().expect("rows")
-    }
-
-    /// Where SQLite finds the database: not through /proc, whose links it resolves as this side sees them, but as a copy.
-    fn database(&self) -> PathBuf {
-        if self.small.is_none() {
-            return self.data().join("saveos.sqlite");
-        }
-        let copy = self.folder.path().join("seen.sqlite");
-        for part in ["", "-wal"] {
-            let to = format!("{}{part}", copy.display());
-            std::fs::copy(self.data().join(format!("saveos.sqlite{part}")), to).expect("it can be copied");
-        }
-        copy
+            }
+        };
+        rows.into_iter().map(entry).collect()
     }
 
     /// Nothing lost, nothing twice: row by row what the boxes told.

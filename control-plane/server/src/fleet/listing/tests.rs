@@ -12,7 +12,7 @@ fn at(ms: u64) -> Timestamp {
 
 /// 40 boxes in all states that a list can ask for, at two sites of two customers.
 async fn fleet(folder: &std::path::Path) -> Store {
-    let store = Store::open(folder).expect("a store");
+    let store = Store::for_test(folder).await;
     store
         .write(|tx: &mut dyn Tx| {
             for (id, path) in [("o", "/o/"), ("a", "/o/a/"), ("s", "/o/a/s/"), ("b", "/o/b/"), ("t", "/o/b/t/")] {

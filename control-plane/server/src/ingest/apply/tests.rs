@@ -18,8 +18,8 @@ struct Given {
 
 fn given() -> Given {
     let folder = tempfile::tempdir().expect("a folder");
-    let (store, identity) = (Store::open(folder.path()).expect("a store"), Identity::new());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let (store, identity) = (runtime.block_on(Store::for_test(folder.path())), Identity::new());
     let (device, key) = (identity.device, identity.public);
     let rows = store.write(move |tx| {
         let sql = "INSERT INTO node (id, path, kind, name, made_ms) VALUES ('s', '/o/s/', 'site', 'a site', 1)";

@@ -1,0 +1,93 @@
+//! What another process heard, for the browsers and lists of this one: facts in their order, and whether anybody hears at all.
+
+use super::events;
+use crate::clock;
+use crate::ingest::{Hearing, Heart, News};
+use crate::stop;
+use crate::store::{Store, StoreError, Tx, first, values};
+use std::time::Duration;
+use tokio::sync::{broadcast, watch};
+
+/// How far behind a browser at another replica is.
+const LOOK: Duration = Duration::from_millis(500);
+/// Whoever hears says so every ten seconds.
+const STALE: Duration = Duration::from_secs(25);
+
+/// Follows until `stop`. While this process hears by itself, its own word counts.
+pub(crate) async fn keep(store: Store, heart: Heart, news: broadcast::Sender<News>, mut stop: watch::Receiver<bool>) {
+    let mut seen = None;
+    while tokio::time::timeout(LOOK, stop::asked(&mut stop)).await.is_err() {
+        let looked = store.read(move |tx| look(tx, seen)).await;
+        let (hearing, facts, last) = match looked {
+            Ok(looked) => looked,
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "nobody knows what others hear");
+                heart.change(|known| known.connected &= known.here);
+                continue;
+            }
+        };
+        seen = Some(last);
+        let here = heart.look().here;
+        heart.change(|known| {
+            if !known.here {
+                (known.connected, known.deaf) = (hearing.connected, hearing.deaf);
+            }
+        });
+        for fact in facts.into_iter().filter(|_| !here) {
+            // Nobody watches.
+            let _ = news.send(fact);
+        }
+    }
+}
+
+fn look(tx: &mut dyn Tx, seen: Option<u64>) -> Result<(Hearing, Vec<News>, u64), StoreError> {
+    let hearing = hearing(tx)?;
+    let last = first(tx, "SELECT value FROM counter WHERE name = 'seq'", &[])?;
+    let last = last.map(|row| row.number(0)).transpose()?.unwrap_or(0);
+    let facts = match seen {
+        // What came before is nobody's news.
+        None => Vec::new(),
+        Some(seen) if seen >= last => Vec::new(),
+        Some(seen) => events::past(tx, seen)?,
+    };
+    // Of a page that was full the rest comes with the next look.
+    let seen = facts.last().and_then(|fact| fact.seq).unwrap_or(last);
+    Ok((hearing, facts, seen))
+}
+
+fn hearing(tx: &mut dyn Tx) -> Result<Hearing, StoreError> {
+    let sql = "SELECT at_ms, connected, deaf_from_ms, deaf_to_ms FROM hearing WHERE name = 'ingest'";
+    let Some(row) = first(tx, sql, &[])? else { return Ok(Hearing::default()) };
+    let deaf = row.maybe_time(2)?.zip(row.maybe_time(3)?);
+    let connected = row.number(1)? == 1 && clock::now().since(row.time(0)?) < STALE;
+    Ok(Hearing { connected, deaf, ..Hearing::default() })
+}
+
+/// Writes down what this process hears, for the others.
+pub(crate) fn write_down(tx: &mut dyn Tx, hearing: &Hearing) -> Result<(), StoreError> {
+    let sql = "INSERT INTO hearing (name, at_ms, connected, deaf_from_ms, deaf_to_ms) VALUES ('ingest', $1, $2, $3, $4)
+        ON CONFLICT (name) DO UPDATE SET at_ms = excluded.at_ms, connected = excluded.connected,
+        deaf_from_ms = excluded.deaf_from_ms, deaf_to_ms = excluded.deaf_to_ms";
+    let (from, to) = hearing.deaf.unzip();
+    tx.execute(sql, &values![clock::now(), u64::from(hearing.connected), from, to]).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_replica_believes_that_boxes_are_heard_only_while_somebody_says_so() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::for_test(folder.path()).await;
+        let look = || store.read(|tx| look(tx, None));
+        assert!(!look().await.expect("readable").0.connected, "nobody ever heard");
+        let now = clock::now();
+        let said = Hearing { connected: true, deaf: Some((now, now)), ..Hearing::default() };
+        store.write(move |tx| write_down(tx, &said)).await.expect("room");
+        let (hearing, ..) = look().await.expect("readable");
+        assert!(hearing.connected && hearing.deaf == Some((now, now)) && !hearing.here);
+        store.write(|tx| tx.execute("UPDATE hearing SET at_ms = at_ms - 25000", &[])).await.expect("room");
+        assert!(!look().await.expect("readable").0.connected, "it is silent");
+    }
+}

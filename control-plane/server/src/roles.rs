@@ -1,0 +1,77 @@
+//! What one process of an installation does: all of it, or in a cluster a part of it.
+//!
+//! ```text
+//! api     serves people and boxes over HTTPS; as many as one likes, behind a load balancer
+//! worker  one hears the boxes, one does what is due (alerts, rollouts, notices); the others wait to take over
+//! broker  keeps the broker of the boxes running and tells it who is revoked
+//! ```
+//!
+//! Processes of one installation share its keys, its config and its database, and nothing else.
+
+use crate::config::Config;
+use std::net::SocketAddr;
+
+/// A part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Role {
+    /// HTTPS for people and boxes.
+    Api,
+    /// Hears the boxes and does what is due.
+    Worker,
+    /// The broker and its rules.
+    Broker,
+}
+
+/// Why a process cannot have its part.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RolesError {
+    /// Parts are processes, and processes share no file.
+    #[error("only an installation in PostgreSQL can be run in parts; without `--role` one process does it all")]
+    Alone,
+    /// Nobody knows this process from another.
+    #[error("the host has no name: say `--replica NAME`, another one for each process")]
+    Nameless(#[source] rustix::io::Errno),
+}
+
+/// What this process does, as whom, and where the broker is.
+#[derive(Clone, Debug)]
+pub(crate) struct Part {
+    roles: Vec<Role>,
+    /// Holds leases under this name.
+    pub(crate) holder: String,
+    /// Several processes share the database.
+    pub(crate) shared: bool,
+    /// Where the broker is, if it is not where the config says.
+    pub(crate) broker: Option<SocketAddr>,
+}
+
+impl Part {
+    /// As the command line says.
+    pub(crate) fn of(arguments: &crate::args::Run, config: &Config) -> Result<Part, RolesError> {
+        let shared = config.is_shared();
+        if !shared && !arguments.role.is_empty() {
+            return Err(RolesError::Alone);
+        }
+        let holder = match (shared, &arguments.replica) {
+            // It starts anew under its name and finds what it held.
+            (false, _) => config.node.to_string(),
+            (true, Some(name)) => format!("{}/{name}", config.node),
+            (true, None) => format!("{}/{}", config.node, host().map_err(RolesError::Nameless)?),
+        };
+        let roles = match arguments.role.as_slice() {
+            [] => vec![Role::Api, Role::Worker, Role::Broker],
+            some => some.to_vec(),
+        };
+        Ok(Part { roles, holder, shared, broker: arguments.broker })
+    }
+
+    /// Whether it does that.
+    pub(crate) fn does(&self, role: Role) -> bool {
+        self.roles.contains(&role)
+    }
+}
+
+fn host() -> rustix::io::Result<String> {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    if name.is_empty() || name == "(none)" { Err(rustix::io::Errno::NOENT) } else { Ok(name) }
+}
