@@ -67,6 +67,17 @@ pub(crate) enum StoreError {
     Closed,
 }
 
+impl StoreError {
+    /// Whether the same may succeed in a moment: the database is restarted, or another takes its place.
+    pub(crate) fn passes(&self) -> bool {
+        match self {
+            StoreError::Closed | StoreError::Away(_) => true,
+            StoreError::Server(error) => postgres::passes(error),
+            _ => false,
+        }
+    }
+}
+
 /// The store. Copies are the same store.
 #[derive(Clone)]
 pub(crate) enum Store {

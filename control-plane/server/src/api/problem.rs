@@ -57,10 +57,13 @@ impl IntoResponse for ApiError {
 
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> ApiError {
-        match error {
-            StoreError::Closed => ApiError::new(ProblemKind::Unavailable),
-            other => ApiError::internal(&other),
+        if error.passes() {
+            tracing::warn!(error = &error as &dyn std::error::Error, "a request found no database");
+            let mut problem = Problem::new(ProblemKind::Unavailable);
+            problem.retry_after = Some(Seconds::saturating(5));
+            return ApiError(Box::new(problem));
         }
+        ApiError::internal(&error)
     }
 }
 

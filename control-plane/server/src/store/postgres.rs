@@ -165,7 +165,7 @@ async fn floor(client: &Object) -> Result<Option<i64>, StoreError> {
 }
 
 /// Whether it may be over in a moment: restarted, failed over, or full.
-fn passes(error: &tokio_postgres::Error) -> bool {
+pub(super) fn passes(error: &tokio_postgres::Error) -> bool {
     let passing = [
         SqlState::ADMIN_SHUTDOWN,
         SqlState::CRASH_SHUTDOWN,

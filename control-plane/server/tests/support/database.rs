@@ -78,8 +78,8 @@ impl Server {
 
     /// What follows is done with an empty database; in a file it is one by itself, with a new folder.
     pub(crate) fn move_to_a_new_database(&mut self) {
-        if self.database.is_some() {
-            self.database = new(&self.runtime);
+        if let Some(server) = std::env::var(SERVER).ok().filter(|_| self.database.is_some()) {
+            self.database = Some(new(&self.runtime, &server));
             self.environment.retain(|(name, _)| *name != URL);
             self.environment.extend(self.database.iter().map(|url| (URL, url.clone())));
         }
@@ -105,13 +105,12 @@ fn connected(runtime: &tokio::runtime::Runtime, url: &str) -> tokio_postgres::Cl
     client
 }
 
-/// The URL of a new database on the server for tests, where there is one.
-pub(super) fn new(runtime: &tokio::runtime::Runtime) -> Option<String> {
-    let server = std::env::var(SERVER).ok()?;
+/// The URL of a new database on a server.
+pub(super) fn new(runtime: &tokio::runtime::Runtime, server: &str) -> String {
     let name = tempfile::Builder::new().prefix("t").rand_bytes(12).tempfile().expect("a name");
     let name = name.path().file_name().expect("a name").to_string_lossy().to_lowercase();
-    let client = connected(runtime, &server);
+    let client = connected(runtime, server);
     let sql = format!("CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C'");
     runtime.block_on(client.batch_execute(&sql)).expect("a database");
-    Some(server.replace("/postgres", &format!("/{name}")))
+    server.replace("/postgres", &format!("/{name}"))
 }

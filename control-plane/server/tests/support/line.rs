@@ -28,16 +28,22 @@ pub(crate) struct Line {
 impl Line {
     /// To a port of this machine.
     pub(crate) fn to(port: u16) -> Line {
+        Line::over(vec![port])
+    }
+
+    /// To whichever of these ports takes a connection, each in its turn: a load balancer that looks at nothing.
+    pub(crate) fn over(ports: Vec<u16>) -> Line {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let line =
             Line { port: listener.local_addr().expect("a port").port(), state: Arc::default(), open: Arc::default() };
         let (state, open) = (Arc::clone(&line.state), Arc::clone(&line.open));
         std::thread::spawn(move || {
-            for here in listener.incoming().flatten() {
+            for (turn, here) in listener.incoming().flatten().enumerate() {
                 if state.load(Ordering::Relaxed) == State::Cut as u8 {
                     continue;
                 }
-                let Ok(there) = TcpStream::connect(("127.0.0.1", port)) else { continue };
+                let mut places = (0..ports.len()).map(|next| ("127.0.0.1", ports[(turn + next) % ports.len()]));
+                let Some(there) = places.find_map(|place| TcpStream::connect(place).ok()) else { continue };
                 for (from, to) in [(&here, &there), (&there, &here)] {
                     let (from, to) = (from.try_clone().expect("a socket"), to.try_clone().expect("a socket"));
                     open.lock().expect("no panic").push(from.try_clone().expect("a socket"));

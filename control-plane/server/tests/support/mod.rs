@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) mod database;
 pub(crate) mod line;
+pub(crate) mod postgres;
 
 pub(crate) const ADMIN: &str = "admin@example.org";
 
@@ -68,11 +69,32 @@ impl Server {
         Server::on(Some(mebibytes), Some(ADMIN))
     }
 
+    /// Set up in a new database of `server`, for people and boxes behind the port `https`; nothing of it runs.
+    pub(crate) fn in_parts(server: &postgres::Postgres, https: u16) -> Option<Server> {
+        Server::set_up(None, Some(ADMIN), Some(&server.url()), Some(https))
+    }
+
+    /// One more process of it, which does a part.
+    pub(crate) fn part(&self, name: &str, arguments: &[&str]) -> Child {
+        let log = std::fs::File::options().create(true).append(true).open(self.folder.path().join("log"));
+        let mut command = self.program();
+        command.args(["run", "--replica", name, "--data"]).arg(self.data()).args(arguments);
+        command.envs(self.environment.iter().cloned()).stdin(Stdio::null()).stdout(Stdio::null());
+        command.stderr(log.expect("a log")).spawn().expect("it starts")
+    }
+
     fn on(small: Option<u32>, admin: Option<&str>) -> Option<Server> {
         Server::made(small, admin, small.is_none())
     }
 
     fn made(small: Option<u32>, admin: Option<&str>, anywhere: bool) -> Option<Server> {
+        let databases = std::env::var(database::SERVER).ok().filter(|_| anywhere);
+        let mut server = Server::set_up(small, admin, databases.as_deref(), None)?;
+        server.start();
+        Some(server)
+    }
+
+    fn set_up(small: Option<u32>, admin: Option<&str>, databases: Option<&str>, port: Option<u16>) -> Option<Server> {
         let found = ["/usr/sbin/mosquitto", "/usr/bin/mosquitto"].into_iter().any(|path| Path::new(path).exists());
         if !found {
             println!("SKIPPED: no mosquitto");
@@ -80,9 +102,10 @@ impl Server {
         }
         let folder = tempfile::tempdir().expect("a folder");
         let [https, mqtt] = free_ports();
+        let https = port.unwrap_or(https);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = runtime.expect("a runtime");
-        let database = anywhere.then(|| database::new(&runtime)).flatten();
+        let database = databases.map(|server| database::new(&runtime, server));
         let environment: Vec<_> = database.iter().map(|url| (database::URL, url.clone())).collect();
         let output = Command::new(env!("CARGO_BIN_EXE_saveos-server"))
             .args(["init", "--json", "--host", "localhost", "--bind", "127.0.0.1", "--organisation", "A test"])
@@ -96,7 +119,7 @@ impl Server {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let shown: Value = serde_json::from_slice(&output.stdout).expect("JSON");
         let text = |name: &str| shown[name].as_str().unwrap_or_default().to_owned();
-        let mut server = Server {
+        Some(Server {
             password: text("password"),
             setup_link: shown["setup_link"].as_str().map(str::to_owned),
             passphrase: text("command_passphrase"),
@@ -110,9 +133,7 @@ impl Server {
             small,
             database,
             runtime,
-        };
-        server.start();
-        Some(server)
+        })
     }
 
     pub(crate) fn data(&self) -> PathBuf {
@@ -377,6 +398,15 @@ impl Drop for Server {
 }
 
 impl Person {
+    /// Asks there from now on.
+    pub(crate) fn move_to(&mut self, place: Place) {
+        self.place = place;
+    }
+
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
+    }
+
     /// Asks with a JSON body; status and answer.
     pub(crate) fn ask(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
         let bearer = format!("Bearer {}", self.token);

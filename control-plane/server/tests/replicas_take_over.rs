@@ -1,0 +1,288 @@
+//! An installation in parts on one PostgreSQL: replicas of the API behind a load balancer, two workers, a broker. Whichever of them
+//! dies, in the end the database holds what boxes told, each fact once, and people were answered.
+
+mod support;
+
+use rustix::process::{Pid, Signal, kill_process};
+use saveos_fleet_sim::{Appliance, Place, Told};
+use saveos_protocol::Topic;
+use saveos_protocol::fact::{Body, StoreCapacity, StoreLevel};
+use saveos_protocol::topic::Down;
+use saveos_protocol::unit::Bytes;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::process::Child;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use support::line::Line;
+use support::postgres::Postgres;
+use support::{Person, Server};
+
+/// The parts, and whatever they stand on.
+struct Parts {
+    server: Server,
+    postgres: Postgres,
+    https: [u16; 2],
+    running: BTreeMap<&'static str, Child>,
+    // Last: what stands on it ends first.
+    _folder: tempfile::TempDir,
+}
+
+impl Parts {
+    /// `None` where PostgreSQL or Mosquitto is missing.
+    fn new() -> Option<Parts> {
+        let folder = tempfile::Builder::new().permissions(open()).tempdir().expect("a folder");
+        let Some(postgres) = Postgres::start(&folder.path().join("postgres")).expect("it starts") else {
+            println!("SKIPPED: no postgresql");
+            return None;
+        };
+        let https = [free_port(), free_port()];
+        let balancer = Line::over(https.to_vec());
+        let server = Server::in_parts(&postgres, balancer.port)?;
+        let mut parts = Parts { server, postgres, https, running: BTreeMap::new(), _folder: folder };
+        for name in ["broker", "one", "two", "left", "right"] {
+            parts.begin(name);
+        }
+        parts.ready();
+        Some(parts)
+    }
+
+    fn begin(&mut self, name: &'static str) {
+        let [left, right] = self.https.map(|port| port.to_string());
+        let arguments: &[&str] = match name {
+            "broker" => &["--role", "broker"],
+            "left" => &["--role", "api", "--https-port", &left],
+            "right" => &["--role", "api", "--https-port", &right],
+            _ => &["--role", "worker"],
+        };
+        self.running.insert(name, self.server.part(name, arguments));
+    }
+
+    /// Both replicas answer, and boxes are heard.
+    fn ready(&self) {
+        for port in self.https {
+            let place = Place::new(&format!("https://localhost:{port}"), &self.server.authority());
+            self.server.until("a replica is ready", || {
+                place.request("GET", "/readyz", &[], b"").is_ok_and(|(status, _)| status == 200).then_some(())
+            });
+        }
+        self.server.until("boxes are heard", || self.hears());
+    }
+
+    fn kill(&mut self, name: &str) {
+        let mut process = self.running.remove(name).expect("it runs");
+        process.kill().expect("it runs");
+        process.wait().expect("it ran");
+    }
+
+    fn stop(&mut self, name: &str) {
+        let mut process = self.running.remove(name).expect("it runs");
+        kill_process(Pid::from_child(&process), Signal::TERM).expect("it runs");
+        assert!(process.wait().expect("it ran").success(), "{}", self.server.log());
+    }
+
+    /// Which worker hears the boxes.
+    fn hears(&self) -> Option<&'static str> {
+        let rows = self.server.db().rows("SELECT holder FROM lease WHERE name = 'ingest'");
+        let holder = rows.first()?.first()?.rsplit('/').next()?.to_owned();
+        ["one", "two"].into_iter().find(|name| *name == holder)
+    }
+
+    /// A person at one of the replicas.
+    fn person_at(&self, port: u16) -> Person {
+        let mut person = self.server.admin();
+        person.move_to(Place::new(&format!("https://localhost:{port}"), &self.server.authority()));
+        person
+    }
+}
+
+impl Drop for Parts {
+    fn drop(&mut self) {
+        for process in self.running.values_mut() {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+}
+
+fn open() -> std::fs::Permissions {
+    // PostgreSQL runs as another user.
+    std::os::unix::fs::PermissionsExt::from_mode(0o755)
+}
+
+fn free_port() -> u16 {
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    socket.local_addr().expect("a port").port()
+}
+
+fn something(size: u64) -> Body {
+    let (size_bytes, free_bytes) = (Bytes::saturating(size), Bytes::saturating(size / 2));
+    Body::StoreCapacity(StoreCapacity { disk: None, level: StoreLevel::Roomy, size_bytes, free_bytes })
+}
+
+/// Boxes that tell, and a person who looks, until told to stop. What the person was answered, but for connections that broke.
+struct Traffic {
+    stop: Arc<AtomicBool>,
+    answers: Arc<Mutex<Vec<(u16, String)>>>,
+    threads: Vec<std::thread::JoinHandle<()>>,
+}
+
+impl Traffic {
+    fn begin(boxes: &[Arc<Appliance>], place: Place, token: String) -> Traffic {
+        let (stop, answers) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
+        let (boxes, end) = (boxes.to_vec(), Arc::clone(&stop));
+        let tell = move || {
+            let mut size = 1;
+            while !end.load(Ordering::Relaxed) {
+                for appliance in &boxes {
+                    appliance.tell(something(size));
+                    size += 1;
+                }
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        };
+        let (said, end) = (Arc::clone(&answers), Arc::clone(&stop));
+        let look = move || {
+            let bearer = format!("Bearer {token}");
+            while !end.load(Ordering::Relaxed) {
+                let asked = place.request("GET", "/api/v1/appliances", &[("authorization", &bearer)], b"");
+                if let Ok((status, body)) = asked {
+                    said.lock().expect("no panic").push((status, String::from_utf8_lossy(&body).into_owned()));
+                }
+                std::thread::sleep(Duration::from_millis(30));
+            }
+        };
+        Traffic { stop, answers, threads: vec![std::thread::spawn(tell), std::thread::spawn(look)] }
+    }
+
+    fn end(self) -> Vec<(u16, String)> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.threads.into_iter().for_each(|thread| thread.join().expect("no panic"));
+        std::mem::take(&mut *self.answers.lock().expect("no panic"))
+    }
+}
+
+/// The data of live facts at one replica.
+fn follow(place: &Place, token: &str) -> Receiver<Value> {
+    let (sender, events) = channel();
+    let stream = place.stream("/api/v1/events?kinds=store_capacity", token, None).expect("a stream");
+    std::thread::spawn(move || {
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            if let Some(data) = line.strip_prefix("data: ")
+                && sender.send(serde_json::from_str(data).expect("JSON")).is_err()
+            {
+                return;
+            }
+        }
+    });
+    events
+}
+
+#[test]
+fn whichever_part_dies_nothing_is_lost_and_nothing_counts_twice() {
+    let Some(mut parts) = Parts::new() else { return };
+    let boxes = parts.server.fleet(6);
+    let settle = |parts: &Parts| {
+        parts.server.until("all is acknowledged", || boxes.iter().all(|one| one.level().waiting == 0).then_some(()));
+    };
+    let admin = parts.server.admin();
+    let traffic = Traffic::begin(&boxes, parts.server.place(), admin.token.clone());
+
+    // A replica dies, another is told to end: the balancer has the other one.
+    parts.kill("left");
+    std::thread::sleep(Duration::from_millis(500));
+    parts.begin("left");
+    parts.ready();
+    parts.stop("right");
+    std::thread::sleep(Duration::from_millis(500));
+    parts.begin("right");
+    parts.ready();
+
+    // The worker that hears ends: the other one hears at once. It dies: as soon as its lease is over.
+    let first = parts.hears().expect("somebody hears");
+    let begun = Instant::now();
+    parts.stop(first);
+    let second = parts.server.until("the other hears", || parts.hears().filter(|name| *name != first));
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    parts.begin(first);
+    settle_while_told(&parts, &boxes);
+    let begun = Instant::now();
+    parts.kill(second);
+    parts.server.until("the first hears again", || parts.hears().filter(|name| *name == first));
+    println!("a worker that was killed is replaced after {:?}", begun.elapsed());
+    parts.begin(second);
+
+    // The database is restarted, and stays away for a while.
+    parts.postgres.end().expect("it ends");
+    std::thread::sleep(Duration::from_secs(3));
+    parts.postgres.begin().expect("it starts");
+    settle_while_told(&parts, &boxes);
+
+    // The broker dies with all it has in memory.
+    parts.kill("broker");
+    parts.server.kill_broker();
+    parts.begin("broker");
+
+    let answers = traffic.end();
+    settle(&parts);
+    parts.server.compare(&boxes);
+    let failed: Vec<&(u16, String)> = answers.iter().filter(|(status, _)| *status != 200).collect();
+    println!("{} of {} answers say that the database is away", failed.len(), answers.len());
+    assert!(answers.len() > 500, "{}", answers.len());
+    // One person asks one thing at a time, and the database went away once.
+    assert!(failed.len() <= 1 && failed.iter().all(|(status, _)| *status == 503), "{failed:?}");
+}
+
+/// For as long as boxes tell there is always something on its way; so it is what they had told a moment ago.
+#[track_caller]
+fn settle_while_told(parts: &Parts, boxes: &[Arc<Appliance>]) {
+    let told: usize = boxes.iter().map(|one| one.ledger().len()).sum();
+    parts.server.until("what was told is held", || {
+        let held: usize = parts.server.db().one("SELECT COUNT(*) FROM fact").parse().expect("a number");
+        (held >= told).then_some(())
+    });
+}
+
+#[test]
+fn what_is_done_at_one_replica_reaches_boxes_and_is_seen_at_the_other() {
+    let Some(parts) = Parts::new() else { return };
+    let boxes = parts.server.fleet(2);
+    let [left, right] = parts.https.map(|port| parts.person_at(port));
+    let path = |one: &Arc<Appliance>, what: &str| format!("/api/v1/appliances/{}{what}", one.identity().device);
+    for person in [&left, &right] {
+        parts.server.until("both replicas know that it is online", || {
+            (person.get(&path(&boxes[0], ""))["presence"] == "online").then_some(())
+        });
+    }
+    // A fact: every replica's browsers see it, whichever worker took it in.
+    let seen = [&left, &right].map(|person| follow(person.place(), &person.token));
+    boxes[0].tell(something(77));
+    for events in seen {
+        let event = events.recv_timeout(Duration::from_secs(10)).expect("an event");
+        assert_eq!(event["body"]["size_bytes"], 77, "{event}");
+    }
+    // A command, from a process that has no session with the broker.
+    let (status, made) = left.ask("POST", &path(&boxes[0], "/commands"), &json!({ "type": "rescan", "args": {} }));
+    assert_eq!(status, 202, "{made}");
+    let begun = Instant::now();
+    let is_command = |told: &Told| matches!(told.topic, Topic::Down(_, Down::Command));
+    parts.server.until("the box is told", || boxes[0].told().iter().any(is_command).then_some(()));
+    println!("a command took {:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(5), "not with the next time that commands are sent again");
+    let listed = right.get(&path(&boxes[0], "/commands"));
+    assert_eq!(listed["items"][0]["id"], made["id"], "{listed}");
+    // The end of trust: the process with the broker cuts the session, and says so to the one that was asked.
+    let begun = Instant::now();
+    assert_eq!(left.ask("POST", &path(&boxes[1], "/revoke"), &Value::Null).0, 200);
+    println!("a box was cut off after {:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    parts.server.until("it is off", || (!boxes[1].is_online()).then_some(()));
+    let told = boxes[1].ledger().len();
+    boxes[1].tell(something(78));
+    std::thread::sleep(Duration::from_secs(2));
+    let held: usize = parts.server.facts().len();
+    assert!(boxes[1].level().waiting > 0 && held <= boxes[0].ledger().len() + told, "{held}");
+}
