@@ -57,7 +57,7 @@ pub(crate) fn test(tally: &mut Tally) -> anyhow::Result<()> {
 fn counted(arguments: &[&str], tally: &mut Tally) -> anyhow::Result<()> {
     let words = npm_words(&[&["--silent"], arguments].concat())?;
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    each_line(words[0], &words[1..], &mut |line| {
+    each_line(words[0], &words[1..], &[], &mut |line| {
         println!("{line}");
         tally.web_line(line);
     })

@@ -70,6 +70,11 @@ pub(crate) fn for_demo() -> anyhow::Result<()> {
 pub(crate) fn for_tests() -> anyhow::Result<()> {
     install(&[BUILD, FILESYSTEMS, FLEET, TESTS, &[("git", "git")]].concat())?;
     for_python()?;
+    // Its programs are on nobody's path.
+    let servers = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    if !servers.into_iter().any(|release| release.path().join("bin/postgres").exists()) {
+        install_packages(&["postgresql"])?;
+    }
     for (program, package) in OPTIONAL.iter().filter(|(program, _)| !has(program)) {
         if let Err(error) = install_packages(&[package]) {
             println!("going on without {program}: {error}");

@@ -27,10 +27,17 @@ pub(crate) fn build_programs() -> anyhow::Result<()> {
     run("cargo", &["build", "--locked", "--workspace", "--bins", "--test", "topics_round_trip"])
 }
 
-/// Runs a program and passes on each line of its standard output.
-pub(crate) fn each_line(program: &str, arguments: &[&str], take: &mut dyn FnMut(&str)) -> anyhow::Result<()> {
+/// Runs a program, with more in its environment, and passes on each line of its standard output.
+pub(crate) fn each_line(
+    program: &str,
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+    take: &mut dyn FnMut(&str),
+) -> anyhow::Result<()> {
     println!("$ {program} {}", arguments.join(" "));
-    let child = Command::new(program).args(arguments).stdout(Stdio::piped()).spawn();
+    let mut command = Command::new(program);
+    command.args(arguments).envs(environment.iter().copied());
+    let child = command.stdout(Stdio::piped()).spawn();
     let mut child = child.with_context(|| format!("could not start {program}"))?;
     let mut lines = BufReader::new(child.stdout.take().context("a pipe was asked for")?);
     let mut line = Vec::new();

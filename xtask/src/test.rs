@@ -3,13 +3,16 @@
 mod aarch64;
 mod advisories;
 mod monitoring;
+#[allow(dead_code, reason = "tests stop it and start it again")]
+#[path = "../../control-plane/server/tests/support/postgres.rs"]
+mod postgres;
 pub(crate) mod tally;
 mod workflows;
 
 use crate::setup::{self, python_packages};
 use crate::shell::{each_line, output, root, run};
 use anyhow::bail;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 use tally::Tally;
@@ -35,6 +38,7 @@ const SUITES: &[Suite] = &[
     ("daemon", |tally| tests_in("saveos-daemon", tally)),
     ("protocol", |tally| tests_in("saveos-protocol", tally)),
     ("server", server),
+    ("cluster", cluster),
     ("release", release),
     ("demo", |_| crate::demo::run(&["--once"])),
     ("web", crate::dashboard::test),
@@ -102,8 +106,12 @@ fn run_named(names: &[&str], tally: &mut Tally, took: &mut Vec<(&'static str, f6
 
 /// Runs tests and counts them; all of them, also after one failed.
 fn tests(which: &[&str], tally: &mut Tally) -> anyhow::Result<()> {
+    tests_with(which, &[], tally)
+}
+
+fn tests_with(which: &[&str], environment: &[(&str, &str)], tally: &mut Tally) -> anyhow::Result<()> {
     let arguments = [&["test", "--locked", "--no-fail-fast"], which, &["--", "--show-output"]].concat();
-    each_line("cargo", &arguments, &mut |line| {
+    each_line("cargo", &arguments, environment, &mut |line| {
         println!("{line}");
         tally.line(line);
     })
@@ -112,9 +120,16 @@ fn tests(which: &[&str], tally: &mut Tally) -> anyhow::Result<()> {
 /// The test programs of one package. By name among all of the workspace: `-p` would compile anew whatever the package depends
 /// on, with the features that it asks for alone.
 fn tests_in(package: &str, tally: &mut Tally) -> anyhow::Result<()> {
-    let names = test_programs(package)?;
-    let which = names.iter().flat_map(|name| ["--test", name]);
-    tests(&std::iter::once("--workspace").chain(which).collect::<Vec<_>>(), tally)
+    tests_named(test_programs(package)?.iter(), &[], tally)
+}
+
+fn tests_named<'n>(
+    names: impl Iterator<Item = &'n String>,
+    environment: &[(&str, &str)],
+    tally: &mut Tally,
+) -> anyhow::Result<()> {
+    let which = names.flat_map(|name| ["--test", name]);
+    tests_with(&std::iter::once("--workspace").chain(which).collect::<Vec<_>>(), environment, tally)
 }
 
 /// As cargo finds them: a file or a folder of `tests/` each.
@@ -137,16 +152,48 @@ fn server(tally: &mut Tally) -> anyhow::Result<()> {
     if !folder.join("bin/schemathesis").exists() {
         python_packages(&folder, &["schemathesis==4.32.5"])?;
     }
-    tests_in("saveos-server", tally)
+    moto()?;
+    let names = test_programs("saveos-server")?;
+    tests_named(names.iter().filter(|name| !ON_ITS_OWN.contains(&name.as_str())), &[], tally)
+}
+
+/// The control plane on PostgreSQL: each of its tests once more, on a database of its own.
+fn cluster(tally: &mut Tally) -> anyhow::Result<()> {
+    // Below /tmp, which PostgreSQL's own user may enter.
+    let place = std::env::temp_dir().join(format!("saveos-cluster-{}", std::process::id()));
+    std::fs::create_dir(&place)?;
+    let outcome = on_postgres(&place, tally);
+    std::fs::remove_dir_all(&place)?;
+    outcome
+}
+
+fn on_postgres(place: &Path, tally: &mut Tally) -> anyhow::Result<()> {
+    let Some(server) = postgres::Postgres::start(&place.join("postgres"))? else { bail!("no PostgreSQL") };
+    let names = test_programs("saveos-server")?;
+    let which = names.iter().filter(|name| !IN_A_FILE.contains(&name.as_str())).flat_map(|name| ["--test", name]);
+    let which: Vec<&str> = ["--workspace", "--bin", "saveos-server"].into_iter().chain(which).collect();
+    tests_with(&which, &[("SAVEOS_TEST_POSTGRES", &server.url())], tally)
+}
+
+/// What looks at the file and its disk, or at no database.
+const IN_A_FILE: &[&str] =
+    &["acknowledged_after_the_sync", "outlives_full_disks_and_cut_lines", "a_rollout_stops_by_itself"];
+/// What begins a PostgreSQL of its own, and runs there alone.
+const ON_ITS_OWN: &[&str] = &["moves_between_engines", "replicas_take_over"];
+
+/// A service that speaks S3.
+fn moto() -> anyhow::Result<()> {
+    let folder = root().join("target/s3-venv");
+    if folder.join("bin/moto_server").exists() {
+        return Ok(());
+    }
+    python_packages(&folder, &["moto[server,s3]==5.2.5"])
 }
 
 /// With a service that speaks S3, and a token made of software.
 fn release(tally: &mut Tally) -> anyhow::Result<()> {
     setup::for_releases()?;
-    let folder = root().join("target/s3-venv");
-    if !folder.join("bin/moto_server").exists() {
-        python_packages(&folder, &["moto[server,s3]==5.2.5"])?;
-    }
+    moto()?;
     tests_in("saveos-release", tally)
 }
 

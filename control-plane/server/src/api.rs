@@ -19,6 +19,7 @@ mod answer;
 mod appliances;
 mod appliances_csv;
 mod bulk;
+mod bundles;
 mod claims;
 mod commands;
 mod document;
@@ -53,6 +54,7 @@ use crate::ingest::{Heart, News, Outgoing};
 use crate::metrics::requests::{self, Requests};
 use crate::nonce::Nonces;
 use crate::notify::Counts;
+use crate::objects::Objects;
 use crate::releases::line::{self, Line};
 use crate::roles::Part;
 use crate::store::Store;
@@ -65,12 +67,10 @@ use axum::{Json, Router};
 use problem::ApiError;
 use saveos_protocol::limits;
 use saveos_protocol::problem::ProblemKind;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tokio::sync::{Semaphore, broadcast, mpsc, watch};
-use tower_http::services::ServeDir;
 use tower_http::timeout::TimeoutLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -94,10 +94,8 @@ pub(crate) struct App {
     pub(crate) duty: watch::Receiver<bool>,
     pub(crate) broker: watch::Receiver<u32>,
     pub(crate) files: Files,
-    /// Where logs of boxes lie.
-    pub(crate) logs: Arc<PathBuf>,
-    /// A repository of The Update Framework.
-    pub(crate) releases: Arc<PathBuf>,
+    /// Logs of boxes, and a repository of The Update Framework.
+    pub(crate) objects: Objects,
     /// On which its bundles go out.
     pub(crate) line: Arc<Line>,
     /// One change of the broker's rules at a time.
@@ -195,13 +193,11 @@ fn routes() -> OpenApiRouter<App> {
 pub(crate) fn app(state: App) -> Router {
     let (routes, described) = routes().split_for_parts();
     let document = Json(document::document(&described));
-    let files = ServeDir::new(state.releases.as_ref()).append_index_html_on_directories(false);
-    let releases =
-        Router::new().fallback_service(files).layer(middleware::from_fn_with_state(state.clone(), line::lease));
+    let releases = bundles::router(&state.objects).layer(middleware::from_fn_with_state(state.clone(), line::lease));
     routes
         .route("/api/v1/openapi.json", get(move || std::future::ready(document.clone())))
         // Signed by whom a box believes, and no secret.
-        .nest_service("/releases", releases)
+        .nest_service("/releases", releases.with_state(state.clone()))
         .fallback(pages::page)
         .method_not_allowed_fallback(problem::no_method)
         .layer(middleware::from_fn_with_state(state.clone(), once::once))

@@ -30,6 +30,7 @@ mod lease;
 mod metrics;
 mod nonce;
 mod notify;
+mod objects;
 mod password;
 mod policy;
 mod post;

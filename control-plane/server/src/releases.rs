@@ -4,6 +4,7 @@
 
 pub(crate) mod line;
 
+use crate::objects::{Objects, ObjectsError};
 use saveos_protocol::hex::Digest;
 use saveos_protocol::release::Said;
 use saveos_protocol::text::Release;
@@ -11,8 +12,6 @@ use saveos_server::rollout::Routes;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
-use std::path::Path;
 
 /// One bundle that is a release.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,9 +50,12 @@ impl Catalogue {
 /// Why it cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReleasesError {
-    /// A file.
-    #[error("could not read {0}")]
-    File(String, #[source] std::io::Error),
+    /// Where it lies.
+    #[error(transparent)]
+    Objects(#[from] ObjectsError),
+    /// What leads to it was there.
+    #[error("{0} is missing in the release repository")]
+    Missing(String),
     /// It is too long, or no metadata.
     #[error("{0} is no metadata of a release repository")]
     NotUnderstood(String),
@@ -90,18 +92,13 @@ struct Target {
 const LONGEST: u64 = 4 << 20;
 
 /// All bundles; `None` when nothing is published there: boxes may be told to look elsewhere.
-pub(crate) fn read(folder: &Path) -> Result<Option<Vec<Published>>, ReleasesError> {
-    let metadata = folder.join("metadata");
-    let timestamp: Signed<Pointers> = match file(&metadata, "timestamp.json") {
-        Err(ReleasesError::File(_, error)) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        found => found?,
+pub(crate) async fn read(objects: &Objects) -> Result<Option<Vec<Published>>, ReleasesError> {
+    let timestamp: Signed<Pointers> = match file(objects, "timestamp.json").await? {
+        Some(found) => found,
+        None => return Ok(None),
     };
-    let next = |pointers: &Signed<Pointers>, name: &str| match pointers.signed.meta.get(name) {
-        Some(pointer) => Ok(format!("{}.{name}", pointer.version)),
-        None => Err(ReleasesError::NotUnderstood(format!("what leads to {name}"))),
-    };
-    let snapshot: Signed<Pointers> = file(&metadata, &next(&timestamp, "snapshot.json")?)?;
-    let targets: Signed<Targets> = file(&metadata, &next(&snapshot, "targets.json")?)?;
+    let snapshot: Signed<Pointers> = there(objects, &next(&timestamp, "snapshot.json")?).await?;
+    let targets: Signed<Targets> = there(objects, &next(&snapshot, "targets.json")?).await?;
     // What goes with a bundle says nothing, and what a newer tool says is its own.
     let bundle = |target: Target| {
         let said = serde_json::from_value::<Said>(target.custom?).ok()?;
@@ -110,43 +107,47 @@ pub(crate) fn read(folder: &Path) -> Result<Option<Vec<Published>>, ReleasesErro
     Ok(Some(targets.signed.targets.into_values().filter_map(bundle).collect()))
 }
 
-fn file<T: DeserializeOwned>(folder: &Path, name: &str) -> Result<T, ReleasesError> {
-    let mut bytes = Vec::new();
-    let read = std::fs::File::open(folder.join(name)).and_then(|file| file.take(LONGEST + 1).read_to_end(&mut bytes));
-    let length = read.map_err(|error| ReleasesError::File(name.to_owned(), error))? as u64;
-    let found = serde_json::from_slice(&bytes).ok().filter(|_| length <= LONGEST);
-    found.ok_or_else(|| ReleasesError::NotUnderstood(name.to_owned()))
+fn next(pointers: &Signed<Pointers>, name: &str) -> Result<String, ReleasesError> {
+    match pointers.signed.meta.get(name) {
+        Some(pointer) => Ok(format!("{}.{name}", pointer.version)),
+        None => Err(ReleasesError::NotUnderstood(format!("what leads to {name}"))),
+    }
+}
+
+async fn there<T: DeserializeOwned>(objects: &Objects, name: &str) -> Result<T, ReleasesError> {
+    file(objects, name).await?.ok_or_else(|| ReleasesError::Missing(name.to_owned()))
+}
+
+async fn file<T: DeserializeOwned>(objects: &Objects, name: &str) -> Result<Option<T>, ReleasesError> {
+    let Some(bytes) = objects.read(&format!("releases/metadata/{name}"), LONGEST).await? else { return Ok(None) };
+    serde_json::from_slice(&bytes).map(Some).map_err(|_| ReleasesError::NotUnderstood(name.to_owned()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write;
 
-    fn put(folder: &Path, name: &str, text: &str) {
-        std::fs::create_dir_all(folder.join("metadata")).expect("a folder");
-        let written =
-            std::fs::File::create(folder.join("metadata").join(name)).map(|mut file| file.write_all(text.as_bytes()));
-        written.expect("a file").expect("room");
-    }
-
-    #[test]
-    fn what_the_timestamp_leads_to_is_read_and_nothing_else() {
+    #[tokio::test]
+    async fn what_the_timestamp_leads_to_is_read_and_nothing_else() {
         let folder = tempfile::tempdir().expect("a folder");
-        assert_eq!(read(folder.path()).expect("nothing is no error"), None);
-        put(folder.path(), "timestamp.json", r#"{"signed": {"meta": {"snapshot.json": {"version": 7}}}}"#);
-        assert!(matches!(read(folder.path()), Err(ReleasesError::File(name, _)) if name == "7.snapshot.json"));
-        put(folder.path(), "7.snapshot.json", r#"{"signed": {"meta": {"targets.json": {"version": 3}}}}"#);
-        put(folder.path(), "4.targets.json", "not yet");
+        let objects = Objects::Folder(folder.path().to_owned());
+        let put = async |name: &str, text: &str| {
+            objects.write(&format!("releases/metadata/{name}"), text.to_owned()).await.expect("room");
+        };
+        assert_eq!(read(&objects).await.expect("nothing is no error"), None);
+        put("timestamp.json", r#"{"signed": {"meta": {"snapshot.json": {"version": 7}}}}"#).await;
+        assert!(matches!(read(&objects).await, Err(ReleasesError::Missing(name)) if name == "7.snapshot.json"));
+        put("7.snapshot.json", r#"{"signed": {"meta": {"targets.json": {"version": 3}}}}"#).await;
+        put("4.targets.json", "not yet").await;
         let bundle = r#"{"length": 9, "custom": {"release": "2.0", "compatible": "saveos-qemu", "security_epoch": 1, "from": ["1.0"]}}"#;
         let targets = format!(r#"{{"signed": {{"targets": {{"a.raucb": {bundle}, "a.cdx.json": {{"length": 5}}}}}}}}"#);
-        put(folder.path(), "3.targets.json", &targets);
-        let found = read(folder.path()).expect("readable").expect("published");
+        put("3.targets.json", &targets).await;
+        let found = read(&objects).await.expect("readable").expect("published");
         let from: Vec<String> = found[0].said.from.iter().map(ToString::to_string).collect();
         assert_eq!((found.len(), found[0].bytes, from), (1, 9, vec!["1.0".to_owned()]));
         for text in ["", "{}", r#"{"signed": {"meta": {"snapshot.json": {"version": -1}}}}"#, &"[".repeat(100_000)] {
-            put(folder.path(), "timestamp.json", text);
-            assert!(matches!(read(folder.path()), Err(ReleasesError::NotUnderstood(_))), "{}", text.len());
+            put("timestamp.json", text).await;
+            assert!(matches!(read(&objects).await, Err(ReleasesError::NotUnderstood(_))), "{}", text.len());
         }
     }
 

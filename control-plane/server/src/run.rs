@@ -14,6 +14,7 @@ use crate::jobs;
 use crate::lease;
 use crate::metrics::{self, Metrics};
 use crate::nonce::Nonces;
+use crate::objects::{Objects, ObjectsError};
 use crate::post;
 use crate::releases::line::Line;
 use crate::revocation;
@@ -55,6 +56,9 @@ pub(crate) enum RunError {
     /// Where the database is.
     #[error(transparent)]
     Where(#[from] DatabaseError),
+    /// The place of releases and logs.
+    #[error(transparent)]
+    Objects(#[from] ObjectsError),
     /// The part of this process.
     #[error(transparent)]
     Roles(#[from] RolesError),
@@ -132,8 +136,7 @@ pub(crate) async fn run(arguments: &args::Run, stop: watch::Receiver<bool>) -> R
         duty,
         broker: broker.as_ref().map_or(nowhere, |broker| broker.id.clone()),
         files,
-        logs: Arc::new(data.join("logs")),
-        releases: Arc::new(data.join("releases")),
+        objects: Objects::of_environment(data)?,
         line: Arc::new(Line::of(config.release_line_mbit)),
         rules: Arc::default(),
         unenforced: Arc::default(),

@@ -6,6 +6,7 @@ mod support;
 use serde_json::{Value, json};
 use std::io::Write;
 use support::Server;
+use support::bucket::Bucket;
 
 const NOTHING: Value = Value::Null;
 
@@ -77,6 +78,35 @@ fn files_of_releases_are_served_in_ranges_and_nothing_beside_them() {
     let Some(server) = Server::new() else { return };
     put(&server.data().join("releases/metadata/timestamp.json"), b"{\"signed\": {}}");
     put(&server.data().join("releases/targets/bundle"), b"0123456789");
+    are_served(&server);
+}
+
+#[test]
+fn files_in_a_bucket_are_served_alike() {
+    let Some(bucket) = Bucket::start() else { return };
+    let Some(mut server) = Server::new() else { return };
+    let put = |name: &str, bytes: &[u8]| {
+        let (status, ..) = bucket.send("PUT", &format!("/releases/ours/{name}"), bytes);
+        assert!(status.contains(" 200 "), "{status}");
+    };
+    put("releases/metadata/timestamp.json", b"{\"signed\": {}}");
+    put("releases/targets/bundle", b"0123456789");
+    put("config.json", b"mqtt_port");
+    server.stop();
+    server.environment.extend(bucket.environment());
+    server.environment.push(("SAVEOS_OBJECTS", "s3://releases/ours".to_owned()));
+    server.start();
+    are_served(&server);
+    // What is published there is what can be rolled out.
+    put("releases/metadata/timestamp.json", br#"{"signed": {"meta": {"snapshot.json": {"version": 1}}}}"#);
+    put("releases/metadata/1.snapshot.json", br#"{"signed": {"meta": {"targets.json": {"version": 1}}}}"#);
+    let said = r#"{"release": "2.0", "compatible": "saveos-qemu", "security_epoch": 1, "from": ["1.0"]}"#;
+    let targets = format!(r#"{{"signed": {{"targets": {{"bundle": {{"length": 10, "custom": {said}}}}}}}}}"#);
+    put("releases/metadata/1.targets.json", targets.as_bytes());
+    assert_eq!(server.admin_get("/api/v1/releases")["items"][0]["release"], "2.0");
+}
+
+fn are_served(server: &Server) {
     let get =
         |path: &str, headers: &[(&str, &str)]| server.place().request("GET", path, headers, b"").expect("an answer");
     assert_eq!(get("/releases/metadata/timestamp.json", &[]), (200, b"{\"signed\": {}}".to_vec()));

@@ -1,75 +1,15 @@
-//! The same repository in a bucket, by the protocol of S3: Moto (https://docs.getmoto.org) answers, a service of its own process.
-
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+//! The same repository in a bucket, by the protocol of S3.
 
 mod support;
+
+use support::bucket::Bucket;
 use support::workshop;
-
-const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/s3-venv/bin/moto_server");
-
-/// The service, which ends with the test.
-struct Bucket {
-    service: Child,
-    port: u16,
-}
-
-impl Drop for Bucket {
-    fn drop(&mut self) {
-        // It may be gone already.
-        let _ = self.service.kill();
-        let _ = self.service.wait();
-    }
-}
-
-impl Bucket {
-    fn start() -> Bucket {
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port();
-        let mut command = Command::new(PROGRAM);
-        command.args(["-H", "127.0.0.1", "-p", &port.to_string()]).stdout(Stdio::null()).stderr(Stdio::null());
-        let bucket = Bucket { service: command.spawn().expect("it starts"), port };
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(Instant::now() < deadline, "it does not answer");
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        let (status, ..) = bucket.ask("PUT", "/releases");
-        assert!(status.contains(" 200 "), "{status}");
-        bucket
-    }
-
-    /// Status line, headers, body.
-    fn ask(&self, method: &str, path: &str) -> (String, String, Vec<u8>) {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).expect("it answers");
-        // The service asks that there is a signature, and does not look at it.
-        let headers = "Host: 127.0.0.1\r\nAuthorization: AWS test:none\r\nContent-Length: 0\r\n";
-        write!(stream, "{method} {path} HTTP/1.0\r\n{headers}\r\n").expect("it listens");
-        let mut lines = BufReader::new(stream);
-        let (mut status, mut headers, mut body) = (String::new(), String::new(), Vec::new());
-        lines.read_line(&mut status).expect("a status");
-        while lines.read_line(&mut headers).expect("headers") > 2 {}
-        lines.read_to_end(&mut body).expect("a body");
-        (status, headers.to_ascii_lowercase(), body)
-    }
-}
 
 #[test]
 fn a_release_lies_in_a_bucket_as_in_a_folder() {
-    if !std::path::Path::new(PROGRAM).exists() {
-        println!("SKIPPED: no moto, which `cargo xtask test release` installs");
-        return;
-    }
+    let Some(bucket) = Bucket::start() else { return };
     let Some(mut workshop) = workshop() else { return };
-    let bucket = Bucket::start();
-    workshop.variables = vec![
-        ("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{}", bucket.port)),
-        ("AWS_ALLOW_HTTP", "true".to_owned()),
-        ("AWS_REGION", "us-east-1".to_owned()),
-        ("AWS_ACCESS_KEY_ID", "test".to_owned()),
-        ("AWS_SECRET_ACCESS_KEY", "test".to_owned()),
-    ];
+    workshop.variables = bucket.environment();
     let place = "s3://releases/stable";
     workshop.root();
     workshop.refuses(&format!("status --at {place} --root 1.json"), "nothing is published at s3://releases/stable");

@@ -21,7 +21,7 @@ pub(super) fn uses_aes(tally: &mut Tally) -> anyhow::Result<()> {
     };
     let program = folder.join("saveos");
     let (mut function, mut found) = (String::new(), BTreeMap::new());
-    each_line("aarch64-linux-gnu-objdump", &["-d", "-C", &program.to_string_lossy()], &mut |line| {
+    each_line("aarch64-linux-gnu-objdump", &["-d", "-C", &program.to_string_lossy()], &[], &mut |line| {
         if let Some((_, name)) = line.split_once(" <").filter(|(_, name)| name.ends_with(">:")) {
             name.trim_end_matches(">:").clone_into(&mut function);
         } else if line.split('\t').any(|word| word.trim() == "aese") {

@@ -11,7 +11,7 @@ use super::commands;
 use super::problem::{ApiError, Body};
 use crate::audit;
 use crate::clock;
-use crate::files;
+use crate::objects::ObjectsError;
 use crate::password;
 use crate::store::{Row, StoreError, Tx, first, values};
 use axum::Json;
@@ -26,11 +26,12 @@ use saveos_protocol::unit::Bytes;
 use saveos_protocol::{Topic, V1, encode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// What a delivery has at most.
 const LARGEST: u32 = 1 << 20;
+/// And what it is as text: a byte that is none becomes three.
+const LARGEST_KEPT: u64 = 3 * LARGEST as u64;
 /// A slow line carries that in this time.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// How long they may be read.
@@ -120,8 +121,7 @@ pub(super) async fn ask(
         Ok::<_, ApiError>(old)
     });
     for id in old.await? {
-        // What stays behind is found by nobody and is small.
-        let _ = std::fs::remove_file(app.logs.join(id));
+        app.objects.remove(&object(&id)).await;
     }
     // Full: it is sent again with the others that wait.
     let _ = app.outgoing.try_send((Topic::Down(device, Down::Command), json));
@@ -184,11 +184,9 @@ pub(super) async fn read(
         let sql = "SELECT id FROM log_request WHERE id = $1 AND device = $2 AND got_ms IS NOT NULL";
         Ok::<_, ApiError>(first(tx, sql, &values![wanted, device])?)
     });
-    // A name that the table knows: no path leads out of the folder.
     let row = known.await?.ok_or_else(|| ApiError::new(ProblemKind::NotFound))?;
-    let path = app.logs.join(row.text(0)?);
-    let text = tokio::task::spawn_blocking(move || std::fs::read(path)).await;
-    let text = text.ok().and_then(Result::ok).ok_or_else(|| ApiError::new(ProblemKind::NotFound))?;
+    let text = app.objects.read(&object(row.text(0)?), LARGEST_KEPT).await.map_err(|error| not_there(&error))?;
+    let text = text.ok_or_else(|| ApiError::new(ProblemKind::NotFound))?;
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     let name = HeaderValue::try_from(format!("attachment; filename=\"{device}-{log}.txt\""));
@@ -223,18 +221,21 @@ pub(super) async fn deliver(
     let bytes = reading.await.map_err(|_| late())?.map_err(|_| ApiError::new(ProblemKind::TooLarge))?;
     // What a box says is text for people; what is none is shown as such.
     let text = String::from_utf8_lossy(&bytes).into_owned();
-    let (path, len) = (app.logs.join(&id), text.len() as u64);
-    let written = tokio::task::spawn_blocking(move || {
-        files::make_folder(path.parent().unwrap_or(&PathBuf::new()))?;
-        files::write(&path, &text)
-    });
-    written.await.map_err(|_| ApiError::new(ProblemKind::Internal))?.map_err(|error| {
-        tracing::error!(error = &error as &dyn std::error::Error, "logs could not be kept");
-        ApiError::new(ProblemKind::Unavailable)
-    })?;
+    let len = text.len() as u64;
+    app.objects.write(&object(&id), text).await.map_err(|error| not_there(&error))?;
     let sql = "UPDATE log_request SET got_ms = $1, bytes = $2 WHERE token = $3 AND got_ms IS NULL";
     let taken = app.store.write(move |tx: &mut dyn Tx| tx.execute(sql, &values![now, len, token])).await?;
     if taken == 0 { Err(nobody()) } else { Ok(StatusCode::NO_CONTENT) }
+}
+
+/// Where it lies. A name that the table knows: no path leads out of the folder.
+fn object(id: &str) -> String {
+    format!("logs/{id}")
+}
+
+fn not_there(error: &ObjectsError) -> ApiError {
+    tracing::error!(error = error as &dyn std::error::Error, "logs are not where they are kept");
+    ApiError::new(ProblemKind::Unavailable)
 }
 
 /// Whether this is the path of a delivery, whose body is read when its token is known.

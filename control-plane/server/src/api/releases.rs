@@ -10,7 +10,6 @@ use axum::extract::State;
 use saveos_protocol::text::{Release, Text};
 use schemars::JsonSchema;
 use serde::Serialize;
-use std::sync::Arc;
 
 /// A release for one kind of box, as its metadata says.
 #[derive(Serialize, JsonSchema)]
@@ -54,9 +53,7 @@ pub(super) async fn list(State(app): State<App>, access: Access) -> Result<Json<
 impl App {
     /// What is published; `None` when that is elsewhere.
     pub(crate) async fn published(&self) -> Result<Option<Vec<Published>>, ReleasesError> {
-        let folder = Arc::clone(&self.releases);
-        let read = tokio::task::spawn_blocking(move || releases::read(&folder));
-        read.await.map_err(|error| ReleasesError::File("the releases".to_owned(), std::io::Error::other(error)))?
+        releases::read(&self.objects).await
     }
 
     /// The same, as rollouts want to know it.

@@ -76,6 +76,15 @@ impl Server {
         }
     }
 
+    /// Goes on in another data folder and a database that is not in it.
+    pub(crate) fn take_up(&mut self, data: &std::path::Path, url: &str) {
+        let own = self.data();
+        rustix::fs::rename(&own, own.with_extension("before")).expect("room");
+        std::os::unix::fs::symlink(data, own).expect("room");
+        self.database = Some(url.to_owned());
+        self.environment.push((URL, url.to_owned()));
+    }
+
     /// What follows is done with an empty database; in a file it is one by itself, with a new folder.
     pub(crate) fn move_to_a_new_database(&mut self) {
         if let Some(server) = std::env::var(SERVER).ok().filter(|_| self.database.is_some()) {

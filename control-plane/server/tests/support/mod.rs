@@ -12,6 +12,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+#[path = "../../../../images/release/tests/support/bucket.rs"]
+pub(crate) mod bucket;
 pub(crate) mod database;
 pub(crate) mod line;
 pub(crate) mod postgres;

@@ -1,6 +1,8 @@
 //! Holders, their keys, and bundles that RAUC made, in a folder that goes away: what every test of the ceremony begins with.
 #![allow(dead_code, reason = "each test program uses its part")]
 
+pub(crate) mod bucket;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use tough::{RepositoryLoader, TargetName};
