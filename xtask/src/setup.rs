@@ -37,6 +37,8 @@ const TESTS: &[Need] = &[
     ("setfattr", "attr"),
     ("ddrescuelog", "gddrescue"),
     ("systemd-analyze", "systemd"),
+    ("redis-server", "redis-server"),
+    ("age", "age"),
 ];
 
 /// Not in every release; tests that want it say so and are skipped.

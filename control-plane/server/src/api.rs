@@ -46,6 +46,7 @@ mod signed;
 mod silences;
 mod tokens;
 mod tree;
+pub(crate) mod tries;
 
 use crate::authority::Authority;
 use crate::broker::Files;
@@ -72,6 +73,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 use tower_http::timeout::TimeoutLayer;
+use tries::Tries;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -85,7 +87,7 @@ pub(crate) struct App {
     pub(crate) news: broadcast::Sender<News>,
     pub(crate) heart: Heart,
     pub(crate) nonces: Arc<Nonces>,
-    pub(crate) logins: Arc<login::Tries>,
+    pub(crate) logins: Arc<Tries>,
     /// Passwords that are hashed at once: each takes 19 MiB and a core.
     pub(crate) hashing: Arc<Semaphore>,
     /// What this process does of all.

@@ -23,13 +23,13 @@ pub(crate) enum Command {
         /// Folder of the database, the keys and the broker's files.
         #[arg(long, value_name = "DIR", default_value = "/var/lib/saveos")]
         data: PathBuf,
-        /// The new folder.
+        /// The new folder; `-` writes it to standard output as a tar archive.
         #[arg(long, value_name = "DIR")]
         to: PathBuf,
     },
     /// Make a data folder of a backup.
     Restore {
-        /// The backup.
+        /// The backup; `-` reads its archive from standard input.
         #[arg(long, value_name = "DIR")]
         from: PathBuf,
         /// The new data folder.
@@ -41,6 +41,12 @@ pub(crate) enum Command {
         /// Folder of the database, the keys and the broker's files.
         #[arg(long, value_name = "DIR", default_value = "/var/lib/saveos")]
         data: PathBuf,
+    },
+    /// Ask a process that runs with `--metrics` whether it can do its part; for health checks of containers.
+    Probe {
+        /// Where it serves its metrics.
+        #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9187")]
+        at: std::net::SocketAddr,
     },
     /// Sign a command or a desired document with the command key: JSON in, signed JSON out. Reads the passphrase from
     /// SAVEOS_COMMAND_PASSPHRASE.
@@ -95,9 +101,12 @@ pub(crate) struct Run {
     /// Port of the API of this process, where a load balancer has the one that everybody knows.
     #[arg(long, value_name = "PORT")]
     pub(crate) https_port: Option<u16>,
-    /// Where a worker finds the broker, if it runs on another host.
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    pub(crate) broker: Option<std::net::SocketAddr>,
+    /// Where workers find the broker, if it runs on another host; its certificate carries that name.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) broker: Option<crate::roles::Reach>,
+    /// Folder for what the process itself writes, if the data folder is not to be written: the broker's files.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state: Option<PathBuf>,
     /// Log one JSON object a line.
     #[arg(long)]
     pub(crate) log_json: bool,

@@ -178,10 +178,12 @@ impl Authority {
 
     /// Broker and API under a name, and under the address by which this machine reaches itself: behind a router that translates
     /// addresses, the name may lead nowhere from here.
-    pub(crate) fn server(&self, host: &str, here: IpAddr) -> Result<Identity, AuthorityError> {
+    /// And under the name by which workers know its host.
+    pub(crate) fn server(&self, host: &str, here: IpAddr, also: Option<&str>) -> Result<Identity, AuthorityError> {
         let now = clock::now();
-        let names = [host.trim_matches(['[', ']']).to_owned(), "localhost".to_owned(), here.to_string()];
-        let mut params = CertificateParams::new(names.to_vec())?;
+        let bare = |name: &str| name.trim_matches(['[', ']']).to_owned();
+        let names = [bare(host), "localhost".to_owned(), here.to_string()].into_iter().chain(also.map(bare));
+        let mut params = CertificateParams::new(names.collect::<Vec<_>>())?;
         dated(&mut params, host, now, SERVER_LIFE);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let key = KeyPair::generate()?;

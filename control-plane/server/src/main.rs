@@ -23,6 +23,7 @@ mod doctor;
 mod enrolment;
 mod files;
 mod fleet;
+mod hub;
 mod ingest;
 mod init;
 mod jobs;
@@ -35,6 +36,7 @@ mod password;
 mod policy;
 mod post;
 mod presence;
+mod probe;
 mod protection;
 mod releases;
 mod revocation;
@@ -54,11 +56,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 fn main() -> ExitCode {
+    // For what asks for no provider by name. It cannot have been done before.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let done = match Arguments::parse().command {
         Command::Init(arguments) => init(&arguments),
         Command::Run(arguments) => run(&arguments),
         Command::Backup { data, to } => briefly(backup::make(&data, &to)),
         Command::Restore { from, data } => briefly(backup::restore(&from, &data)),
+        Command::Probe { at } => probe::ask(at).map_err(Into::into),
         Command::Doctor { data } => return doctor(&data),
         Command::Sign(arguments) => sign::run(&arguments),
     };

@@ -6,9 +6,11 @@ mod standing;
 use crate::api::App;
 use crate::ingest::Hearing;
 use crate::notify::Counts;
+use crate::roles::Role;
+use crate::store::StoreError;
 use axum::Router;
 use axum::extract::State;
-use axum::http::header;
+use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use std::net::SocketAddr;
@@ -23,12 +25,29 @@ pub(crate) struct Metrics {
     pub(crate) data: PathBuf,
 }
 
-/// Serves `/metrics` until the process ends.
+/// Serves `/metrics`, and `/livez` and `/readyz` of whatever part of the work this process has, until it ends.
 pub(crate) async fn serve(address: SocketAddr, metrics: Metrics) -> std::io::Result<()> {
     let listener = tokio::net::TcpListener::bind(address).await?;
     tracing::info!(%address, "metrics are served");
-    let router = Router::new().route("/metrics", get(answer)).with_state(metrics);
+    let router = Router::new().route("/metrics", get(answer)).route("/livez", get(async || "alive\n"));
+    let router = router.route("/readyz", get(ready)).with_state(metrics);
     axum::serve(listener, router).await
+}
+
+/// The database answers, and where there should be a broker, there is one. A worker that waits for its turn is ready.
+async fn ready(State(metrics): State<Metrics>) -> (StatusCode, &'static str) {
+    let app = &metrics.app;
+    let read = app.store.read::<_, StoreError, _>(|tx| tx.query("SELECT 1 FROM lease", &[])).await;
+    match read {
+        Err(error) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "not ready");
+            (StatusCode::SERVICE_UNAVAILABLE, "the database does not answer\n")
+        }
+        Ok(_) if app.part.does(Role::Broker) && *app.broker.borrow() == 0 => {
+            (StatusCode::SERVICE_UNAVAILABLE, "the broker does not run\n")
+        }
+        Ok(_) => (StatusCode::OK, "ready\n"),
+    }
 }
 
 async fn answer(State(metrics): State<Metrics>) -> impl IntoResponse {

@@ -9,7 +9,7 @@
 //! Processes of one installation share its keys, its config and its database, and nothing else.
 
 use crate::config::Config;
-use std::net::SocketAddr;
+use std::str::FromStr;
 
 /// A part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -41,8 +41,27 @@ pub(crate) struct Part {
     pub(crate) holder: String,
     /// Several processes share the database.
     pub(crate) shared: bool,
-    /// Where the broker is, if it is not where the config says.
-    pub(crate) broker: Option<SocketAddr>,
+    /// Where the broker is, if it is not on this host.
+    pub(crate) broker: Option<Reach>,
+}
+
+/// A host and a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Reach {
+    /// A name or an address, without brackets.
+    pub(crate) host: String,
+    pub(crate) port: u16,
+}
+
+impl FromStr for Reach {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Reach, &'static str> {
+        let (host, port) = text.rsplit_once(':').ok_or("no HOST:PORT")?;
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        let port = port.parse().map_err(|_| "the port is no number up to 65535")?;
+        if host.is_empty() || port == 0 { Err("no HOST:PORT") } else { Ok(Reach { host: host.to_owned(), port }) }
+    }
 }
 
 impl Part {
@@ -62,7 +81,7 @@ impl Part {
             [] => vec![Role::Api, Role::Worker, Role::Broker],
             some => some.to_vec(),
         };
-        Ok(Part { roles, holder, shared, broker: arguments.broker })
+        Ok(Part { roles, holder, shared, broker: arguments.broker.clone() })
     }
 
     /// Whether it does that.
@@ -74,4 +93,20 @@ impl Part {
 fn host() -> rustix::io::Result<String> {
     let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
     if name.is_empty() || name == "(none)" { Err(rustix::io::Errno::NOENT) } else { Ok(name) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broker_is_found_by_name_and_by_address() {
+        let reach = |text: &str| text.parse::<Reach>().map(|reach| (reach.host, reach.port));
+        assert_eq!(reach("broker.internal:8883"), Ok(("broker.internal".to_owned(), 8883)));
+        assert_eq!(reach("10.0.0.7:8883"), Ok(("10.0.0.7".to_owned(), 8883)));
+        assert_eq!(reach("[fd00::7]:8883"), Ok(("fd00::7".to_owned(), 8883)));
+        for wrong in ["", "broker", ":8883", "broker:", "broker:0", "broker:70000", "broker:mqtt"] {
+            assert!(reach(wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! Brings the parts up in the order in which they need each other, and down again: store, broker, ingest, API.
 
+use crate::api::tries::Tries;
 use crate::api::{self, App, follow};
 use crate::args;
 use crate::authority::{Authority, AuthorityError};
@@ -9,7 +10,8 @@ use crate::clock;
 use crate::config::{Config, ConfigError};
 use crate::files;
 use crate::fleet;
-use crate::ingest::{Connection, Heart, Ingest};
+use crate::hub::{Hub, HubError};
+use crate::ingest::{Connection, Heart, Ingest, News};
 use crate::jobs;
 use crate::lease;
 use crate::metrics::{self, Metrics};
@@ -18,7 +20,7 @@ use crate::objects::{Objects, ObjectsError};
 use crate::post;
 use crate::releases::line::Line;
 use crate::revocation;
-use crate::roles::{Part, Role, RolesError};
+use crate::roles::{Part, Reach, Role, RolesError};
 use crate::stop;
 use crate::store::{DatabaseError, Store, StoreError};
 use axum_server::tls_rustls::RustlsConfig;
@@ -56,6 +58,9 @@ pub(crate) enum RunError {
     /// Where the database is.
     #[error(transparent)]
     Where(#[from] DatabaseError),
+    /// Redis.
+    #[error(transparent)]
+    Hub(#[from] HubError),
     /// The place of releases and logs.
     #[error(transparent)]
     Objects(#[from] ObjectsError),
@@ -106,18 +111,20 @@ pub(crate) async fn run(arguments: &args::Run, stop: watch::Receiver<bool>) -> R
     let data = arguments.data.as_path();
     let config = Arc::new(Config::read(data)?);
     let part = Arc::new(Part::of(arguments, &config)?);
-    let lock = || files::lock(data).map_err(|source| RunError::InUse { path: data.to_owned(), source });
+    let state = arguments.state.as_deref().unwrap_or(data);
+    let lock = || files::lock(state).map_err(|source| RunError::InUse { path: state.to_owned(), source });
     let _lock = part.does(Role::Broker).then(lock).transpose()?;
     let authority = Arc::new(Authority::open(data)?);
     let database = config.database()?;
     let store = Store::open(data, database.as_ref()).await?;
     // After an update that judges what the release before did not.
     while part.does(Role::Worker) && store.write(|tx| fleet::judge_more(tx, clock::now())).await? > 0 {}
-    let files = Files::new(data, &config, part.broker);
+    let files = Files::new(state, &config, part.broker.as_ref().map(|broker| broker.host.clone()));
     let broker = match part.does(Role::Broker) {
         true => Some(Broker::start(&config, &authority, &store, &files).await?),
         false => None,
     };
+    let hub = Hub::of_environment(config.node)?.filter(|_| part.shared);
     let (_nowhere, nowhere) = watch::channel(0);
     let (outgoing, to_boxes) = mpsc::channel(OUTGOING);
     let (news, _) = broadcast::channel(NEWS);
@@ -130,7 +137,7 @@ pub(crate) async fn run(arguments: &args::Run, stop: watch::Receiver<bool>) -> R
         news: news.clone(),
         heart: Heart::new(),
         nonces: Arc::new(Nonces::of(&authority)),
-        logins: Arc::default(),
+        logins: Arc::new(Tries::with(hub.clone())),
         hashing: Arc::new(Semaphore::new(2)),
         part: Arc::clone(&part),
         duty,
@@ -154,7 +161,12 @@ pub(crate) async fn run(arguments: &args::Run, stop: watch::Receiver<bool>) -> R
         });
     }
     let to_boxes = if part.shared {
-        tokio::spawn(follow::keep(store.clone(), app.heart.clone(), news, stop.clone()));
+        let (tell, told) = mpsc::channel(NEWS);
+        if let Some(hub) = hub {
+            tokio::spawn(hub.clone().listen(tell));
+            tokio::spawn(tell_others(hub, app.heart.clone(), news.subscribe()));
+        }
+        tokio::spawn(follow::keep(store.clone(), app.heart.clone(), news, told, stop.clone()));
         tokio::spawn(post::put_in(store.clone(), to_boxes));
         let (say, to_boxes) = mpsc::channel(OUTGOING);
         tokio::spawn(post::take_out(store.clone(), app.heart.clone(), say, stop.clone()));
@@ -220,9 +232,23 @@ impl Broker {
     }
 }
 
+/// What this process hears, the others hear at once.
+async fn tell_others(hub: Hub, heart: Heart, mut news: broadcast::Receiver<News>) {
+    loop {
+        match news.recv().await {
+            Ok(one) if heart.look().here => hub.publish(&one).await,
+            // What another told; or Redis is slow, and the others look into the database.
+            Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
+            Err(broadcast::error::RecvError::Closed) => return,
+        }
+    }
+}
+
 fn connection(app: &App) -> Result<Connection, RunError> {
     let ourselves = app.authority.control_plane()?;
-    let (broker, authority) = (app.files.address(), app.authority.pem().to_owned());
+    let here = Reach { host: app.files.address().ip().to_string(), port: app.files.address().port() };
+    let broker = app.part.broker.clone().filter(|_| !app.part.does(Role::Broker)).unwrap_or(here);
+    let authority = app.authority.pem().to_owned();
     Ok(Connection { broker, authority, certificate: ourselves.certificate, key: ourselves.key })
 }
 
@@ -237,7 +263,7 @@ fn ingest(app: &App) -> Ingest {
 }
 
 async fn serve(address: SocketAddr, app: App, mut stop: watch::Receiver<bool>) -> Result<(), RunError> {
-    let identity = app.authority.server(&app.config.host, app.files.address().ip())?;
+    let identity = app.authority.server(&app.config.host, app.files.address().ip(), None)?;
     let certificates = CertificateDer::pem_slice_iter(identity.certificate.as_bytes());
     let certificates = certificates.collect::<Result<Vec<_>, _>>().map_err(RunError::Pem)?;
     let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).map_err(RunError::Pem)?;

@@ -18,6 +18,8 @@ mod value;
 pub(crate) use database::{Database, DatabaseError, Engine};
 pub(crate) use value::{Row, Value, values};
 
+pub(crate) use sqlite::FILE;
+
 use postgres::Postgres;
 use sqlite::Sqlite;
 use std::path::Path;
@@ -172,6 +174,45 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What a transaction read is what it writes upon, also beside another process.
+    #[tokio::test]
+    async fn writers_of_two_processes_take_turns() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let database = database::for_test().await;
+        let open = || Store::open(folder.path(), database.as_ref());
+        let (one, two) = (open().await.expect("a store"), open().await.expect("the same store"));
+        let count = |store: Store| async move {
+            for _ in 0..100 {
+                let counted = store.write(|tx| {
+                    let row = first(tx, "SELECT value FROM counter WHERE name = 'turns'", &[])?;
+                    let next = row.map_or(Ok(0), |row| row.number(0))? + 1;
+                    let sql = "INSERT INTO counter (name, value) VALUES ('turns', $1)
+                        ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+                    tx.execute(sql, &values![next])
+                });
+                counted.await.expect("room");
+            }
+        };
+        let (here, there) = (tokio::spawn(count(one.clone())), tokio::spawn(count(two)));
+        here.await.expect("no panic");
+        there.await.expect("no panic");
+        let row = one.read(|tx| first(tx, "SELECT value FROM counter WHERE name = 'turns'", &[])).await;
+        assert_eq!(row.expect("readable").expect("a row").number(0).expect("a number"), 200);
+    }
+
+    /// Whatever the database says of itself: the one for tests says that commits may be lost.
+    #[tokio::test]
+    async fn what_is_written_is_on_the_disk() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::for_test(folder.path()).await;
+        let (sql, on) = match &store {
+            Store::Sqlite(_) => ("PRAGMA synchronous", Value::Integer(2)),
+            Store::Postgres(_) => ("SELECT current_setting('synchronous_commit')", Value::from("on")),
+        };
+        let level = store.write(move |tx| first(tx, sql, &[])).await.expect("an answer").expect("a row");
+        assert_eq!(level.any(0).expect("a value"), &on);
+    }
 
     #[test]
     fn parameters_that_engines_number_otherwise_are_noticed() {

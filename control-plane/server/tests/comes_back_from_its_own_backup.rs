@@ -50,6 +50,57 @@ fn boxes_fill_what_a_backup_misses() {
     server.admin();
 }
 
+/// As the runbook has it every night, and once a quarter back.
+#[test]
+fn a_backup_that_was_encrypted_on_the_way_comes_back() {
+    let Some(mut server) = Server::new() else { return };
+    let data = server.data();
+    let (key, kept) = (data.with_extension("identity"), data.with_extension("kept"));
+    let program = Path::new(env!("CARGO_BIN_EXE_saveos-server"));
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/backup.sh");
+    let run = |server: &Server, data: &Path, text: &str| {
+        let mut command = Command::new("bash");
+        command.args(["-euo", "pipefail", "-c", text, "bash"]).arg(data).arg(&key).arg(&kept).arg(&script);
+        let path = [program.parent().expect("a folder"), Path::new("/usr/bin"), Path::new("/bin")];
+        command.env("PATH", std::env::join_paths(path).expect("a path")).envs(server.environment.iter().cloned());
+        let output = command.output().expect("it starts");
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let files = || {
+        let found = std::fs::read_dir(&kept).expect("a folder").map(|entry| entry.expect("an entry").path());
+        let mut found: Vec<_> = found.collect();
+        found.sort();
+        found
+    };
+    let tree = server.admin_get("/api/v1/nodes");
+    let before = r#"mkdir "$3"; age-keygen -o "$2" 2>/dev/null; age-keygen -y "$2" >"$2.recipients"
+        touch -d "40 days ago" "$3/saveos-2020-01-01T00-00-00Z.tar.age""#;
+    assert!(run(&server, &data, before).0);
+    let night = r#""$4" "$1" "$2.recipients" "$3" 30"#;
+    let (well, said) = run(&server, &data.with_extension("nowhere"), night);
+    assert!(!well && said.contains("is not set up"), "{said}");
+    assert_eq!(files().len(), 1, "what is old stays while there is nothing new, and nothing half is left");
+    let (well, said) = run(&server, &data, night);
+    assert!(well, "{said}");
+    let [sealed] = files().try_into().expect("the new one, and the old one no more");
+    let bytes = std::fs::read(&sealed).expect("it was written");
+    assert!(bytes.len() > 100_000 && !bytes.windows(11).any(|window| window == b"PRIVATE KEY"), "{}", bytes.len());
+
+    server.stop();
+    rustix::fs::rename(&data, data.with_extension("lost")).expect("room");
+    server.move_to_a_new_database();
+    let back = r#"age --decrypt -i "$2" "$3"/*.age | saveos-server restore --from - --data "$1""#;
+    // Cut off on its way, it is no backup, and nothing is made of it.
+    let half = std::fs::File::options().write(true).open(&sealed).expect("a file");
+    half.set_len(bytes.len() as u64 - 70_000).expect("it shrinks");
+    assert!(!run(&server, &data, back).0 && !data.join("config.json").exists());
+    std::fs::File::create(&sealed).and_then(|mut file| std::io::Write::write_all(&mut file, &bytes)).expect("room");
+    let (well, said) = run(&server, &data, back);
+    assert!(well, "{said}");
+    server.start();
+    assert_eq!(server.admin_get("/api/v1/nodes"), tree);
+}
+
 #[test]
 fn a_doctor_says_what_is_wrong() {
     let Some(mut server) = Server::new() else { return };

@@ -19,12 +19,14 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use support::line::Line;
 use support::postgres::Postgres;
+use support::redis::Redis;
 use support::{Person, Server};
 
 /// The parts, and whatever they stand on.
 struct Parts {
     server: Server,
     postgres: Postgres,
+    redis: Redis,
     https: [u16; 2],
     running: BTreeMap<&'static str, Child>,
     // Last: what stands on it ends first.
@@ -32,17 +34,19 @@ struct Parts {
 }
 
 impl Parts {
-    /// `None` where PostgreSQL or Mosquitto is missing.
+    /// `None` where PostgreSQL, Redis or Mosquitto is missing.
     fn new() -> Option<Parts> {
         let folder = tempfile::Builder::new().permissions(open()).tempdir().expect("a folder");
         let Some(postgres) = Postgres::start(&folder.path().join("postgres")).expect("it starts") else {
             println!("SKIPPED: no postgresql");
             return None;
         };
+        let redis = Redis::start()?;
         let https = [free_port(), free_port()];
         let balancer = Line::over(https.to_vec());
-        let server = Server::in_parts(&postgres, balancer.port)?;
-        let mut parts = Parts { server, postgres, https, running: BTreeMap::new(), _folder: folder };
+        let mut server = Server::in_parts(&postgres, balancer.port)?;
+        server.environment.push(("SAVEOS_REDIS_URL", redis.url()));
+        let mut parts = Parts { server, postgres, redis, https, running: BTreeMap::new(), _folder: folder };
         for name in ["broker", "one", "two", "left", "right"] {
             parts.begin(name);
         }
@@ -134,14 +138,16 @@ impl Traffic {
     fn begin(boxes: &[Arc<Appliance>], place: Place, token: String) -> Traffic {
         let (stop, answers) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
         let (boxes, end) = (boxes.to_vec(), Arc::clone(&stop));
+        // 300 facts a second, however many boxes there are.
         let tell = move || {
-            let mut size = 1;
-            while !end.load(Ordering::Relaxed) {
-                for appliance in &boxes {
-                    appliance.tell(something(size));
-                    size += 1;
+            for (size, appliance) in (1..).zip(boxes.iter().cycle()) {
+                if end.load(Ordering::Relaxed) {
+                    return;
                 }
-                std::thread::sleep(Duration::from_millis(20));
+                appliance.tell(something(size));
+                if size % 6 == 0 {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
             }
         };
         let (said, end) = (Arc::clone(&answers), Arc::clone(&stop));
@@ -166,9 +172,9 @@ impl Traffic {
 }
 
 /// The data of live facts at one replica.
-fn follow(place: &Place, token: &str) -> Receiver<Value> {
+fn follow(place: &Place, token: &str, kind: &str) -> Receiver<Value> {
     let (sender, events) = channel();
-    let stream = place.stream("/api/v1/events?kinds=store_capacity", token, None).expect("a stream");
+    let stream = place.stream(&format!("/api/v1/events?kinds={kind}"), token, None).expect("a stream");
     std::thread::spawn(move || {
         for line in BufReader::new(stream).lines().map_while(Result::ok) {
             if let Some(data) = line.strip_prefix("data: ")
@@ -184,7 +190,7 @@ fn follow(place: &Place, token: &str) -> Receiver<Value> {
 #[test]
 fn whichever_part_dies_nothing_is_lost_and_nothing_counts_twice() {
     let Some(mut parts) = Parts::new() else { return };
-    let boxes = parts.server.fleet(6);
+    let boxes = parts.server.fleet(how_many());
     let settle = |parts: &Parts| {
         parts.server.until("all is acknowledged", || boxes.iter().all(|one| one.level().waiting == 0).then_some(()));
     };
@@ -200,6 +206,9 @@ fn whichever_part_dies_nothing_is_lost_and_nothing_counts_twice() {
     std::thread::sleep(Duration::from_millis(500));
     parts.begin("right");
     parts.ready();
+
+    // Nothing rests on Redis.
+    parts.redis.kill();
 
     // The worker that hears ends: the other one hears at once. It dies: as soon as its lease is over.
     let first = parts.hears().expect("somebody hears");
@@ -221,6 +230,7 @@ fn whichever_part_dies_nothing_is_lost_and_nothing_counts_twice() {
     parts.postgres.begin().expect("it starts");
     settle_while_told(&parts, &boxes);
 
+    parts.redis.begin();
     // The broker dies with all it has in memory.
     parts.kill("broker");
     parts.server.kill_broker();
@@ -236,6 +246,11 @@ fn whichever_part_dies_nothing_is_lost_and_nothing_counts_twice() {
     assert!(failed.len() <= 1 && failed.iter().all(|(status, _)| *status == 503), "{failed:?}");
 }
 
+/// Six, or as many as a person wants to see: `SAVEOS_TEST_BOXES=2000`.
+fn how_many() -> usize {
+    std::env::var("SAVEOS_TEST_BOXES").map_or(6, |text| text.parse().expect("a number"))
+}
+
 /// For as long as boxes tell there is always something on its way; so it is what they had told a moment ago.
 #[track_caller]
 fn settle_while_told(parts: &Parts, boxes: &[Arc<Appliance>]) {
@@ -249,7 +264,7 @@ fn settle_while_told(parts: &Parts, boxes: &[Arc<Appliance>]) {
 #[test]
 fn what_is_done_at_one_replica_reaches_boxes_and_is_seen_at_the_other() {
     let Some(parts) = Parts::new() else { return };
-    let boxes = parts.server.fleet(2);
+    let boxes = parts.server.fleet(3);
     let [left, right] = parts.https.map(|port| parts.person_at(port));
     let path = |one: &Arc<Appliance>, what: &str| format!("/api/v1/appliances/{}{what}", one.identity().device);
     for person in [&left, &right] {
@@ -258,11 +273,18 @@ fn what_is_done_at_one_replica_reaches_boxes_and_is_seen_at_the_other() {
         });
     }
     // A fact: every replica's browsers see it, whichever worker took it in.
-    let seen = [&left, &right].map(|person| follow(person.place(), &person.token));
+    let seen = [&left, &right].map(|person| follow(person.place(), &person.token, "store_capacity"));
     boxes[0].tell(something(77));
     for events in seen {
         let event = events.recv_timeout(Duration::from_secs(10)).expect("an event");
         assert_eq!(event["body"]["size_bytes"], 77, "{event}");
+    }
+    // What is not kept is told in a moment as well.
+    let seen = [&left, &right].map(|person| follow(person.place(), &person.token, "presence"));
+    boxes[1].unplug();
+    for events in seen {
+        let event = events.recv_timeout(Duration::from_secs(10)).expect("an event");
+        assert_eq!(event["kind"], "presence", "{event}");
     }
     // A command, from a process that has no session with the broker.
     let (status, made) = left.ask("POST", &path(&boxes[0], "/commands"), &json!({ "type": "rescan", "args": {} }));
@@ -276,13 +298,30 @@ fn what_is_done_at_one_replica_reaches_boxes_and_is_seen_at_the_other() {
     assert_eq!(listed["items"][0]["id"], made["id"], "{listed}");
     // The end of trust: the process with the broker cuts the session, and says so to the one that was asked.
     let begun = Instant::now();
-    assert_eq!(left.ask("POST", &path(&boxes[1], "/revoke"), &Value::Null).0, 200);
+    assert_eq!(left.ask("POST", &path(&boxes[2], "/revoke"), &Value::Null).0, 200);
     println!("a box was cut off after {:?}", begun.elapsed());
     assert!(begun.elapsed() < Duration::from_secs(5));
-    parts.server.until("it is off", || (!boxes[1].is_online()).then_some(()));
-    let told = boxes[1].ledger().len();
-    boxes[1].tell(something(78));
+    parts.server.until("it is off", || (!boxes[2].is_online()).then_some(()));
+    let told = boxes[2].ledger().len();
+    boxes[2].tell(something(78));
     std::thread::sleep(Duration::from_secs(2));
     let held: usize = parts.server.facts().len();
-    assert!(boxes[1].level().waiting > 0 && held <= boxes[0].ledger().len() + told, "{held}");
+    assert!(boxes[2].level().waiting > 0 && held <= boxes[0].ledger().len() + boxes[1].ledger().len() + told, "{held}");
+}
+
+#[test]
+fn passwords_are_guessed_no_faster_at_many_replicas() {
+    let Some(mut parts) = Parts::new() else { return };
+    let places = parts.https.map(|port| Place::new(&format!("https://localhost:{port}"), &parts.server.authority()));
+    let wrong = |place: &Place, who: &str| {
+        let body = json!({ "email": who, "password": "not the one that it is" }).to_string();
+        let headers = [("content-type", "application/json")];
+        place.request("POST", "/api/v1/login", &headers, body.as_bytes()).expect("an answer").0
+    };
+    let statuses: Vec<u16> = (0..6).map(|turn| wrong(&places[turn % 2], "one@example.org")).collect();
+    assert_eq!(statuses, [401, 401, 401, 401, 401, 429], "five, wherever they are made");
+    // Without Redis a replica counts by itself, and still answers.
+    parts.redis.kill();
+    let statuses: Vec<u16> = (0..12).map(|turn| wrong(&places[turn % 2], "two@example.org")).collect();
+    assert_eq!(statuses, [[401; 10].as_slice(), &[429; 2]].concat());
 }

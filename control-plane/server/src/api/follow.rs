@@ -1,4 +1,7 @@
 //! What another process heard, for the browsers and lists of this one: facts in their order, and whether anybody hears at all.
+//!
+//! The database is looked at twice a second. Where there is a hub, news come through it in a moment; a fact counts by its number, so
+//! what is missing before it is read first, and none comes twice.
 
 use super::events;
 use crate::clock;
@@ -6,7 +9,7 @@ use crate::ingest::{Hearing, Heart, News};
 use crate::stop;
 use crate::store::{Store, StoreError, Tx, first, values};
 use std::time::Duration;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 
 /// How far behind a browser at another replica is.
 const LOOK: Duration = Duration::from_millis(500);
@@ -14,9 +17,31 @@ const LOOK: Duration = Duration::from_millis(500);
 const STALE: Duration = Duration::from_secs(25);
 
 /// Follows until `stop`. While this process hears by itself, its own word counts.
-pub(crate) async fn keep(store: Store, heart: Heart, news: broadcast::Sender<News>, mut stop: watch::Receiver<bool>) {
+pub(crate) async fn keep(
+    store: Store,
+    heart: Heart,
+    news: broadcast::Sender<News>,
+    mut told: mpsc::Receiver<News>,
+    mut stop: watch::Receiver<bool>,
+) {
     let mut seen = None;
-    while tokio::time::timeout(LOOK, stop::asked(&mut stop)).await.is_err() {
+    let mut look_at = tokio::time::interval(LOOK);
+    look_at.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        let told = tokio::select! {
+            _ = look_at.tick() => None,
+            Some(told) = told.recv() => Some(told),
+            () = stop::asked(&mut stop) => return,
+        };
+        if let Some(told) = told
+            && !is_gap(&mut seen, told.seq)
+        {
+            if !heart.look().here {
+                // Nobody watches.
+                let _ = news.send(told);
+            }
+            continue;
+        }
         let looked = store.read(move |tx| look(tx, seen)).await;
         let (hearing, facts, last) = match looked {
             Ok(looked) => looked,
@@ -37,6 +62,18 @@ pub(crate) async fn keep(store: Store, heart: Heart, news: broadcast::Sender<New
             // Nobody watches.
             let _ = news.send(fact);
         }
+    }
+}
+
+/// Whether something is missing before it, or it was seen: then the database says what to tell.
+fn is_gap(seen: &mut Option<u64>, told: Option<u64>) -> bool {
+    match (*seen, told) {
+        (_, None) => false,
+        (Some(before), Some(n)) if n == before + 1 => {
+            *seen = Some(n);
+            false
+        }
+        _ => true,
     }
 }
 
@@ -75,6 +112,16 @@ pub(crate) fn write_down(tx: &mut dyn Tx, hearing: &Hearing) -> Result<(), Store
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_comes_through_the_hub_is_told_in_order_and_once() {
+        let mut seen = Some(7);
+        assert!(!is_gap(&mut seen, None), "progress has no number");
+        assert!(!is_gap(&mut seen, Some(8)) && seen == Some(8));
+        assert!(is_gap(&mut seen, Some(8)) && seen == Some(8), "again");
+        assert!(is_gap(&mut seen, Some(10)) && seen == Some(8), "the ninth is missing");
+        assert!(is_gap(&mut None, Some(1)), "nobody knows yet what came before");
+    }
 
     #[tokio::test]
     async fn a_replica_believes_that_boxes_are_heard_only_while_somebody_says_so() {

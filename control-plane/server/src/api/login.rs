@@ -17,73 +17,10 @@ use saveos_protocol::time::Timestamp;
 use saveos_protocol::unit::Seconds;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::{Mutex, PoisonError};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 const SESSION: Duration = Duration::from_secs(12 * 3600);
-/// Wrong passwords for one account in a quarter of an hour.
-const TRIES: u32 = 5;
-const WINDOW: Duration = Duration::from_secs(15 * 60);
-/// Wrong passwords from one address in the same time: an office signs in from one.
-const TRIES_FROM: u32 = 50;
-/// Accounts that are counted at once; who tries more names than that waits for all of them.
-const COUNTED: usize = 10_000;
-
-/// Wrong passwords of late, by account and by address.
-#[derive(Default)]
-pub(crate) struct Tries(Mutex<HashMap<String, (u32, Timestamp)>>);
-
-impl Tries {
-    /// Counts a try before it is made; the wait when there were too many.
-    pub(super) fn begin(&self, email: &str, now: Timestamp) -> Result<(), Duration> {
-        self.count(email, TRIES, now)
-    }
-
-    /// The same for where it comes from.
-    pub(super) fn begin_from(&self, address: IpAddr, now: Timestamp) -> Result<(), Duration> {
-        self.count(&from(address), TRIES_FROM, now)
-    }
-
-    fn count(&self, who: &str, most: u32, now: Timestamp) -> Result<(), Duration> {
-        let mut tries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if tries.len() >= COUNTED {
-            tries.retain(|_, (_, until)| *until > now);
-        }
-        if tries.len() >= COUNTED {
-            return Err(WINDOW);
-        }
-        let (count, until) = tries.entry(who.to_owned()).or_insert((0, now.after(WINDOW)));
-        if *until <= now {
-            (*count, *until) = (0, now.after(WINDOW));
-        }
-        if *count >= most {
-            return Err(until.since(now));
-        }
-        *count += 1;
-        Ok(())
-    }
-
-    pub(super) fn forget(&self, email: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(email);
-    }
-
-    /// This one was right: the others from there still count.
-    pub(super) fn take_back(&self, address: IpAddr) {
-        if let Some((count, _)) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&from(address)) {
-            *count = count.saturating_sub(1);
-        }
-    }
-}
-
-/// Whoever has an IPv6 address has 2^64 of them. No e-mail address looks like this.
-fn from(address: IpAddr) -> String {
-    match address.to_canonical() {
-        IpAddr::V4(address) => format!("from {address}"),
-        IpAddr::V6(address) => format!("from {:x?}", &address.segments()[..4]),
-    }
-}
 
 /// Who wants to sign in.
 #[derive(Deserialize, JsonSchema)]
@@ -162,8 +99,8 @@ pub(super) async fn login(
         return Err(ApiError::new(ProblemKind::Malformed));
     }
     let later = |wait| ApiError::later(Seconds::of(wait));
-    app.logins.begin_from(peer.ip(), now).map_err(later)?;
-    app.logins.begin(&email, now).map_err(later)?;
+    app.logins.begin_from(peer.ip(), now).await.map_err(later)?;
+    app.logins.begin(&email, now).await.map_err(later)?;
     let wanted = email.clone();
     let row =
         app.store.read(move |tx| first(tx, "SELECT id, password FROM account WHERE email = $1", &values![wanted]));
@@ -176,8 +113,8 @@ pub(super) async fn login(
     };
     let (owner, code) = (account.clone(), given.code);
     app.store.write(move |tx| proven(second_factor::prove(tx, &owner, code.as_deref(), now)?)).await?;
-    app.logins.forget(&email);
-    app.logins.take_back(peer.ip());
+    app.logins.forget(&email).await;
+    app.logins.take_back(peer.ip()).await;
     let token = password::hex(&clock::random::<32>());
     let (stored, until) = (hash(&token), now.after(SESSION));
     let agent = headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).map(Text::cut);
@@ -282,35 +219,4 @@ pub(super) async fn audit_trail(State(app): State<App>, access: Access) -> Resul
         Ok::<_, StoreError>(Trail { items: items?, broken_at: audit::first_break(tx)? })
     });
     Ok(Json(trail.await?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn wrong_passwords_are_counted_by_account() {
-        let (tries, now) = (Tries::default(), Timestamp::saturating(1));
-        (0..TRIES).for_each(|_| tries.begin("a@example", now).expect("free"));
-        assert_eq!(tries.begin("a@example", now), Err(WINDOW));
-        assert_eq!(tries.begin("b@example", now), Ok(()));
-        assert_eq!(tries.begin("a@example", now.after(WINDOW)), Ok(()));
-        tries.forget("a@example");
-        assert_eq!(tries.begin("a@example", now), Ok(()));
-    }
-
-    #[test]
-    fn wrong_passwords_for_many_accounts_are_counted_by_address() {
-        let (tries, now) = (Tries::default(), Timestamp::saturating(1));
-        let at = |text: &str| text.parse().expect("an address");
-        (0..TRIES_FROM).for_each(|_| tries.begin_from(at("192.0.2.1"), now).expect("free"));
-        assert_eq!(tries.begin_from(at("192.0.2.1"), now), Err(WINDOW));
-        assert_eq!(tries.begin_from(at("::ffff:192.0.2.1"), now), Err(WINDOW), "the same one");
-        assert_eq!(tries.begin_from(at("192.0.2.2"), now), Ok(()));
-        tries.take_back(at("192.0.2.1"));
-        assert_eq!(tries.begin_from(at("192.0.2.1"), now), Ok(()));
-        (0..TRIES_FROM).for_each(|_| tries.begin_from(at("2001:db8::1"), now).expect("free"));
-        assert_eq!(tries.begin_from(at("2001:db8::ffff:1"), now), Err(WINDOW), "one network");
-        assert_eq!(tries.begin_from(at("2001:db8:0:1::1"), now), Ok(()));
-    }
 }

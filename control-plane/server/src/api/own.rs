@@ -77,7 +77,7 @@ async fn proves(app: &App, access: &Access, password: String, code: Option<Strin
     if password.len() > 1024 {
         return Err(ApiError::new(ProblemKind::Malformed));
     }
-    app.logins.begin(&access.email, now).map_err(|wait| ApiError::later(Seconds::of(wait)))?;
+    app.logins.begin(&access.email, now).await.map_err(|wait| ApiError::later(Seconds::of(wait)))?;
     let account = access.account.clone();
     let sql = "SELECT password FROM account WHERE id = $1";
     let row = app.store.read(move |tx| first(tx, sql, &values![account])).await?;
@@ -92,7 +92,7 @@ async fn proves(app: &App, access: &Access, password: String, code: Option<Strin
         return Err(ApiError::said(ProblemKind::Forbidden, "the code does not fit, or was used"));
     }
     proven(proof)?;
-    app.logins.forget(&access.email);
+    app.logins.forget(&access.email).await;
     Ok(())
 }
 

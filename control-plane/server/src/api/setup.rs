@@ -45,7 +45,7 @@ pub(super) async fn set_up(
     Body(given): Body<FirstAccount>,
 ) -> Result<StatusCode, ApiError> {
     let now = clock::now();
-    app.logins.begin_from(peer.ip(), now).map_err(|wait| ApiError::later(Seconds::of(wait)))?;
+    app.logins.begin_from(peer.ip(), now).await.map_err(|wait| ApiError::later(Seconds::of(wait)))?;
     let email = account::address(&given.email).ok_or_else(|| ApiError::field("/email", "not an e-mail address"))?;
     if !(12..=1024).contains(&given.password.len()) {
         return Err(ApiError::field("/password", "12 bytes or more, at most 1,024"));
@@ -71,6 +71,6 @@ pub(super) async fn set_up(
     if !made.await? {
         return Err(gone());
     }
-    app.logins.take_back(peer.ip());
+    app.logins.take_back(peer.ip()).await;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -46,16 +46,17 @@ pub(crate) enum FilesError {
 pub(crate) struct Files {
     folder: PathBuf,
     address: SocketAddr,
+    called: Option<String>,
     bind: IpAddr,
     queue: NonZeroU32,
 }
 
 impl Files {
-    /// Below `data`.
-    pub(crate) fn new(data: &Path, config: &Config, elsewhere: Option<SocketAddr>) -> Files {
+    /// Below `folder`; workers on other hosts know this one as `called`.
+    pub(crate) fn new(folder: &Path, config: &Config, called: Option<String>) -> Files {
         let reach = if config.bind.is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { config.bind };
-        let address = elsewhere.unwrap_or(SocketAddr::new(reach, config.mqtt_port));
-        Files { folder: data.join("broker"), address, bind: config.bind, queue: config.broker_queue }
+        let address = SocketAddr::new(reach, config.mqtt_port);
+        Files { folder: folder.join("broker"), address, called, bind: config.bind, queue: config.broker_queue }
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -81,7 +82,7 @@ impl Files {
     ) -> Result<(), FilesError> {
         files::make_folder(&self.folder)?;
         files::make_folder(&self.folder.join("data"))?;
-        let server = authority.server(host, self.address.ip())?;
+        let server = authority.server(host, self.address.ip(), self.called.as_deref())?;
         self.put("authority.pem", authority.pem())?;
         self.put("server.key", &server.key)?;
         self.put("server.pem", &server.certificate)?;

@@ -8,6 +8,7 @@
 //! broker for the loop; the ingest itself waits for nobody, or the two would wait for each other. Window or not: Mosquitto 2.0.11
 //! sends a whole backlog at once. What waits for the speaker was taken in before, so its bound is the broker's own queue.
 
+use crate::roles::Reach;
 use crate::stop;
 use rumqttc::mqttbytes::QoS;
 use rumqttc::{
@@ -16,7 +17,6 @@ use rumqttc::{
 };
 use saveos_protocol::topic::{Filter, acl};
 use std::future::Future;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -35,7 +35,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Where and as whom.
 #[derive(Clone)]
 pub(crate) struct Connection {
-    pub(crate) broker: SocketAddr,
+    pub(crate) broker: Reach,
     pub(crate) authority: String,
     pub(crate) certificate: String,
     pub(crate) key: zeroize::Zeroizing<String>,
@@ -170,8 +170,7 @@ async fn serve(client: &AsyncClient, mut events: EventLoop, epoch: u64, arrivals
 }
 
 fn options(connection: &Connection) -> MqttOptions {
-    let mut options =
-        MqttOptions::new(acl::CONTROL_PLANE, (connection.broker.ip().to_string(), connection.broker.port()));
+    let mut options = MqttOptions::new(acl::CONTROL_PLANE, (connection.broker.host.clone(), connection.broker.port));
     options.set_transport(Transport::tls_with_config(TlsConfiguration::Simple {
         ca: connection.authority.as_bytes().to_vec(),
         alpn: None,

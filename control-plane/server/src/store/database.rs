@@ -152,6 +152,8 @@ pub(super) async fn for_test() -> Option<Database> {
     tokio::spawn(connection);
     let sql = format!("CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C'");
     client.batch_execute(&sql).await.expect("a database");
+    let sql = format!("ALTER DATABASE {name} SET synchronous_commit = off");
+    client.batch_execute(&sql).await.expect("a database");
     let mut config: tokio_postgres::Config = server.parse().expect("a URL");
     config.dbname(&name).ssl_mode(SslMode::Disable);
     Some(Database { config, ca: None })

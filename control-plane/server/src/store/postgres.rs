@@ -22,8 +22,9 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::types::private::BytesMut;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
-/// Connections of a replica: pages of lists are short, and one of them writes.
-const CONNECTIONS: usize = 16;
+/// Connections of a process, opened as they are needed: pages of lists are short, and one of them writes. Nine processes stay below the
+/// hundred that PostgreSQL takes by default.
+const CONNECTIONS: usize = 10;
 /// What a connection may take to come up, and a request to get one.
 const CONNECT: Duration = Duration::from_secs(5);
 /// A database that is restarted or fails over is waited for so long before anybody is told.

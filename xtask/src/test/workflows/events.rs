@@ -19,6 +19,8 @@ struct Happening {
     fork: bool,
     /// Jobs that fail, as `workflow/job`.
     failing: &'static [&'static str],
+    /// What became of it, where an event is of several kinds.
+    action: &'static str,
     /// By hand, this workflow only.
     by_hand: &'static str,
 }
@@ -59,7 +61,7 @@ fn is_triggered(name: &str, workflow: &Value, happening: &Happening) -> bool {
     if happening.event == "workflow_dispatch" {
         return name == happening.by_hand;
     }
-    let known = ["branches", "paths"];
+    let known = ["branches", "paths", "types"];
     if let Some(rule) = rule.as_object() {
         assert!(
             rule.keys().all(|key| known.contains(&key.as_str())),
@@ -67,7 +69,7 @@ fn is_triggered(name: &str, workflow: &Value, happening: &Happening) -> bool {
         );
     }
     let fits = |key: &str, texts: &[&str]| rule.get(key).is_none_or(|patterns| any(patterns, texts));
-    fits("branches", &[happening.branch]) && fits("paths", happening.changed)
+    fits("branches", &[happening.branch]) && fits("paths", happening.changed) && fits("types", &[happening.action])
 }
 
 struct Seen<'a> {
@@ -132,6 +134,7 @@ fn jobs(happening: &Happening) -> Vec<String> {
 }
 
 const CI: [&str; 4] = ["ci/cross", "ci/dashboard", "ci/quick", "ci/security"];
+const PRODUCTION: [&str; 4] = ["production/dashboard", "production/full", "production/image", "production/security"];
 
 fn push(branch: &'static str) -> Happening {
     Happening { event: "push", branch, changed: &["README.md"], ..Happening::default() }
@@ -142,12 +145,23 @@ fn each_event_runs_what_the_table_says() {
     let with = |jobs: &[&'static str], more: &[&'static str]| [jobs, more].concat();
     let pull = |branch| Happening { event: "pull_request", branch, ..Happening::default() };
     let by_hand = |by_hand| Happening { event: "workflow_dispatch", branch: "main", by_hand, ..Happening::default() };
+    let released = |action| Happening { event: "release", action, ..Happening::default() };
     let nightly = Happening { event: "schedule", branch: "main", ..Happening::default() };
     let table: Vec<(&str, Happening, Vec<&str>)> = vec![
         ("a push to develop", push("develop"), CI.to_vec()),
         ("a push to a feature", push("feature/restore/files"), CI.to_vec()),
         ("a push to a hotfix", push("hotfix/1.2"), CI.to_vec()),
-        ("a push to main", push("main"), vec![]),
+        ("a push to main", push("main"), PRODUCTION.to_vec()),
+        (
+            "a push to main that fails",
+            Happening { failing: &["production/image"], ..push("main") },
+            with(&PRODUCTION, &["production/notify"]),
+        ),
+        (
+            "the same in a fork, which has nobody to tell",
+            Happening { failing: &["production/image"], fork: true, ..push("main") },
+            PRODUCTION.to_vec(),
+        ),
         ("a push to somebody's branch", push("anna"), vec![]),
         ("a push that fails", Happening { failing: &["ci/quick"], ..push("develop") }, with(&CI, &["ci/notify"])),
         ("a pull request to develop", pull("develop"), CI.to_vec()),
@@ -158,7 +172,8 @@ fn each_event_runs_what_the_table_says() {
         ("the night in a fork", Happening { fork: true, ..nightly.clone() }, vec![]),
         ("a bad night", Happening { failing: &["hil/virtual"], ..nightly }, vec!["hil/notify", "hil/virtual"]),
         ("the bench by hand", by_hand("hil"), vec!["hil/virtual"]),
-        ("a release", Happening { event: "release", ..Happening::default() }, vec![]),
+        ("a release", released("published"), PRODUCTION.to_vec()),
+        ("a draft of a release", released("created"), vec![]),
     ];
     for (what, happening, mut expected) in table {
         expected.sort_unstable();
