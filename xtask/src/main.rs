@@ -17,7 +17,7 @@ use anyhow::bail;
 const HELP: &str = "\
 cargo xtask demo [--once]        show the product: a box, its control plane, a disk; stays up, or checks all and stops
 cargo xtask demo engine          back up a real disk image, change it, restore it, compare
-cargo xtask test [SUITE…]        run every check and test (or: format dashboard lint deny advisories ci unit engine cli bootctl daemon protocol server release demo web reader aarch64 image fuzz)
+cargo xtask test [SUITE…]        run every check and test (or: format dashboard lint deny advisories ci unit engine cli bootctl daemon protocol server cluster release demo web reader aarch64 image fuzz)
 cargo xtask dashboard            build the dashboard, which the next build of saveos-server carries
 cargo xtask setup                install what the others need, and say what
 cargo xtask bench engine [--size GIB] [--runs N] [--only PEERS] [--cold]   time saveos beside its peers, on the same disk

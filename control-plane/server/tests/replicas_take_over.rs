@@ -241,7 +241,7 @@ fn whichever_part_dies_nothing_is_lost_and_nothing_counts_twice() {
     parts.server.compare(&boxes);
     let failed: Vec<&(u16, String)> = answers.iter().filter(|(status, _)| *status != 200).collect();
     println!("{} of {} answers say that the database is away", failed.len(), answers.len());
-    assert!(answers.len() > 500, "{}", answers.len());
+    assert!(answers.len() > 100, "{}", answers.len());
     // One person asks one thing at a time, and the database went away once.
     assert!(failed.len() <= 1 && failed.iter().all(|(status, _)| *status == 503), "{failed:?}");
 }
