@@ -9,6 +9,7 @@ mod notify;
 mod release;
 mod setup;
 mod shell;
+mod smoke;
 mod test;
 mod version;
 
@@ -27,6 +28,7 @@ cargo xtask bench scale          memory and reads at 8 TiB, ten million files, 3
 cargo xtask xbuild [PACKAGE…]    build for aarch64, on whatever this is (default: what an appliance runs)
 cargo xtask image [--machine qemu]   make the appliance's disk image and its update bundle
 cargo xtask hil [SCENARIO…] [--bench virtual] [--junit FILE]   make the image, start it on a bench, hold it to what it promises
+cargo xtask smoke --env local|staging|production [--json FILE]   ask an environment, from outside, whether it works
 cargo xtask version show | bump patch|minor|major|prerelease   the number of the product, in every file that says it
 cargo xtask release patch|minor|major|prerelease [--message TEXT] [--suites \"SUITE…\"] [--yes]   test, raise, commit, tag; or change nothing
 cargo xtask release notes        what the tag of this version says
@@ -61,6 +63,7 @@ fn main() -> anyhow::Result<()> {
         }
         ["image", words @ ..] => image::run(words),
         ["hil", words @ ..] => image::hil(words),
+        ["smoke", words @ ..] => smoke::run_task(words),
         ["notify", words @ ..] => notify::run(words),
         ["version", words @ ..] => version::run(words),
         ["release", words @ ..] => release::run(words),

@@ -73,6 +73,18 @@ impl Place {
         Ok((status, response.body_mut().with_config().limit(64 << 20).read_to_vec()?))
     }
 
+    /// The headers of an answer, names in small letters.
+    pub fn headers(&self, path: &str) -> Result<Vec<(String, String)>, EnrolError> {
+        let answer = self.agent.get(format!("{}{path}", self.base)).call()?;
+        let text = |value: &ureq::http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        Ok(answer.headers().iter().map(|(name, value)| (name.to_string(), text(value))).collect())
+    }
+
+    /// What is at another address.
+    pub fn text(&self, url: &str) -> Result<String, EnrolError> {
+        Ok(self.agent.get(url).call()?.body_mut().with_config().limit(16 << 20).read_to_string()?)
+    }
+
     /// The live events as they come; `last` is the number to go on after.
     pub fn stream(&self, path: &str, token: &str, last: Option<u64>) -> Result<impl Read + 'static, EnrolError> {
         let mut request =

@@ -13,6 +13,7 @@ mod enrol;
 mod identity;
 mod outbox;
 mod session;
+pub mod smoke;
 mod update;
 
 pub use ail::{Ails, dying_disk};

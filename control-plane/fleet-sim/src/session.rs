@@ -8,16 +8,18 @@ use rumqttc::mqttbytes::QoS;
 use rumqttc::{AsyncClient, Event, Incoming, LastWill, MqttOptions, PublishOptions, TlsConfiguration, Transport};
 use saveos_protocol::ack::Ack;
 use saveos_protocol::birth::{Birth, Presence, SessionNumber};
+use saveos_protocol::command::{Command, Report, State};
 use saveos_protocol::enrol::Enrolment;
 use saveos_protocol::fact::{Body, FactNumber};
 use saveos_protocol::heartbeat::Heartbeat;
 use saveos_protocol::hex::BootId;
+use saveos_protocol::id::CommandId;
 use saveos_protocol::reconnect;
 use saveos_protocol::time::Timestamp;
 use saveos_protocol::topic::{Down, Filter, Up};
 use saveos_protocol::unit::{Count, DesiredVersion, Millis};
 use saveos_protocol::{Topic, V1, decode, encode};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
@@ -52,6 +54,8 @@ pub struct Appliance {
     patient: bool,
     ails: Mutex<Ails>,
     agent: Mutex<Agent>,
+    /// It says of each command that it is done.
+    answers: AtomicBool,
     /// The last fact that went to the broker.
     sent: AtomicU64,
 }
@@ -81,8 +85,14 @@ impl Appliance {
             patient,
             ails: Mutex::default(),
             agent: Mutex::new(Agent::new(env!("CARGO_PKG_VERSION").parse().expect("a version is a release"))),
+            answers: AtomicBool::new(false),
             sent: AtomicU64::new(0),
         })
+    }
+
+    /// From now on it says of each command that it is done.
+    pub fn answer_commands(&self) {
+        self.answers.store(true, Ordering::Relaxed);
     }
 
     /// The last fact that it gave away, whether or not somebody acknowledged it.
@@ -212,6 +222,9 @@ impl Appliance {
                         self.online.send_replace(true);
                     }
                     Ok(Event::Incoming(Incoming::Publish(message))) => {
+                        if let Some((id, report)) = self.answer(&message) {
+                            let _ = client.try_publish(topic(Up::Result(id)), report, PublishOptions::at_least_once());
+                        }
                         if let Some(from) = self.take(&message) {
                             sent = sent.min(from);
                         }
@@ -286,6 +299,16 @@ impl Appliance {
         told.push(Told { topic, payload });
         drop(told);
         again
+    }
+
+    fn answer(&self, message: &rumqttc::Publish) -> Option<(CommandId, Vec<u8>)> {
+        let topic: Topic = std::str::from_utf8(&message.topic).ok()?.parse().ok()?;
+        if !self.answers.load(Ordering::Relaxed) || !matches!(topic, Topic::Down(_, Down::Command)) {
+            return None;
+        }
+        let command: Command = decode(&message.payload).ok()?;
+        let report = Report { v: V1, id: command.id, ts: self.now(), state: State::Succeeded { note: None } };
+        Some((command.id, encode(&report).expect("a report fits")))
     }
 
     /// The newest desired document that came.

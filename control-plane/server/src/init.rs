@@ -12,7 +12,7 @@ use crate::config::{self, Config, ConfigError};
 use crate::files::{self, FileError};
 use crate::password;
 use crate::policy::Policy;
-use crate::store::{Database, DatabaseError, Engine, Store, StoreError, Tx, values};
+use crate::store::{self, Database, DatabaseError, Engine, Store, StoreError, Tx, values};
 use saveos_protocol::id::{NodeId, OrganisationId};
 use saveos_protocol::text::Text;
 use zeroize::Zeroizing;
@@ -100,7 +100,15 @@ pub(crate) async fn init(init: &Init) -> Result<Shown, InitError> {
     let store = Store::open(&init.data, database.as_ref()).await?;
     let (first, stored) = first(email, &config);
     let name = config.name.to_string();
-    store.write(move |tx| first_rows(tx, organisation, &name, &stored)).await?;
+    let is_shared = config.is_shared();
+    let written = store.write(move |tx| {
+        // A folder without a config is none; a database may be another installation's, with all that it has.
+        if is_shared && store::first(tx, "SELECT id FROM node", &[])?.is_some() {
+            return Err(StoreError::Occupied);
+        }
+        first_rows(tx, organisation, &name, &stored)
+    });
+    written.await?;
     config.write(&init.data)?;
     Ok(Shown { organisation, first, passphrase })
 }

@@ -35,6 +35,9 @@ pub(crate) enum ObjectsError {
     /// A file.
     #[error("could not read {0}")]
     Read(PathBuf, #[source] std::io::Error),
+    /// What does it has ended.
+    #[error("the program ends")]
+    Ended,
     /// More than anything of its kind.
     #[error("{0} is too long")]
     TooLong(String),
@@ -76,7 +79,7 @@ impl Objects {
             Objects::Folder(folder) => {
                 let (path, name) = (folder.join(name), name.to_owned());
                 let read = tokio::task::spawn_blocking(move || read_file(path, &name, limit));
-                read.await.unwrap_or_else(|_| Ok(None))
+                read.await.map_err(|_| ObjectsError::Ended)?
             }
             Objects::Bucket(bucket, folder) => {
                 let found = match bucket.get(&below(folder, name)).await {
@@ -96,11 +99,11 @@ impl Objects {
         match self {
             Objects::Folder(folder) => {
                 let path = folder.join(name);
-                let written = tokio::task::spawn_blocking(move || {
+                let written = tokio::task::spawn_blocking(move || -> Result<(), FileError> {
                     files::make_folder(path.parent().unwrap_or(Path::new(".")))?;
                     files::write(&path, &text)
                 });
-                Ok(written.await.unwrap_or(Ok(()))?)
+                Ok(written.await.map_err(|_| ObjectsError::Ended)??)
             }
             Objects::Bucket(bucket, folder) => {
                 bucket.put(&below(folder, name), PutPayload::from(text.into_bytes())).await?;

@@ -201,6 +201,23 @@ mod tests {
         assert_eq!(row.expect("readable").expect("a row").number(0).expect("a number"), 200);
     }
 
+    /// An engine that goes on after a failed statement commits what it can, and another nothing: so nothing it is, for both.
+    #[tokio::test]
+    async fn what_went_on_after_a_failure_is_not_committed_in_part() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::for_test(folder.path()).await;
+        let written = store.write(|tx| {
+            tx.execute("INSERT INTO counter (name, value) VALUES ('twice', 1)", &[])?;
+            let again = tx.execute("INSERT INTO counter (name, value) VALUES ('twice', 2)", &[]);
+            assert!(again.is_err(), "its name is taken");
+            Ok::<_, StoreError>(())
+        });
+        let outcome = written.await;
+        let row = store.read(|tx| first(tx, "SELECT value FROM counter WHERE name = 'twice'", &[])).await;
+        let kept = row.expect("readable").is_some();
+        assert!(outcome.is_err() && !kept, "{outcome:?}, kept: {kept}");
+    }
+
     /// Whatever the database says of itself: the one for tests says that commits may be lost.
     #[tokio::test]
     async fn what_is_written_is_on_the_disk() {

@@ -9,14 +9,16 @@ fn judged(unit: &Path, threshold: &str) -> Output {
 }
 
 #[test]
-fn the_unit_of_the_control_plane_is_exposed_little() {
+fn the_units_of_the_control_plane_are_exposed_little() {
     if !Path::new("/usr/bin/systemd-analyze").exists() {
         println!("SKIPPED: no systemd-analyze");
         return;
     }
-    let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/saveos-server.service");
-    let output = judged(&unit, "--threshold=15");
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && said.contains("Overall exposure level for saveos-server.service"), "{said}");
-    assert!(!judged(&unit, "--threshold=1").status.success(), "the judge can say no");
+    for name in ["saveos-server.service", "saveos-server-backup.service"] {
+        let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy").join(name);
+        let output = judged(&unit, "--threshold=15");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && said.contains(&format!("Overall exposure level for {name}")), "{said}");
+        assert!(!judged(&unit, "--threshold=1").status.success(), "the judge can say no");
+    }
 }

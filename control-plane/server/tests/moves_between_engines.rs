@@ -136,7 +136,12 @@ fn a_database_that_cannot_be_used_is_refused_in_one_line_that_says_why() {
         "INSERT INTO refinery_schema_history SELECT 900, name, applied_on, checksum FROM refinery_schema_history LIMIT 1",
     );
     let doctor = || run(Some(&url), &["doctor"], &[("--data", &data)]);
+    // Another installation is made nowhere over it.
+    let (well, said) = run(Some(&url), &words, &[("--data", &place.path("other"))]);
+    assert!(!well && said.contains("not empty") && doctor().0, "{said}");
     assert!(doctor().0, "it only added: {}", doctor().1);
+    let backup = run(Some(&url), &["backup"], &[("--data", &data), ("--to", &place.path("half"))]);
+    assert!(!backup.0 && backup.1.contains("step 900"), "what it does not know it would leave out: {}", backup.1);
     sql("INSERT INTO compatible (step) VALUES (900)");
     let (well, said) = doctor();
     assert!(!well && said.contains("step 900") && said.contains("start the release"), "{said}");

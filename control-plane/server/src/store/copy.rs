@@ -18,6 +18,7 @@ impl Store {
     pub(crate) async fn copy_out(data: &Path, database: Option<&Database>, to: &Path) -> Result<(), StoreError> {
         let Some(database) = database else { return Sqlite::copy(data, to) };
         let server = Postgres::open(database).await?;
+        server.is_ours().await?;
         drop(Sqlite::open(to)?);
         let client = server.pool().get().await.map_err(|error| StoreError::Away(Box::new(error)))?;
         client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;

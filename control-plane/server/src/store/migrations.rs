@@ -29,7 +29,7 @@ pub(super) fn runner() -> refinery::Runner {
 }
 
 /// The last step that this program knows.
-fn newest() -> i64 {
+pub(super) fn newest() -> i64 {
     runner().get_migrations().iter().map(|step| i64::from(step.version())).max().unwrap_or(0)
 }
 

@@ -130,11 +130,11 @@ impl Postgres {
 
     /// An open transaction. Nothing was done yet, so a database that is away can be waited for.
     async fn begin(&self, how: &'static str) -> Result<Open, StoreError> {
-        let until = Instant::now() + PATIENCE;
+        let (begun, mut told) = (Instant::now(), false);
         loop {
             let error = match self.pool.get().await {
                 Ok(client) => {
-                    let open = Open { client: Some(client), runtime: Handle::current() };
+                    let open = Open { client: Some(client), runtime: Handle::current(), failed: false };
                     match open.client()?.batch_execute(how).await {
                         Ok(()) => return Ok(open),
                         Err(error) => error,
@@ -143,12 +143,22 @@ impl Postgres {
                 Err(PoolError::Backend(error)) => error,
                 Err(error) => return Err(away(error)),
             };
-            if !passes(&error) || Instant::now() > until {
+            if !passes(&error) || begun.elapsed() > PATIENCE {
                 return Err(StoreError::Away(Box::new(error)));
             }
-            tracing::warn!(error = &error as &dyn Error, "the database is away; waits for it");
+            if !std::mem::replace(&mut told, true) {
+                tracing::warn!(error = &error as &dyn Error, "the database is away; waits for it");
+            }
             tokio::time::sleep(RETRY).await;
         }
+    }
+
+    /// Refused, when the database has steps that this program does not know: it would not see all that is in it.
+    pub(super) async fn is_ours(&self) -> Result<(), StoreError> {
+        let client = self.pool.get().await.map_err(away)?;
+        let last: i64 = client.query_one(migrations::LAST, &[]).await?.try_get(0)?;
+        let known = migrations::newest();
+        if last > known { Err(StoreError::Newer { last, known }) } else { Ok(()) }
     }
 
     /// The pool, for what goes over whole tables.
@@ -191,6 +201,8 @@ fn away(error: PoolError) -> StoreError {
 struct Open {
     client: Option<Object>,
     runtime: Handle,
+    /// A statement failed: nothing of it can be committed, and a COMMIT would be answered as if it had been.
+    failed: bool,
 }
 
 impl Open {
@@ -207,6 +219,10 @@ impl Open {
         let task = tokio::task::spawn_blocking(move || (work(&mut self), self));
         let (outcome, open) = task.await.map_err(|_| StoreError::Closed)?;
         match outcome {
+            Ok(_) if open.failed => {
+                open.roll_back().await;
+                Err(StoreError::Damaged("a statement failed, and what ran it went on").into())
+            }
             Ok(value) => {
                 open.end().await?;
                 Ok(value)
@@ -219,13 +235,7 @@ impl Open {
     }
 
     async fn end(mut self) -> Result<(), StoreError> {
-        // A COMMIT that a failed transaction answers with a ROLLBACK would be taken for one: statements tell their errors, and whoever
-        // drops one still ends here.
-        let messages = self.client()?.simple_query("COMMIT").await?;
-        let committed = matches!(messages.as_slice(), [tokio_postgres::SimpleQueryMessage::CommandComplete(_)]);
-        if !committed {
-            return Err(StoreError::Damaged("a COMMIT without an answer"));
-        }
+        self.client()?.batch_execute("COMMIT").await?;
         self.client = None;
         Ok(())
     }
@@ -253,10 +263,12 @@ impl Tx for Open {
     fn execute(&mut self, sql: &'static str, values: &[Value]) -> Result<u64, StoreError> {
         debug_assert!(is_portable(sql), "{sql}");
         let client = self.client()?;
-        self.runtime.block_on(async {
+        let changed = self.runtime.block_on(async {
             let statement = client.prepare_cached(sql).await?;
-            Ok(client.execute_raw(&statement, values.iter().map(|value| value as &dyn ToSql)).await?)
-        })
+            client.execute_raw(&statement, values.iter().map(|value| value as &dyn ToSql)).await
+        });
+        self.failed |= changed.is_err();
+        Ok(changed?)
     }
 
     fn query(&mut self, sql: &'static str, values: &[Value]) -> Result<Vec<Row>, StoreError> {
@@ -266,8 +278,9 @@ impl Tx for Open {
             let statement = client.prepare_cached(sql).await?;
             let values: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| value as _).collect();
             client.query(&statement, &values).await
-        })?;
-        rows.iter().map(row).collect()
+        });
+        self.failed |= rows.is_err();
+        rows?.iter().map(row).collect()
     }
 }
 

@@ -142,30 +142,32 @@ fn transact<T, E: From<StoreError>>(
     work: impl FnOnce(&mut dyn Tx) -> Result<T, E>,
 ) -> Result<T, E> {
     let step = db.transaction_with_behavior(behavior).map_err(StoreError::from)?;
-    let value = work(&mut Open(&step))?;
+    let mut open = Open { step: &step, failed: false };
+    let value = work(&mut open)?;
+    if open.failed {
+        return Err(StoreError::Damaged("a statement failed, and what ran it went on").into());
+    }
     step.commit().map_err(StoreError::from)?;
     Ok(value)
 }
 
-struct Open<'t>(&'t rusqlite::Transaction<'t>);
+/// A transaction, and whether a statement of it failed.
+struct Open<'t> {
+    step: &'t rusqlite::Transaction<'t>,
+    failed: bool,
+}
 
 impl Open<'_> {
     fn bound(&self, sql: &'static str, values: &[Value]) -> Result<rusqlite::CachedStatement<'_>, StoreError> {
         debug_assert!(is_portable(sql), "{sql}");
-        let mut statement = self.0.prepare_cached(sql)?;
+        let mut statement = self.step.prepare_cached(sql)?;
         for (place, value) in (1..).zip(values) {
             statement.raw_bind_parameter(place, value)?;
         }
         Ok(statement)
     }
-}
 
-impl Tx for Open<'_> {
-    fn execute(&mut self, sql: &'static str, values: &[Value]) -> Result<u64, StoreError> {
-        Ok(self.bound(sql, values)?.raw_execute()? as u64)
-    }
-
-    fn query(&mut self, sql: &'static str, values: &[Value]) -> Result<Vec<Row>, StoreError> {
+    fn rows(&self, sql: &'static str, values: &[Value]) -> Result<Vec<Row>, StoreError> {
         let mut statement = self.bound(sql, values)?;
         let columns = statement.column_count();
         let (mut rows, mut found) = (statement.raw_query(), Vec::new());
@@ -174,6 +176,20 @@ impl Tx for Open<'_> {
             found.push(Row((0..columns).map(read).collect::<Result<_, StoreError>>()?));
         }
         Ok(found)
+    }
+}
+
+impl Tx for Open<'_> {
+    fn execute(&mut self, sql: &'static str, values: &[Value]) -> Result<u64, StoreError> {
+        let changed = self.bound(sql, values).and_then(|mut statement| Ok(statement.raw_execute()?));
+        self.failed |= changed.is_err();
+        Ok(changed? as u64)
+    }
+
+    fn query(&mut self, sql: &'static str, values: &[Value]) -> Result<Vec<Row>, StoreError> {
+        let found = self.rows(sql, values);
+        self.failed |= found.is_err();
+        found
     }
 }
 
