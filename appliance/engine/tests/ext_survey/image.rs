@@ -7,6 +7,7 @@ use std::os::unix::fs::{FileExt, FileTypeExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use saveos_engine::fs::{Extent, Node, NodeKind, Tree};
 use saveos_engine::read::ReadAt;
@@ -95,8 +96,14 @@ pub(crate) struct Mounted {
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        let done = Command::new("umount").arg(&self.at).status();
-        assert!(done.is_ok_and(|status| status.success()) || std::thread::panicking(), "could not unmount");
+        // A process that another test starts at this moment has our open files until it becomes its program.
+        for _ in 0..50 {
+            if Command::new("umount").arg(&self.at).status().is_ok_and(|status| status.success()) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        assert!(std::thread::panicking(), "could not unmount");
     }
 }
 
