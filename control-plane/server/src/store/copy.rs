@@ -48,10 +48,10 @@ impl Store {
         let file = Connection::open(staged.path().join(FILE))?;
         let server = Postgres::open(database).await?;
         let client = server.pool().get().await.map_err(|error| StoreError::Away(Box::new(error)))?;
-        client.batch_execute("BEGIN; SELECT pg_advisory_xact_lock(71)").await?;
-        let filled = fill(&client, &file).await;
-        client.batch_execute(if filled.is_ok() { "COMMIT" } else { "ROLLBACK" }).await?;
-        filled
+        client.batch_execute(postgres::BEGIN_COPY).await?;
+        // What fails ends with its connection, which is nobody else's: the database rolls back.
+        fill(&client, &file).await?;
+        Ok(client.batch_execute("COMMIT").await?)
     }
 }
 

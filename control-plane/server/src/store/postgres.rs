@@ -37,6 +37,9 @@ const OLDEST: i64 = 140_000;
 const BEGIN_WRITE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL synchronous_commit = on;
     SET LOCAL idle_in_transaction_session_timeout = '30s'; SET LOCAL statement_timeout = '120s';
     SELECT pg_advisory_xact_lock(71)";
+/// A writer that fills whole tables, for as long as they take.
+pub(super) const BEGIN_COPY: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL synchronous_commit = on;
+    SELECT pg_advisory_xact_lock(71)";
 const BEGIN_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
     SET LOCAL idle_in_transaction_session_timeout = '60s'; SET LOCAL statement_timeout = '120s'";
 
