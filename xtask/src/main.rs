@@ -4,6 +4,8 @@ mod bench;
 mod cross;
 mod dashboard;
 mod demo;
+mod deploy;
+mod environment;
 mod image;
 mod notify;
 mod release;
@@ -29,6 +31,8 @@ cargo xtask xbuild [PACKAGE…]    build for aarch64, on whatever this is (defau
 cargo xtask image [--machine qemu]   make the appliance's disk image and its update bundle
 cargo xtask hil [SCENARIO…] [--bench virtual] [--junit FILE]   make the image, start it on a bench, hold it to what it promises
 cargo xtask smoke --env local|staging|production [--json FILE]   ask an environment, from outside, whether it works
+cargo xtask deploy --env NAME --version BUILD [--json FILE]     put a release (1.2.3) or a commit (sha-0123abc) there, ask whether it works, take it back if not
+cargo xtask rollback --env NAME --version BUILD [--json FILE]   put an older one there, in the same way
 cargo xtask version show | bump patch|minor|major|prerelease   the number of the product, in every file that says it
 cargo xtask release patch|minor|major|prerelease [--message TEXT] [--suites \"SUITE…\"] [--yes]   test, raise, commit, tag; or change nothing
 cargo xtask release notes        what the tag of this version says
@@ -64,6 +68,8 @@ fn main() -> anyhow::Result<()> {
         ["image", words @ ..] => image::run(words),
         ["hil", words @ ..] => image::hil(words),
         ["smoke", words @ ..] => smoke::run_task(words),
+        ["deploy", words @ ..] => deploy::deploy(words),
+        ["rollback", words @ ..] => deploy::rollback(words),
         ["notify", words @ ..] => notify::run(words),
         ["version", words @ ..] => version::run(words),
         ["release", words @ ..] => release::run(words),

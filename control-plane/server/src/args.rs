@@ -42,6 +42,12 @@ pub(crate) enum Command {
         #[arg(long, value_name = "DIR", default_value = "/var/lib/saveos")]
         data: PathBuf,
     },
+    /// Bring the database to what this release works with, before its processes replace those of another; changes nothing else.
+    Migrate {
+        /// Folder of the config.
+        #[arg(long, value_name = "DIR", default_value = "/var/lib/saveos")]
+        data: PathBuf,
+    },
     /// Ask a process that runs with `--metrics` whether it can do its part; for health checks of containers.
     Probe {
         /// Where it serves its metrics.

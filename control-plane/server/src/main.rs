@@ -63,6 +63,7 @@ fn main() -> ExitCode {
         Command::Run(arguments) => run(&arguments),
         Command::Backup { data, to } => briefly(backup::make(&data, &to)),
         Command::Restore { from, data } => briefly(backup::restore(&from, &data)),
+        Command::Migrate { data } => migrate(&data),
         Command::Probe { at } => probe::ask(at).map_err(Into::into),
         Command::Doctor { data } => return doctor(&data),
         Command::Sign(arguments) => sign::run(&arguments),
@@ -140,6 +141,14 @@ fn run(arguments: &args::Run) -> anyhow::Result<()> {
         });
         Ok(run::run(arguments, stopped).await?)
     })
+}
+
+fn migrate(data: &std::path::Path) -> anyhow::Result<()> {
+    let config = config::Config::read(data)?;
+    let database = config.database()?;
+    briefly(async { store::Store::open(data, database.as_ref()).await.map(drop) })?;
+    println!("the database is what {} works with", env!("CARGO_PKG_VERSION"));
+    Ok(())
 }
 
 fn doctor(data: &std::path::Path) -> ExitCode {

@@ -18,6 +18,7 @@ pub(crate) mod database;
 pub(crate) mod line;
 pub(crate) mod postgres;
 pub(crate) mod redis;
+pub(crate) mod traffic;
 
 pub(crate) const ADMIN: &str = "admin@example.org";
 

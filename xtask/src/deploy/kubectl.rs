@@ -1,0 +1,118 @@
+//! Puts a release on a Kubernetes. Its own rolling update replaces pods one by one; what is added here is the order of parts, the step of
+//! the schema before them, and that a rollout which does not end is a failure with a reason.
+
+use super::cut_over::Place;
+use super::{Real, Tools, builds, file};
+use crate::environment::{Cluster, Part, Tag};
+use crate::smoke::Asker;
+use anyhow::{Context, bail};
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// Label of everything in `deploy/k8s`: which part it is of, or `base`, or `migrate`.
+pub(super) const LABEL: &str = "saveos.com/part";
+/// The image as the manifests name it.
+pub(super) const IMAGE: &str = "ghcr.io/saveos/saveos-server";
+/// In s, until all pods of a part are replaced and ready.
+const PATIENCE: u64 = 180;
+
+/// A namespace.
+pub(super) struct Kubectl<T = Real> {
+    cluster: Cluster,
+    tools: T,
+    asker: Option<Asker>,
+    /// Where the overlay with a tag is written.
+    folder: PathBuf,
+}
+
+impl Kubectl {
+    pub(super) fn new(cluster: &Cluster, asker: Asker) -> anyhow::Result<Kubectl> {
+        let folder = crate::shell::root().join("target/deploy").join(&cluster.namespace);
+        std::fs::create_dir_all(&folder)?;
+        Ok(Kubectl { cluster: cluster.clone(), tools: Real(Instant::now()), asker: Some(asker), folder })
+    }
+}
+
+impl<T: Tools> Kubectl<T> {
+    #[cfg(test)]
+    pub(super) fn with(cluster: Cluster, tools: T, folder: PathBuf) -> Kubectl<T> {
+        Kubectl { cluster, tools, asker: None, folder }
+    }
+
+    fn call(&mut self, words: &[&str]) -> anyhow::Result<String> {
+        let Cluster { context, namespace } = self.cluster.clone();
+        let all = [&["kubectl", "--context", &context, "--namespace", &namespace][..], words].concat();
+        self.tools.call(&all, &[])
+    }
+
+    /// What the overlay says of that part, with images of that build.
+    fn apply(&mut self, part: &str, tag: &Tag) -> anyhow::Result<()> {
+        let overlay = crate::shell::root().join(file("k8s/overlays")).join(&self.cluster.namespace);
+        // Kustomize wants a path from the file.
+        let up = "../".repeat(self.folder.strip_prefix(crate::shell::root()).map_or(0, |rest| rest.iter().count()));
+        let overlay = match overlay.strip_prefix(crate::shell::root()) {
+            Ok(rest) if !up.is_empty() => format!("{up}{}", rest.display()),
+            _ => overlay.display().to_string(),
+        };
+        let text = format!("resources: [{overlay}]\nimages: [{{ name: {IMAGE}, newTag: '{tag}' }}]\n");
+        let path = self.folder.join("kustomization.yaml");
+        std::fs::File::create(&path)?.write_all(text.as_bytes())?;
+        let folder = self.folder.to_string_lossy().into_owned();
+        self.call(&["apply", "--kustomize", &folder, "--selector", &format!("{LABEL}={part}")]).map(drop)
+    }
+}
+
+fn workload(part: Part) -> String {
+    match part {
+        Part::Api | Part::Worker => format!("deployment/{part}"),
+        Part::Broker => format!("statefulset/{part}"),
+    }
+}
+
+impl<T: Tools> Place for Kubectl<T> {
+    fn serves(&mut self) -> anyhow::Result<Vec<Tag>> {
+        let images = "jsonpath={.items[*].spec.containers[0].image}";
+        let which = format!("{LABEL} in (api, worker, broker)");
+        builds(&self.call(&["get", "pods", "--selector", &which, "--output", images])?)
+    }
+
+    fn migrate(&mut self, tag: &Tag) -> anyhow::Result<()> {
+        self.apply("base", tag)?;
+        // What a job runs cannot be changed, so the last one goes.
+        self.call(&["delete", "job", "migrate", "--ignore-not-found", "--wait"])?;
+        self.apply("migrate", tag)?;
+        let end = self.tools.now() + Duration::from_secs(PATIENCE);
+        loop {
+            let state = "jsonpath={.status.succeeded}/{.status.failed}";
+            let state = self.call(&["get", "job", "migrate", "--output", state])?;
+            match state.trim().split_once('/').context("a state")? {
+                ("1", _) => return Ok(()),
+                (_, "" | "0") if self.tools.now() < end => self.tools.wait(),
+                _ => {
+                    let said = self.call(&["logs", "job/migrate", "--tail", "1"]).unwrap_or_default();
+                    bail!("the step of the schema did not end well: {}", said.trim());
+                }
+            }
+        }
+    }
+
+    fn replace(&mut self, part: Part, tag: &Tag) -> anyhow::Result<()> {
+        self.apply(&part.to_string(), tag)?;
+        let patience = format!("{PATIENCE}s");
+        self.call(&["rollout", "status", &workload(part), "--timeout", &patience]).map(drop)
+    }
+
+    fn ask(&mut self, tag: &Tag) -> anyhow::Result<()> {
+        self.asker.as_ref().map_or(Ok(()), |asker| asker.ask(tag.version(), None))
+    }
+
+    /// The pods say it.
+    fn settle(&mut self, _: &Tag) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    fn now(&self) -> Duration {
+        self.tools.now()
+    }
+}
