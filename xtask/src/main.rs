@@ -1,6 +1,7 @@
 //! `cargo xtask …`: what a person, CI and the workflows run on this tree, so that all of them run the same thing.
 
 mod bench;
+mod container;
 mod cross;
 mod dashboard;
 mod demo;
@@ -20,7 +21,7 @@ use anyhow::bail;
 const HELP: &str = "\
 cargo xtask demo [--once]        show the product: a box, its control plane, a disk; stays up, or checks all and stops
 cargo xtask demo engine          back up a real disk image, change it, restore it, compare
-cargo xtask test [SUITE…]        run every check and test (or: format dashboard lint deny advisories ci unit engine cli bootctl daemon protocol server cluster release demo web reader aarch64 image fuzz)
+cargo xtask test [SUITE…]        run every check and test (or: format dashboard lint deny advisories ci unit engine cli bootctl daemon protocol server cluster release demo web reader aarch64 image fuzz; by name only: container)
 cargo xtask dashboard            build the dashboard, which the next build of saveos-server carries
 cargo xtask setup                install what the others need, and say what
 cargo xtask bench engine [--size GIB] [--runs N] [--only PEERS] [--cold]   time saveos beside its peers, on the same disk
@@ -31,6 +32,7 @@ cargo xtask xbuild [PACKAGE…]    build for aarch64, on whatever this is (defau
 cargo xtask image [--machine qemu]   make the appliance's disk image and its update bundle
 cargo xtask hil [SCENARIO…] [--bench virtual] [--junit FILE]   make the image, start it on a bench, hold it to what it promises
 cargo xtask smoke --env local|staging|production [--json FILE]   ask an environment, from outside, whether it works
+cargo xtask container [--tag IMAGE:TAG]   make the image of the control plane, with docker or buildah
 cargo xtask deploy --env NAME --version BUILD [--json FILE]     put a release (1.2.3) or a commit (sha-0123abc) there, ask whether it works, take it back if not
 cargo xtask rollback --env NAME --version BUILD [--json FILE]   put an older one there, in the same way
 cargo xtask version show | bump patch|minor|major|prerelease   the number of the product, in every file that says it
@@ -70,6 +72,7 @@ fn main() -> anyhow::Result<()> {
         ["smoke", words @ ..] => smoke::run_task(words),
         ["deploy", words @ ..] => deploy::deploy(words),
         ["rollback", words @ ..] => deploy::rollback(words),
+        ["container", words @ ..] => container::run_task(words),
         ["notify", words @ ..] => notify::run(words),
         ["version", words @ ..] => version::run(words),
         ["release", words @ ..] => release::run(words),

@@ -2,6 +2,7 @@
 
 mod aarch64;
 mod advisories;
+mod container;
 mod monitoring;
 #[allow(dead_code, reason = "tests stop it and start it again")]
 #[path = "../../control-plane/server/tests/support/postgres.rs"]
@@ -46,7 +47,11 @@ const SUITES: &[Suite] = &[
     ("aarch64", aarch64::uses_aes),
     ("image", crate::image::smoke),
     ("fuzz", |_| FUZZ_TARGETS.iter().try_for_each(|(target, ..)| fuzz(target, 5))),
+    ("container", |_| container::check()),
 ];
+
+/// Compiles everything once more, in an image: run where it is named.
+const BY_NAME: &[&str] = &["container"];
 
 /// One for each parser of bytes that we did not write, the crate that has it, and its corpus.
 const FUZZ_TARGETS: &[(&str, &str, &str)] = &[
@@ -95,13 +100,17 @@ pub(crate) fn run_task(names: &[&str]) -> anyhow::Result<()> {
 
 /// Stops at the first suite that fails.
 fn run_named(names: &[&str], tally: &mut Tally, took: &mut Vec<(&'static str, f64)>) -> anyhow::Result<()> {
-    for (name, suite) in SUITES.iter().filter(|(name, _)| names.is_empty() || names.contains(name)) {
+    for (name, suite) in SUITES.iter().filter(|(name, _)| is_asked_for(name, names)) {
         println!("\n=== {name}");
         let begun = Instant::now();
         suite(tally)?;
         took.push((*name, begun.elapsed().as_secs_f64()));
     }
     Ok(())
+}
+
+fn is_asked_for(name: &str, names: &[&str]) -> bool {
+    if names.is_empty() { !BY_NAME.contains(&name) } else { names.contains(&name) }
 }
 
 /// Runs tests and counts them; all of them, also after one failed.
@@ -169,6 +178,8 @@ fn cluster(tally: &mut Tally) -> anyhow::Result<()> {
 
 fn on_postgres(place: &Path, tally: &mut Tally) -> anyhow::Result<()> {
     let Some(server) = postgres::Postgres::start(&place.join("postgres"))? else { bail!("no PostgreSQL") };
+    // What deploys and what asks afterwards.
+    crate::shell::build_programs()?;
     let names = test_programs("saveos-server")?;
     let which = names.iter().filter(|name| !IN_A_FILE.contains(&name.as_str())).flat_map(|name| ["--test", name]);
     let which: Vec<&str> = ["--workspace", "--bin", "saveos-server"].into_iter().chain(which).collect();
@@ -179,7 +190,7 @@ fn on_postgres(place: &Path, tally: &mut Tally) -> anyhow::Result<()> {
 const IN_A_FILE: &[&str] =
     &["acknowledged_after_the_sync", "outlives_full_disks_and_cut_lines", "a_rollout_stops_by_itself"];
 /// What begins a PostgreSQL of its own, and runs there alone.
-const ON_ITS_OWN: &[&str] = &["moves_between_engines", "replicas_take_over"];
+const ON_ITS_OWN: &[&str] = &["a_release_is_put_and_taken_back", "moves_between_engines", "replicas_take_over"];
 
 /// A service that speaks S3.
 fn moto() -> anyhow::Result<()> {

@@ -27,6 +27,7 @@ mod enrol;
 mod events;
 mod facts;
 pub(crate) mod follow;
+mod forwarded;
 mod go;
 mod health;
 mod login;
@@ -88,6 +89,8 @@ pub(crate) struct App {
     pub(crate) heart: Heart,
     pub(crate) nonces: Arc<Nonces>,
     pub(crate) logins: Arc<Tries>,
+    /// Who says in whose name it asks.
+    pub(crate) proxies: Arc<[ipnet::IpNet]>,
     /// Passwords that are hashed at once: each takes 19 MiB and a core.
     pub(crate) hashing: Arc<Semaphore>,
     /// What this process does of all.
@@ -206,6 +209,7 @@ pub(crate) fn app(state: App) -> Router {
         .layer(middleware::from_fn(read_whole))
         .layer(middleware::from_fn(headers))
         .layer(middleware::from_fn_with_state(state.clone(), requests::count))
+        .layer(middleware::from_fn_with_state(Arc::clone(&state.proxies), forwarded::see_through))
         .with_state(state)
 }
 

@@ -110,6 +110,9 @@ pub(crate) struct Run {
     /// Where workers find the broker, if it runs on another host; its certificate carries that name.
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) broker: Option<crate::roles::Reach>,
+    /// A proxy whose word about who asks is believed (X-Forwarded-For); may be said several times. Wrong passwords are counted by it.
+    #[arg(long, value_name = "NETWORK")]
+    pub(crate) proxy: Vec<ipnet::IpNet>,
     /// Folder for what the process itself writes, if the data folder is not to be written: the broker's files.
     #[arg(long, value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,

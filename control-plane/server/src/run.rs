@@ -138,6 +138,7 @@ pub(crate) async fn run(arguments: &args::Run, stop: watch::Receiver<bool>) -> R
         heart: Heart::new(),
         nonces: Arc::new(Nonces::of(&authority)),
         logins: Arc::new(Tries::with(hub.clone())),
+        proxies: arguments.proxy.clone().into(),
         hashing: Arc::new(Semaphore::new(2)),
         part: Arc::clone(&part),
         duty,
