@@ -6,6 +6,10 @@ mod cut_over;
 mod kubectl;
 mod processes;
 
+/// What tests compare with the files of compose and Kubernetes.
+#[cfg(test)]
+pub(crate) use {compose::AROUND, kubectl::LABEL};
+
 use crate::environment::{self, Environment, Runs, Tag};
 use crate::shell::root;
 use crate::smoke::Asker;

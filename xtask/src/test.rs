@@ -7,6 +7,7 @@ mod monitoring;
 #[allow(dead_code, reason = "tests stop it and start it again")]
 #[path = "../../control-plane/server/tests/support/postgres.rs"]
 mod postgres;
+mod production;
 pub(crate) mod tally;
 mod workflows;
 
@@ -31,7 +32,7 @@ const SUITES: &[Suite] = &[
     }),
     ("deny", |_| deny()),
     ("advisories", advisories::check),
-    ("ci", |_| workflows::check().and_then(|()| monitoring::check())),
+    ("ci", |_| workflows::check().and_then(|()| monitoring::check()).and_then(|()| production::check())),
     ("unit", |tally| tests(&["--workspace", "--lib", "--bins"], tally)),
     ("engine", |tally| tests_in("saveos-engine", tally)),
     ("cli", |tally| tests_in("saveos", tally)),

@@ -8,7 +8,7 @@ use crate::smoke::Asker;
 use std::time::{Duration, Instant};
 
 /// What the parts stand on, and what leads to them; a release starts it where it does not run, and otherwise leaves it alone.
-pub(super) const AROUND: &[&str] =
+pub(crate) const AROUND: &[&str] =
     &["postgres", "redis", "objects", "proxy", "caddy", "prometheus", "alertmanager", "grafana"];
 
 /// In s, until a container is healthy.

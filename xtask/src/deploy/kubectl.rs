@@ -3,6 +3,7 @@
 
 use super::cut_over::Place;
 use super::{Real, Tools, builds, file};
+use crate::container::IMAGE;
 use crate::environment::{Cluster, Part, Tag};
 use crate::smoke::Asker;
 use anyhow::{Context, bail};
@@ -11,9 +12,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// Label of everything in `deploy/k8s`: which part it is of, or `base`, or `migrate`.
-pub(super) const LABEL: &str = "saveos.com/part";
-/// The image as the manifests name it.
-pub(super) const IMAGE: &str = "ghcr.io/saveos/saveos-server";
+pub(crate) const LABEL: &str = "saveos.com/part";
 /// In s, until all pods of a part are replaced and ready.
 const PATIENCE: u64 = 180;
 

@@ -10,7 +10,7 @@ use std::process::Command;
 pub(super) fn check() -> anyhow::Result<()> {
     let folder = root().join("control-plane/deploy/prometheus");
     let file = |name: &str| folder.join(name).to_string_lossy().into_owned();
-    let promtool = promtool()?.to_string_lossy().into_owned();
+    let promtool = out_of_debian("promtool", "prometheus")?.to_string_lossy().into_owned();
     run(&promtool, &["check", "rules", &file("rules.yml")])?;
     run(&promtool, &["check", "config", "--syntax-only", &file("prometheus.yml")])?;
     run(&promtool, &["test", "rules", &file("rules.test.yml")])?;
@@ -40,30 +40,30 @@ fn as_rules(expressions: &[String]) -> Value {
 }
 
 /// On the path, or out of Debian's package: that is unpacked and not installed, since it would start a server.
-fn promtool() -> anyhow::Result<PathBuf> {
-    let folder = root().join("target/promtool");
-    let program = folder.join("usr/bin/promtool");
-    if crate::shell::has("promtool") {
-        return Ok("promtool".into());
+pub(super) fn out_of_debian(program: &str, package: &str) -> anyhow::Result<PathBuf> {
+    let folder = root().join("target/debian").join(package);
+    let path = folder.join("usr/bin").join(program);
+    if crate::shell::has(program) {
+        return Ok(program.into());
     }
-    if !program.exists() {
+    if !path.exists() {
         std::fs::create_dir_all(&folder)?;
-        println!("fetching promtool");
-        download(&folder)?;
+        println!("fetching {program}");
+        download(&folder, package)?;
         let packages = std::fs::read_dir(&folder)?.filter_map(|entry| Some(entry.ok()?.path()));
-        let package = packages.filter(|path| path.extension().is_some_and(|end| end == "deb")).last();
-        let package = package.context("apt-get fetched no package")?;
-        output("dpkg-deb", &["--extract", &package.to_string_lossy(), &folder.to_string_lossy()])?;
+        let fetched = packages.filter(|path| path.extension().is_some_and(|end| end == "deb")).last();
+        let fetched = fetched.context("apt-get fetched no package")?;
+        output("dpkg-deb", &["--extract", &fetched.to_string_lossy(), &folder.to_string_lossy()])?;
     }
-    Ok(program)
+    Ok(path)
 }
 
-fn download(folder: &Path) -> anyhow::Result<()> {
-    let fetch = || Command::new("apt-get").args(["download", "-q", "prometheus"]).current_dir(folder).status();
+fn download(folder: &Path, package: &str) -> anyhow::Result<()> {
+    let fetch = || Command::new("apt-get").args(["download", "-q", package]).current_dir(folder).status();
     // The lists of packages may be old, or none.
     if !fetch()?.success() {
         run("apt-get", &["-q", "update"])?;
-        anyhow::ensure!(fetch()?.success(), "apt-get cannot fetch prometheus, of which promtool is a part");
+        anyhow::ensure!(fetch()?.success(), "apt-get cannot fetch {package}");
     }
     Ok(())
 }

