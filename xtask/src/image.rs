@@ -33,6 +33,8 @@ struct Workshop {
     date: String,
     version: String,
     purpose: Purpose,
+    /// Keys that are not those of the bench: `authority.pem`, `signer.pem`, `signer.key`, `release-root.json`.
+    given: Option<PathBuf>,
 }
 
 /// Systems for a bench, by what was done to them: name, version, change.
@@ -53,15 +55,25 @@ const RELEASES: &[(&str, &str, &str)] = &[
 
 /// `cargo xtask image`.
 pub(crate) fn run(words: &[&str]) -> anyhow::Result<()> {
-    let machine = match words {
-        [] => "qemu",
-        ["--machine", machine] => machine,
+    let (machine, keys) = match words {
+        [] => ("qemu", None),
+        ["--machine", machine] => (*machine, None),
+        ["--machine", machine, "--keys", folder] => (*machine, Some(Path::new(*folder))),
         other => bail!("image does not know `{}`", other.join(" ")),
     };
-    let workshop = Workshop::open(machine, Purpose::Release)?;
+    let mut workshop = Workshop::open(machine, Purpose::Release)?;
+    workshop.given = keys.map(Path::to_owned);
     workshop.make()?;
     println!("made in {}", workshop.folder.display());
     Ok(())
+}
+
+/// What people get, with these keys: a new box believes their root, and its RAUC their authority. The folder in which it is.
+pub(crate) fn release(machine: &str, keys: &Path) -> anyhow::Result<PathBuf> {
+    let mut workshop = Workshop::open(machine, Purpose::Release)?;
+    workshop.given = Some(keys.to_owned());
+    workshop.make()?;
+    Ok(workshop.folder)
 }
 
 /// `cargo xtask hil`.
@@ -134,7 +146,7 @@ impl Workshop {
         std::fs::create_dir_all(&folder)?;
         let date = output("git", &["log", "-1", "--format=%ct"])?.trim().to_owned();
         let version = std::fs::read_to_string(root().join("VERSION"))?.trim().to_owned();
-        Ok(Workshop { machine: machine.to_owned(), folder, date, version, purpose })
+        Ok(Workshop { machine: machine.to_owned(), folder, date, version, purpose, given: None })
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -157,6 +169,9 @@ impl Workshop {
     }
 
     fn keys(&self) -> anyhow::Result<PathBuf> {
+        if let Some(folder) = &self.given {
+            return Ok(folder.clone());
+        }
         let folder = root().join("target/image/keys");
         quiet(&root().join("images/build/keys.sh").to_string_lossy(), &[&folder.to_string_lossy()])?;
         Ok(folder)
@@ -174,7 +189,8 @@ impl Workshop {
     }
 
     fn release_root(&self) -> PathBuf {
-        root().join("target/image/keys/release-root.json")
+        let folder = self.given.clone().unwrap_or_else(|| root().join("target/image/keys"));
+        folder.join("release-root.json")
     }
 
     /// Debian's packages, fetched once for each list of them.

@@ -14,6 +14,7 @@ mod setup;
 mod shell;
 mod smoke;
 mod test;
+mod tidy;
 mod version;
 
 use anyhow::bail;
@@ -29,15 +30,17 @@ cargo xtask bench fleet          5,000 simulated boxes and 5,000 facts a second 
 cargo xtask bench rollout [SEEDS] [RELEASE]   the ring engine over 100,000 boxes that do not exist, with releases of every kind
 cargo xtask bench scale          memory and reads at 8 TiB, ten million files, 30 million chunks
 cargo xtask xbuild [PACKAGE…]    build for aarch64, on whatever this is (default: what an appliance runs)
-cargo xtask image [--machine qemu]   make the appliance's disk image and its update bundle
+cargo xtask image [--machine qemu] [--keys DIR]   make the appliance's disk image and its update bundle
 cargo xtask hil [SCENARIO…] [--bench virtual] [--junit FILE]   make the image, start it on a bench, hold it to what it promises
 cargo xtask smoke --env local|staging|production [--json FILE]   ask an environment, from outside, whether it works
-cargo xtask container [--tag IMAGE:TAG]   make the image of the control plane, with docker or buildah
+cargo xtask container [--tag IMAGE:TAG] | tag | push IMAGE:TAG   make the image of the control plane, say what it is called, put it into the registry
+cargo xtask tidy [--yes]         remove images and artefacts of commits that nobody needs any more
 cargo xtask deploy --env NAME --version BUILD [--json FILE]     put a release (1.2.3) or a commit (sha-0123abc) there, ask whether it works, take it back if not
 cargo xtask rollback --env NAME --version BUILD [--json FILE]   put an older one there, in the same way
 cargo xtask version show | bump patch|minor|major|prerelease   the number of the product, in every file that says it
 cargo xtask release patch|minor|major|prerelease [--message TEXT] [--suites \"SUITE…\"] [--yes]   test, raise, commit, tag; or change nothing
 cargo xtask release notes        what the tag of this version says
+cargo xtask release tag | firmware MACHINE | draft   of a tagged commit: which release it is; image and bundle with the keys of SAVEOS_BUNDLE_*; a draft with all of it
 cargo xtask notify TITLE         tell a chat what became of the jobs of a workflow
 cargo xtask fuzz TARGET [SECONDS]   fuzz one parser (default 60 s)
 ";
@@ -72,6 +75,7 @@ fn main() -> anyhow::Result<()> {
         ["smoke", words @ ..] => smoke::run_task(words),
         ["deploy", words @ ..] => deploy::deploy(words),
         ["rollback", words @ ..] => deploy::rollback(words),
+        ["tidy", words @ ..] => tidy::run_task(words),
         ["container", words @ ..] => container::run_task(words),
         ["notify", words @ ..] => notify::run(words),
         ["version", words @ ..] => version::run(words),

@@ -1,6 +1,8 @@
 //! `cargo xtask release`: a new number in every file, a section of the changelog, a commit and a tag, if the tree is fit for it; else
 //! nothing. What is released is built and signed afterwards, from the tag (docs/RELEASING.md).
 
+mod files;
+
 use crate::shell::root;
 use crate::version::number::{Level, Version};
 use crate::version::{bump, current, git, tagged, today};
@@ -45,8 +47,15 @@ impl<'a> Wishes<'a> {
 
 /// The task.
 pub(crate) fn run(words: &[&str]) -> anyhow::Result<()> {
-    if let ["notes"] = words {
-        return notes(&root());
+    match words {
+        ["notes"] => {
+            println!("{}", notes_of(&root())?);
+            return Ok(());
+        }
+        ["tag"] => return crate::container::to_github(&files::tag(&root())?),
+        ["firmware", machine] => return files::firmware(machine),
+        ["draft"] => return files::draft(),
+        _ => {}
     }
     let wishes = Wishes::parse(words)?;
     let root = root();
@@ -62,10 +71,9 @@ pub(crate) fn run(words: &[&str]) -> anyhow::Result<()> {
 }
 
 /// What the release says that this commit is.
-fn notes(root: &Path) -> anyhow::Result<()> {
+fn notes_of(root: &Path) -> anyhow::Result<String> {
     let version = current(root)?;
-    println!("{}", git(root, &["tag", "--list", "--format=%(contents)", &format!("v{version}")])?.trim());
-    Ok(())
+    Ok(git(root, &["tag", "--list", "--format=%(contents)", &format!("v{version}")])?.trim().to_owned())
 }
 
 /// A person types the number: one `y` too many is soon typed.

@@ -5,6 +5,7 @@ use crate::environment::{self, Environment};
 use crate::shell::{root, run};
 use crate::version::number::Version;
 use anyhow::{Context, bail, ensure};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -33,7 +34,8 @@ impl Asker {
             std::env::var(variable).with_context(|| format!("{variable} is not set: {what}"))
         };
         let server = std::env::var("SAVEOS_SMOKE_SERVER").unwrap_or_else(|_| environment.server.clone());
-        let authority = who("SAVEOS_SMOKE_AUTHORITY", "the file `authority.pem` of the environment")?;
+        let authority =
+            authority(&who("SAVEOS_SMOKE_AUTHORITY", "`authority.pem` of the environment, or what it holds")?)?;
         let email = who(
             "SAVEOS_SMOKE_EMAIL",
             "an administrator, whose password is in SAVEOS_PASSWORD or SAVEOS_PASSWORD_FILE",
@@ -78,6 +80,16 @@ impl Asker {
         ensure!(status.success(), "{} does not work: {}", self.name, wrong.join(", "));
         Ok(())
     }
+}
+
+/// The path of the authority, also where a workflow has but its text.
+fn authority(given: &str) -> anyhow::Result<String> {
+    if !given.trim_start().starts_with("-----BEGIN ") {
+        return Ok(given.to_owned());
+    }
+    let path = root().join("target/smoke-authority.pem");
+    std::fs::File::create(&path)?.write_all(given.as_bytes())?;
+    Ok(path.to_string_lossy().into_owned())
 }
 
 /// A line of a table as a sentence.

@@ -19,24 +19,34 @@ pub(super) struct Compose<T = Real> {
     environment: Environment,
     tools: T,
     asker: Option<Asker>,
+    /// Where the files lie that containers mount, if the host is another one: SAVEOS_HOST_FOLDER.
+    folder: Option<String>,
 }
 
 impl Compose {
     pub(super) fn new(environment: &Environment, asker: Asker) -> Compose {
-        Compose { environment: environment.clone(), tools: Real(Instant::now()), asker: Some(asker) }
+        let folder = std::env::var("SAVEOS_HOST_FOLDER").ok();
+        Compose { environment: environment.clone(), tools: Real(Instant::now()), asker: Some(asker), folder }
     }
 }
 
 impl<T: Tools> Compose<T> {
     #[cfg(test)]
     pub(super) fn with(environment: Environment, tools: T) -> Compose<T> {
-        Compose { environment, tools, asker: None }
+        Compose { environment, tools, asker: None, folder: None }
     }
 
     fn compose(&mut self, tag: &Tag, words: &[&str]) -> anyhow::Result<String> {
+        self.call(&tag.to_string(), words)
+    }
+
+    fn call(&mut self, tag: &str, words: &[&str]) -> anyhow::Result<String> {
         let path = file("docker-compose.prod.yml");
-        let all = [&["docker", "compose", "--file", &path][..], words].concat();
-        self.tools.call(&all, &[("SAVEOS_TAG", &tag.to_string())])
+        let mut all = vec!["docker", "compose", "--file", &path];
+        if let Some(folder) = &self.folder {
+            all.extend(["--project-directory", folder]);
+        }
+        self.tools.call(&[&all[..], words].concat(), &[("SAVEOS_TAG", tag)])
     }
 
     fn containers(&mut self, part: Part, tag: &Tag) -> anyhow::Result<Vec<String>> {
@@ -55,10 +65,8 @@ impl<T: Tools> Compose<T> {
 
 impl<T: Tools> Place for Compose<T> {
     fn serves(&mut self) -> anyhow::Result<Vec<Tag>> {
-        let path = file("docker-compose.prod.yml");
-        let words = ["docker", "compose", "--file", &path, "ps", "--format", "{{.Image}}", "api", "worker", "broker"];
         // Compose reads the whole file for that; the tag is looked at by nobody.
-        builds(&self.tools.call(&words, &[("SAVEOS_TAG", "none")])?)
+        builds(&self.call("none", &["ps", "--format", "{{.Image}}", "api", "worker", "broker"])?)
     }
 
     fn migrate(&mut self, tag: &Tag) -> anyhow::Result<()> {

@@ -7,7 +7,9 @@ use crate::container::IMAGE;
 use crate::environment::{Cluster, Part, Tag};
 use crate::smoke::Asker;
 use anyhow::{Context, bail};
+use std::fs::File;
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -23,26 +25,52 @@ pub(super) struct Kubectl<T = Real> {
     asker: Option<Asker>,
     /// Where the overlay with a tag is written.
     folder: PathBuf,
+    /// Who gets in.
+    config: Option<Secret>,
+}
+
+/// A file that only we read, for as long as it is needed.
+struct Secret(PathBuf);
+
+impl Secret {
+    fn write(path: PathBuf, text: &str) -> anyhow::Result<Secret> {
+        let mut file = File::options().create(true).truncate(true).write(true).mode(0o600).open(&path)?;
+        file.write_all(text.as_bytes())?;
+        Ok(Secret(path))
+    }
+}
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
 }
 
 impl Kubectl {
+    /// By the kubeconfig of whoever deploys, or the one that SAVEOS_KUBECONFIG holds.
     pub(super) fn new(cluster: &Cluster, asker: Asker) -> anyhow::Result<Kubectl> {
         let folder = crate::shell::root().join("target/deploy").join(&cluster.namespace);
         std::fs::create_dir_all(&folder)?;
-        Ok(Kubectl { cluster: cluster.clone(), tools: Real(Instant::now()), asker: Some(asker), folder })
+        let config = match std::env::var("SAVEOS_KUBECONFIG") {
+            Ok(text) => Some(Secret::write(folder.join("kubeconfig"), &text)?),
+            Err(_) => None,
+        };
+        Ok(Kubectl { cluster: cluster.clone(), tools: Real(Instant::now()), asker: Some(asker), folder, config })
     }
 }
 
 impl<T: Tools> Kubectl<T> {
     #[cfg(test)]
     pub(super) fn with(cluster: Cluster, tools: T, folder: PathBuf) -> Kubectl<T> {
-        Kubectl { cluster, tools, asker: None, folder }
+        Kubectl { cluster, tools, asker: None, folder, config: None }
     }
 
     fn call(&mut self, words: &[&str]) -> anyhow::Result<String> {
         let Cluster { context, namespace } = self.cluster.clone();
         let all = [&["kubectl", "--context", &context, "--namespace", &namespace][..], words].concat();
-        self.tools.call(&all, &[])
+        let config = self.config.as_ref().map(|Secret(path)| path.to_string_lossy().into_owned());
+        let environment: Vec<(&str, &str)> = config.iter().map(|path| ("KUBECONFIG", path.as_str())).collect();
+        self.tools.call(&all, &environment)
     }
 
     /// What the overlay says of that part, with images of that build.
@@ -56,7 +84,7 @@ impl<T: Tools> Kubectl<T> {
         };
         let text = format!("resources: [{overlay}]\nimages: [{{ name: {IMAGE}, newTag: '{tag}' }}]\n");
         let path = self.folder.join("kustomization.yaml");
-        std::fs::File::create(&path)?.write_all(text.as_bytes())?;
+        File::create(&path)?.write_all(text.as_bytes())?;
         let folder = self.folder.to_string_lossy().into_owned();
         self.call(&["apply", "--kustomize", &folder, "--selector", &format!("{LABEL}={part}")]).map(drop)
     }

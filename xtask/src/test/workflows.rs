@@ -34,6 +34,7 @@ pub(super) fn check() -> anyhow::Result<()> {
     let scripts: Vec<&str> = scripts.into_iter().filter(|file| is_script(file)).collect();
     anyhow::ensure!(!workflows.is_empty() && !scripts.is_empty(), "nothing to check in {files:?}");
     run(&program("check-jsonschema"), &[&["--builtin-schema", "vendor.github-workflows"][..], &workflows].concat())?;
+    run(&program("check-jsonschema"), &["--builtin-schema", "vendor.dependabot", ".github/dependabot.yml"])?;
     run(&program("zizmor"), &["--offline", "--no-progress", ".github"])?;
     // It asks the shellcheck beside it about each `run:`.
     run(&program("actionlint"), &[&["-shellcheck", &program("shellcheck")][..], &workflows].concat())?;

@@ -23,6 +23,8 @@ struct Happening {
     action: &'static str,
     /// By hand, this workflow only.
     by_hand: &'static str,
+    /// What is released, or to be released, is a prerelease.
+    prerelease: bool,
 }
 
 fn workflows() -> BTreeMap<String, Value> {
@@ -85,6 +87,11 @@ impl Context for Seen<'_> {
             "github.ref" => format!("refs/heads/{}", self.happening.branch).into(),
             "github.ref_name" => self.happening.branch.into(),
             "github.event.repository.fork" => self.happening.fork.into(),
+            "github.event.release.prerelease" => {
+                (self.happening.event == "release" && self.happening.prerelease).into()
+            }
+            "needs.version.outputs.prerelease" => self.happening.prerelease.to_string().into(),
+            "needs.version.result" => self.results["version"].into(),
             other => panic!("nobody says what {other} is"),
         }
     }
@@ -134,7 +141,15 @@ fn jobs(happening: &Happening) -> Vec<String> {
 }
 
 const CI: [&str; 4] = ["ci/cross", "ci/dashboard", "ci/quick", "ci/security"];
-const PRODUCTION: [&str; 4] = ["production/dashboard", "production/full", "production/image", "production/security"];
+const PRODUCTION: [&str; 5] =
+    ["production/container", "production/dashboard", "production/full", "production/image", "production/security"];
+const STAGING: [&str; 4] =
+    ["deploy-staging/container", "deploy-staging/deploy", "deploy-staging/notify", "deploy-staging/tag"];
+const NIGHT: [&str; 3] = ["hil/virtual", "maintenance/advisories", "maintenance/tidy"];
+const DEPLOY: [&str; 2] = ["deploy/deploy", "deploy/notify"];
+/// After the number is there.
+const RELEASE: [&str; 5] =
+    ["release/container", "release/draft", "release/firmware", "release/notify", "release/version"];
 
 fn push(branch: &'static str) -> Happening {
     Happening { event: "push", branch, changed: &["README.md"], ..Happening::default() }
@@ -148,7 +163,8 @@ fn each_event_runs_what_the_table_says() {
     let released = |action| Happening { event: "release", action, ..Happening::default() };
     let nightly = Happening { event: "schedule", branch: "main", ..Happening::default() };
     let table: Vec<(&str, Happening, Vec<&str>)> = vec![
-        ("a push to develop", push("develop"), CI.to_vec()),
+        ("a push to develop", push("develop"), with(&CI, &STAGING)),
+        ("a push to develop in a fork, which has no staging", Happening { fork: true, ..push("develop") }, CI.to_vec()),
         ("a push to a feature", push("feature/restore/files"), CI.to_vec()),
         ("a push to a hotfix", push("hotfix/1.2"), CI.to_vec()),
         ("a push to main", push("main"), PRODUCTION.to_vec()),
@@ -163,16 +179,67 @@ fn each_event_runs_what_the_table_says() {
             PRODUCTION.to_vec(),
         ),
         ("a push to somebody's branch", push("anna"), vec![]),
-        ("a push that fails", Happening { failing: &["ci/quick"], ..push("develop") }, with(&CI, &["ci/notify"])),
+        (
+            "a push that fails",
+            Happening { failing: &["ci/quick"], ..push("develop") },
+            with(&CI, &with(&STAGING, &["ci/notify"])),
+        ),
+        (
+            "an image that cannot be made",
+            Happening { failing: &["deploy-staging/container"], ..push("develop") },
+            with(&CI, &["deploy-staging/container", "deploy-staging/notify", "deploy-staging/tag"]),
+        ),
         ("a pull request to develop", pull("develop"), CI.to_vec()),
         ("a pull request to main", pull("main"), CI.to_vec()),
         ("a pull request to a feature", pull("feature/x"), vec![]),
         ("a pull request that fails has no secrets", Happening { failing: &["ci/quick"], ..pull("main") }, CI.to_vec()),
-        ("the night", nightly.clone(), vec!["hil/virtual"]),
+        ("the night, and once a week", nightly.clone(), NIGHT.to_vec()),
         ("the night in a fork", Happening { fork: true, ..nightly.clone() }, vec![]),
-        ("a bad night", Happening { failing: &["hil/virtual"], ..nightly }, vec!["hil/notify", "hil/virtual"]),
+        ("a bad night", Happening { failing: &["hil/virtual"], ..nightly }, with(&NIGHT, &["hil/notify"])),
         ("the bench by hand", by_hand("hil"), vec!["hil/virtual"]),
-        ("a release", released("published"), PRODUCTION.to_vec()),
+        ("maintenance by hand", by_hand("maintenance"), vec!["maintenance/advisories", "maintenance/tidy"]),
+        ("staging by hand", by_hand("deploy-staging"), STAGING.to_vec()),
+        ("a release by hand", by_hand("release"), with(&RELEASE, &["release/tests"])),
+        (
+            "a prerelease by hand",
+            Happening { prerelease: true, ..by_hand("release") },
+            with(&RELEASE, &["release/staging", "release/tests"]),
+        ),
+        (
+            "a release whose tests fail",
+            Happening { failing: &["release/tests"], ..by_hand("release") },
+            vec!["release/notify", "release/tests"],
+        ),
+        (
+            "a release whose firmware cannot be made",
+            Happening { failing: &["release/firmware"], prerelease: true, ..by_hand("release") },
+            vec![
+                "release/container",
+                "release/firmware",
+                "release/notify",
+                "release/staging",
+                "release/tests",
+                "release/version",
+            ],
+        ),
+        (
+            "a number that was raised at a desk",
+            Happening { changed: &["VERSION", "CHANGELOG.md"], ..push("main") },
+            with(&PRODUCTION, &RELEASE),
+        ),
+        ("a release in production, or back to one", by_hand("deploy"), DEPLOY.to_vec()),
+        ("a release", released("published"), with(&PRODUCTION, &DEPLOY)),
+        (
+            "a release that does not work there",
+            Happening { failing: &["deploy/deploy"], ..released("published") },
+            with(&PRODUCTION, &DEPLOY),
+        ),
+        (
+            "a prerelease is not put into production",
+            Happening { prerelease: true, ..released("published") },
+            PRODUCTION.to_vec(),
+        ),
+        ("a release in a fork", Happening { fork: true, ..released("published") }, PRODUCTION.to_vec()),
         ("a draft of a release", released("created"), vec![]),
     ];
     for (what, happening, mut expected) in table {
@@ -203,7 +270,9 @@ fn every_job_says_what_it_may_and_how_long_it_may_take() {
     for (name, workflow) in workflows() {
         assert_eq!(workflow["permissions"], serde_json::json!({}), "{name}");
         for (job, what) in workflow["jobs"].as_object().expect("jobs") {
-            assert!(what["permissions"].is_object() && what["timeout-minutes"].is_u64(), "{name}/{job}");
+            // Which calls a workflow whose jobs say how long they take.
+            let calls = what["uses"].as_str().is_some_and(|uses| uses.starts_with("$/.github/workflows/"));
+            assert!(what["permissions"].is_object() && what["timeout-minutes"].is_u64() != calls, "{name}/{job}");
             for step in what["steps"].as_array().into_iter().flatten() {
                 let Some(uses) = step["uses"].as_str() else { continue };
                 let pin = uses.split_once('@').map_or("", |(_, pin)| pin);
