@@ -38,6 +38,15 @@ pub(crate) enum AuthorityError {
     /// There is no key or certificate.
     #[error("the authority's {0} is missing: restore it from a backup, every box trusts it")]
     Missing(&'static str),
+    /// Its time is over: nobody believes what it signs.
+    #[error("the authority's certificate ended on {0}: docs/runbooks/rotate-keys.md")]
+    Ended(Timestamp),
+    /// Its time has not come, which is the clock's fault.
+    #[error("the authority's certificate begins on {0}, and the clock of this machine says {1}: set the clock")]
+    Early(Timestamp, Timestamp),
+    /// They were put together by hand.
+    #[error("the authority's certificate is not of its key: restore both from one backup")]
+    Pair,
     /// A certificate could not be read or made.
     #[error("the authority could not sign")]
     Sign(#[from] rcgen::Error),
@@ -89,6 +98,19 @@ pub(crate) struct Identity {
     pub(crate) key: zeroize::Zeroizing<String>,
 }
 
+/// Whether a certificate counts now.
+fn holds(validity: &x509_parser::certificate::Validity, now: Timestamp) -> Result<(), AuthorityError> {
+    let time = |time: &x509_parser::time::ASN1Time| {
+        Timestamp::saturating(u64::try_from(time.timestamp()).unwrap_or(0).saturating_mul(1000))
+    };
+    let (from, until) = (time(&validity.not_before), time(&validity.not_after));
+    match (now < from, now > until) {
+        (true, _) => Err(AuthorityError::Early(from, now)),
+        (_, true) => Err(AuthorityError::Ended(until)),
+        _ => Ok(()),
+    }
+}
+
 impl Authority {
     /// Makes one below `data`. The key is durable before the certificate is.
     pub(crate) fn make(data: &Path, name: &str) -> Result<Authority, AuthorityError> {
@@ -109,6 +131,11 @@ impl Authority {
         let issuer = Issuer::from_ca_cert_pem(&pem, KeyPair::from_pem(&key)?)?;
         let (_, parsed) =
             x509_parser::pem::parse_x509_pem(pem.as_bytes()).map_err(|_| AuthorityError::Missing("certificate"))?;
+        let certificate = parsed.parse_x509().map_err(|_| AuthorityError::Missing("certificate"))?;
+        holds(certificate.validity(), clock::now())?;
+        if certificate.public_key().raw != issuer.key().subject_public_key_info() {
+            return Err(AuthorityError::Pair);
+        }
         let sha256 = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &parsed.contents);
         let sha256 = Digest(sha256.as_ref().try_into().expect("a SHA-256 has 32 bytes"));
         let seed = hkdf::Salt::new(hkdf::HKDF_SHA256, b"saveos authority").extract(issuer.key().serialized_der());

@@ -23,6 +23,8 @@ pub(crate) struct Metrics {
     pub(crate) app: App,
     /// The data folder.
     pub(crate) data: PathBuf,
+    /// The folder that this process writes.
+    pub(crate) state: PathBuf,
 }
 
 /// Serves `/metrics`, and `/livez` and `/readyz` of whatever part of the work this process has, until it ends.
@@ -58,7 +60,7 @@ async fn answer(State(metrics): State<Metrics>) -> impl IntoResponse {
         Ok(standing) => standing.print(&mut text),
         Err(error) => tracing::error!(%error, "metrics without the fleet"),
     }
-    standing::print_folder(&metrics.data, &mut text);
+    standing::print_folders(&metrics.data, &metrics.state, &mut text);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text)
 }
 
@@ -105,7 +107,7 @@ mod tests {
         let mut exported = text(&Hearing::default(), 0, &Counts::default());
         requests::Requests::default().print(&mut exported);
         standing::Standing::default().print(&mut exported);
-        standing::print_folder(std::path::Path::new("."), &mut exported);
+        standing::print_folders(std::path::Path::new("."), std::path::Path::new("."), &mut exported);
         let deploy = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy");
         let mut files = vec![deploy.join("prometheus/rules.yml")];
         for entry in std::fs::read_dir(deploy.join("grafana/dashboards")).expect("a folder") {

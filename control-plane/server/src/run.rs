@@ -154,7 +154,7 @@ pub(crate) async fn run(arguments: &args::Run, stop: watch::Receiver<bool>) -> R
         stop: stop.clone(),
     };
     if let Some(address) = arguments.metrics {
-        let metrics = Metrics { app: app.clone(), data: data.to_owned() };
+        let metrics = Metrics { app: app.clone(), data: data.to_owned(), state: state.to_owned() };
         tokio::spawn(async move {
             if let Err(error) = metrics::serve(address, metrics).await {
                 tracing::error!(%error, %address, "no metrics");

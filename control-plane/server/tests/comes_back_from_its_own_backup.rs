@@ -3,6 +3,7 @@
 mod support;
 
 use saveos_protocol::fact::{Body, KeyState};
+use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output};
 use support::Server;
@@ -14,6 +15,10 @@ fn run(server: &Server, arguments: &[&str], paths: &[(&str, &Path)]) -> Output {
         command.arg(option).arg(path);
     }
     command.output().expect("it starts")
+}
+
+fn put(path: &Path, text: &str) {
+    std::fs::File::create(path).and_then(|mut file| file.write_all(text.as_bytes())).expect("room");
 }
 
 #[test]
@@ -114,6 +119,31 @@ fn a_doctor_says_what_is_wrong() {
     server.db().run("UPDATE audit SET who = 'nobody' WHERE n = 1");
     let (well, said) = doctor();
     assert!(!well && said.contains("changed at row 1"), "{said}");
+
+    // What is dated and what belongs together: the program that runs says it in the same words, and starts nothing.
+    let [key, good] =
+        ["authority.key", "authority.pem"].map(|name| std::fs::read_to_string(data.join(name)).expect("it was made"));
+    let own = rcgen::KeyPair::from_pem(&key).expect("a key");
+    let mut dated = rcgen::CertificateParams::default();
+    (dated.not_before, dated.not_after) = (rcgen::date_time_ymd(2016, 1, 1), rcgen::date_time_ymd(2026, 1, 1));
+    let mut early = dated.clone();
+    (early.not_before, early.not_after) = (rcgen::date_time_ymd(2126, 1, 1), rcgen::date_time_ymd(2136, 1, 1));
+    let other = rcgen::KeyPair::generate().expect("a key");
+    for (pem, wrong) in [
+        (dated.self_signed(&own), "the authority's certificate ended on 2026-01-01"),
+        (early.self_signed(&own), "set the clock"),
+        (rcgen::CertificateParams::default().self_signed(&other), "is not of its key"),
+    ] {
+        put(&data.join("authority.pem"), &pem.expect("a certificate").pem());
+        let (well, said) = doctor();
+        assert!(!well && said.contains(wrong), "{said}");
+        let output = run(&server, &["run"], &[("--data", &data)]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        let error = said.lines().find(|line| line.starts_with("error: ")).unwrap_or_default();
+        assert!(!output.status.success() && error.contains(wrong), "{said}");
+    }
+    put(&data.join("authority.pem"), &good);
+
     std::fs::remove_file(data.join("authority.key")).expect("it was there");
     assert!(doctor().1.contains("the authority's key is missing"), "{}", doctor().1);
     std::fs::remove_file(data.join("config.json")).expect("it was there");

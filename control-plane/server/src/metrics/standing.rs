@@ -10,8 +10,9 @@ use std::time::Duration;
 use x509_parser::pem::Pem;
 
 /// What ends, below the data folder, and what it is called.
-const DATED: [(&str, &str); 3] =
-    [("authority", "authority.pem"), ("server", "broker/server.pem"), ("revocations", "broker/revoked.pem")];
+const DATED: [(&str, &str); 1] = [("authority", "authority.pem")];
+/// The same below the folder that the process itself writes, if it keeps the broker.
+const DATED_OF_BROKER: [(&str, &str); 2] = [("server", "broker/server.pem"), ("revocations", "broker/revoked.pem")];
 
 /// Of the fleet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -87,9 +88,10 @@ fn gauge(text: &mut String, name: &str, help: &str) {
     let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge");
 }
 
-/// Of the data folder: the room there is, and when what is dated ends. What cannot be read is left out, which an alert notices.
-pub(super) fn print_folder(data: &Path, text: &mut String) {
-    if let Ok(disk) = rustix::fs::statvfs(data) {
+/// Of the data folder and of the one that is written: the room there is, and when what is dated ends. What cannot be read is left out,
+/// which an alert notices.
+pub(super) fn print_folders(data: &Path, state: &Path, text: &mut String) {
+    if let Ok(disk) = rustix::fs::statvfs(state) {
         let sizes = [
             ("saveos_data_free_bytes", "Room on the disk of the data folder.", disk.f_bavail * disk.f_frsize),
             ("saveos_data_size_bytes", "Size of that disk.", disk.f_blocks * disk.f_frsize),
@@ -100,8 +102,9 @@ pub(super) fn print_folder(data: &Path, text: &mut String) {
         }
     }
     gauge(text, "saveos_expires_seconds", "When a certificate or a list of revocations ends, as Unix time.");
-    for (what, file) in DATED {
-        if let Some(end) = std::fs::read(data.join(file)).ok().and_then(|bytes| end(&bytes)) {
+    let dated = DATED.map(|(what, file)| (what, data.join(file))).into_iter();
+    for (what, path) in dated.chain(DATED_OF_BROKER.map(|(what, file)| (what, state.join(file)))) {
+        if let Some(end) = std::fs::read(path).ok().and_then(|bytes| end(&bytes)) {
             let _ = writeln!(text, "saveos_expires_seconds{{what=\"{what}\"}} {end}");
         }
     }
@@ -172,7 +175,11 @@ mod tests {
         let list = authority.revocations(&[], clock::now()).expect("a list");
         assert!(end(list.as_bytes()).is_some_and(|end| end > clock::now().as_millis() as i64 / 1000));
         let mut text = String::new();
-        print_folder(folder.path(), &mut text);
+        let state = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir(state.path().join("broker")).expect("room");
+        crate::files::write(&state.path().join("broker/revoked.pem"), &list).expect("room");
+        print_folders(folder.path(), state.path(), &mut text);
+        assert!(text.contains("saveos_expires_seconds{what=\"revocations\"} "), "{text}");
         let line = text.lines().find(|line| line.starts_with("saveos_expires_seconds{what=\"authority\"} "));
         let end: i64 = line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).expect("a number");
         assert!(end > clock::now().as_millis() as i64 / 1000, "{text}");
