@@ -38,6 +38,7 @@ const TESTS: &[Need] = &[
     ("ddrescuelog", "gddrescue"),
     ("systemd-analyze", "systemd"),
     ("redis-server", "redis-server"),
+    ("haproxy", "haproxy"),
     ("age", "age"),
 ];
 

@@ -11,8 +11,10 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use support::line::Line;
+use support::balancer::Balancer;
+use support::bucket::Bucket;
 use support::postgres::Postgres;
+use support::redis::Redis;
 use support::traffic::Traffic;
 use support::{ADMIN, Server};
 
@@ -22,13 +24,16 @@ const WAY_BACK_S: f64 = 180.0;
 
 struct Installation {
     server: Server,
+    _balancer: Balancer,
+    _redis: Redis,
+    _bucket: Bucket,
     // Last: what stands on it ends first.
     folder: tempfile::TempDir,
     _postgres: Postgres,
 }
 
 impl Installation {
-    /// `None` where PostgreSQL or Mosquitto is missing.
+    /// As in production: replicas behind HAProxy, PostgreSQL, Redis, a bucket. `None` where one of them is missing.
     fn new() -> Option<Installation> {
         let open = std::fs::Permissions::from_mode(0o755);
         let folder = tempfile::Builder::new().permissions(open).tempdir().expect("a folder");
@@ -36,9 +41,13 @@ impl Installation {
             println!("SKIPPED: no postgresql");
             return None;
         };
+        let (redis, bucket) = (Redis::start()?, Bucket::start()?);
         let (api, metrics) = (free_row(2), free_row(5));
-        let balancer = Line::over(vec![api, api + 1]);
-        let server = Server::in_parts(&postgres, balancer.port)?;
+        let balancer = Balancer::start(&[(api, metrics), (api + 1, metrics + 1)])?;
+        let mut server = Server::in_parts(&postgres, balancer.port)?;
+        server.environment.push(("SAVEOS_REDIS_URL", redis.url()));
+        server.environment.extend(bucket.environment());
+        server.environment.push(("SAVEOS_OBJECTS", "s3://releases/ours".to_owned()));
         let environments = format!(
             "here:\n  server: https://localhost:{}\n  expect: 2000\n  runs: {{ processes: {{ api: {api}, metrics: {metrics} }} }}\n  \
              parts: {{ api: 2, worker: 2, broker: 1 }}\n",
@@ -46,7 +55,7 @@ impl Installation {
         );
         put(&folder.path().join("environments.yml"), &environments);
         symlink(server.data(), folder.path().join("data")).expect("a folder");
-        Some(Installation { server, folder, _postgres: postgres })
+        Some(Installation { server, _balancer: balancer, _redis: redis, _bucket: bucket, folder, _postgres: postgres })
     }
 
     /// Makes a build there is to put.
@@ -154,7 +163,7 @@ fn what_works_serves_and_what_does_not_is_taken_back_while_people_are_served() {
     assert!(said.contains("there and back in"), "it was asked: {said}");
     here.is_all(OURS);
 
-    let boxes = here.server.fleet(4);
+    let boxes = here.server.fleet(how_many());
     let admin = here.server.admin();
     let traffic = Traffic::begin(&boxes, here.server.place(), admin.token.clone());
 
@@ -206,6 +215,11 @@ fn what_works_serves_and_what_does_not_is_taken_back_while_people_are_served() {
     here.is_all(OURS);
     assert!(here.processes().iter().zip(&before).all(|(now, then)| now.1 != then.1));
     at_the_end(&here, traffic, &boxes);
+}
+
+/// Four, or as many as a person wants to see: `SAVEOS_TEST_BOXES=2000`.
+fn how_many() -> usize {
+    std::env::var("SAVEOS_TEST_BOXES").map_or(4, |text| text.parse().expect("a number"))
 }
 
 /// No fact was lost or counts twice, and nobody was answered that something does not work.

@@ -5,15 +5,17 @@ use super::cut_over::{Outcome, Place, cut_over};
 use super::*;
 use crate::environment::{Cluster, Part};
 
+/// To what was asked, and about which build.
+type Answer = Box<dyn FnMut(&str, &str) -> anyhow::Result<String>>;
+
 /// Answers in the place of programs.
 struct Script {
     asked: Vec<String>,
-    answer: Box<dyn FnMut(&str, &str) -> anyhow::Result<String>>,
+    answer: Answer,
     waited: u64,
 }
 
 impl Script {
-    /// `answer` gets what was asked, and the build that the call is about.
     fn new(answer: impl FnMut(&str, &str) -> anyhow::Result<String> + 'static) -> Script {
         Script { asked: Vec::new(), answer: Box::new(answer), waited: 0 }
     }

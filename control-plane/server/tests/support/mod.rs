@@ -12,6 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub(crate) mod balancer;
 #[path = "../../../../images/release/tests/support/bucket.rs"]
 pub(crate) mod bucket;
 pub(crate) mod database;
