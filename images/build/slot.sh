@@ -27,7 +27,7 @@ install -m 0755 "$root/usr/bin/busybox" "$root/usr/sbin/dmsetup" "$root/usr/bin/
 install -m 0755 "$images/boot/init" initramfs/init
 install -m 0755 "$images/boot/rescue" initramfs/rescue
 install -m 0755 "$images/boot/wipe" initramfs/wipe
-needed() { aarch64-linux-gnu-objdump -p "$@" | sed -n 's/^  NEEDED *//p' | sort -u; }
+needed() { "${SAVEOS_OBJDUMP:-aarch64-linux-gnu-objdump}" -p "$@" | sed -n 's/^  NEEDED *//p' | sort -u; }
 todo=$(needed initramfs/bin/dmsetup initramfs/bin/saveos-bootctl)
 while [ -n "$todo" ]; do
 	next=

@@ -16,6 +16,7 @@ mod smoke;
 mod test;
 mod tidy;
 mod version;
+mod yocto;
 
 use anyhow::bail;
 
@@ -42,6 +43,7 @@ cargo xtask release patch|minor|major|prerelease [--message TEXT] [--suites \"SU
 cargo xtask release notes        what the tag of this version says
 cargo xtask release tag | firmware MACHINE | draft   of a tagged commit: which release it is; image and bundle with the keys of SAVEOS_BUNDLE_*; a draft with all of it
 cargo xtask notify TITLE         tell a chat what became of the jobs of a workflow
+cargo xtask yocto [parse|build MACHINE]   write the list of crates that BitBake fetches; have it read the recipes, or build
 cargo xtask fuzz TARGET [SECONDS]   fuzz one parser (default 60 s)
 ";
 
@@ -80,6 +82,7 @@ fn main() -> anyhow::Result<()> {
         ["notify", words @ ..] => notify::run(words),
         ["version", words @ ..] => version::run(words),
         ["release", words @ ..] => release::run(words),
+        ["yocto", words @ ..] => yocto::run_task(words),
         ["fuzz", target] => test::fuzz(target, 60),
         ["fuzz", target, seconds] => test::fuzz(target, seconds.parse()?),
         [] | ["help" | "--help" | "-h"] => {

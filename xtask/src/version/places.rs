@@ -18,6 +18,9 @@ pub(super) enum Place {
 pub(super) const PLACES: &[(&str, Place)] = &[
     ("VERSION", Place::Alone),
     ("Cargo.toml", Place::Line("version = \"", "\"")),
+    ("yocto/meta-saveos/conf/distro/saveos.conf", Place::Line("DISTRO_VERSION = \"", "\"")),
+    ("yocto/meta-saveos/recipes-saveos/saveos/saveos_git.bb", Place::Line("PV = \"", "\"")),
+    ("yocto/meta-saveos/recipes-saveos/saveos/saveos-system_git.bb", Place::Line("PV = \"", "\"")),
     ("control-plane/server/openapi.json", Place::Line("    \"version\": \"", "\"")),
 ];
 

@@ -197,6 +197,12 @@ fn each_event_runs_what_the_table_says() {
         ("the night in a fork", Happening { fork: true, ..nightly.clone() }, vec![]),
         ("a bad night", Happening { failing: &["hil/virtual"], ..nightly }, with(&NIGHT, &["hil/notify"])),
         ("the bench by hand", by_hand("hil"), vec!["hil/virtual"]),
+        (
+            "a push to develop that changes a recipe",
+            Happening { changed: &["yocto/kas/base.yml"], ..push("develop") },
+            with(&CI, &with(&STAGING, &["yocto/parse"])),
+        ),
+        ("Yocto by hand", by_hand("yocto"), vec!["yocto/build", "yocto/parse"]),
         ("maintenance by hand", by_hand("maintenance"), vec!["maintenance/advisories", "maintenance/tidy"]),
         ("staging by hand", by_hand("deploy-staging"), STAGING.to_vec()),
         ("a release by hand", by_hand("release"), with(&RELEASE, &["release/tests"])),
