@@ -91,7 +91,7 @@ mod tests {
 
     fn of_genimage(text: &str) -> Partitions {
         let mut all = Partitions::new();
-        for block in text.split("partition ").skip(2) {
+        for block in text.split("partition ").skip(1) {
             let value = |key: &str| {
                 let line = block.lines().map(str::trim).find(|line| line.starts_with(&format!("{key} =")))?;
                 Some(line.split('=').nth(1)?.trim().trim_matches('"').to_owned())

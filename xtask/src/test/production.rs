@@ -22,7 +22,7 @@ const NOT_ASKED: &[&str] = &["oelint.vars.homepageping", "oelint.var.mandatoryva
 
 pub(super) fn check() -> anyhow::Result<()> {
     let venv = root().join("target/production-venv");
-    if !venv.join("bin/kubernetes-validate").exists() {
+    if !venv.join("bin/oelint-adv").exists() {
         python_packages(&venv, CHECKERS)?;
     }
     let program = |name: &str| venv.join("bin").join(name).to_string_lossy().into_owned();
