@@ -217,6 +217,34 @@ fn what_works_serves_and_what_does_not_is_taken_back_while_people_are_served() {
     at_the_end(&here, traffic, &boxes);
 }
 
+/// The program of the release before, `SAVEOS_TEST_OLDER=/path/to/saveos-server`: up to ours, back, and up again, while boxes report.
+#[test]
+fn an_older_release_and_ours_take_each_others_place() {
+    let Some(older) = std::env::var_os("SAVEOS_TEST_OLDER") else {
+        println!("nobody says where an older program is: SAVEOS_TEST_OLDER");
+        return;
+    };
+    let Some(here) = Installation::new() else { return };
+    // Both may have the same number, as commits between two releases do: they are called after commits, and asked for no number.
+    let (old, new) = ("sha-0000001", "sha-0000002");
+    here.release(new, None);
+    let script = format!(
+        "#!/bin/sh\n# The first release has no such step.\n[ \"$1\" = migrate ] && exit 0\nexec {} \"$@\"\n",
+        older.to_string_lossy()
+    );
+    here.release(old, Some(&script));
+    let put = |tag: &str| {
+        let (report, _) = here.task("deploy", tag);
+        assert_eq!(report["outcome"], "serves", "{report}");
+    };
+    put(old);
+    let boxes = here.server.fleet(how_many());
+    let admin = here.server.admin();
+    let traffic = Traffic::begin(&boxes, here.server.place(), admin.token.clone());
+    [new, old, new].into_iter().for_each(put);
+    at_the_end(&here, traffic, &boxes);
+}
+
 /// Four, or as many as a person wants to see: `SAVEOS_TEST_BOXES=2000`.
 fn how_many() -> usize {
     std::env::var("SAVEOS_TEST_BOXES").map_or(4, |text| text.parse().expect("a number"))

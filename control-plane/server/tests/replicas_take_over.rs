@@ -274,3 +274,32 @@ fn passwords_are_guessed_no_faster_at_many_replicas() {
     let statuses: Vec<u16> = (0..12).map(|turn| wrong(&places[turn % 2], "two@example.org")).collect();
     assert_eq!(statuses, [[401; 10].as_slice(), &[429; 2]].concat());
 }
+
+#[test]
+fn behind_a_proxy_of_ours_wrong_passwords_are_those_of_whoever_asks() {
+    let Some(mut parts) = Parts::new() else { return };
+    let port = free_port();
+    let behind = ["--role", "api", "--proxy", "127.0.0.1/32", "--https-port", &port.to_string()];
+    let third = parts.server.part("third", &behind);
+    parts.running.insert("third", third);
+    let here = |port: u16| Place::new(&format!("https://localhost:{port}"), &parts.server.authority());
+    let (behind, before) = (here(port), here(parts.https[0]));
+    parts.server.until("it is ready", || {
+        behind.request("GET", "/readyz", &[], b"").is_ok_and(|(status, _)| status == 200).then_some(())
+    });
+    // Each time another account, so that only the address counts.
+    let mut names = 0;
+    let mut wrong = |place: &Place, from: &str| {
+        names += 1;
+        let body = json!({ "email": format!("{names}@example.org"), "password": "not the one that it is" }).to_string();
+        let headers = [("content-type", "application/json"), ("x-forwarded-for", from)];
+        place.request("POST", "/api/v1/login", &headers, body.as_bytes()).expect("an answer").0
+    };
+    let statuses: Vec<u16> = (0..51).map(|_| wrong(&behind, "198.51.100.1, 203.0.113.9")).collect();
+    assert_eq!(statuses, [[401; 50].as_slice(), &[429]].concat());
+    assert_eq!(wrong(&behind, "203.0.113.10"), 401, "another person is not in the way of it");
+    assert_eq!(wrong(&behind, "203.0.113.10, 203.0.113.9"), 429, "what he wrote himself is not believed");
+    // Where no proxy is named nobody is believed: these all come from here, whatever they say.
+    let statuses: Vec<u16> = (0..51).map(|turn| wrong(&before, &format!("203.0.113.{}", 100 + turn))).collect();
+    assert_eq!(statuses, [[401; 50].as_slice(), &[429]].concat());
+}

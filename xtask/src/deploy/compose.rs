@@ -82,7 +82,7 @@ impl<T: Tools> Place for Compose<T> {
         let up = ["up", "--detach", "--no-deps", "--wait", "--wait-timeout", PATIENCE];
         // Two brokers would write the same folder: it is away for as long as it takes to start, and boxes come back to it.
         if part == Part::Broker {
-            return self.compose(tag, &[&up[..], &[&service]].concat()).map(drop);
+            return self.compose(tag, &[&up[..], &["--force-recreate", &service]].concat()).map(drop);
         }
         let all = old.len() + usize::from(self.environment.count(part));
         let scale = format!("{service}={all}");

@@ -61,7 +61,7 @@ fn compose_starts_new_containers_beside_the_old_ones() {
     assert!(at("1.1.0 run --rm --no-deps --no-TTY migrate") < begun);
     assert!(begun < at("docker stop --time 20 a1") && at("docker rm a2") < asked.len());
     // One broker, in the place of the other.
-    at("1.1.0 up --detach --no-deps --wait --wait-timeout 90 broker");
+    at("1.1.0 up --detach --no-deps --wait --wait-timeout 90 --force-recreate broker");
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn compose_takes_away_what_does_not_become_healthy_and_leaves_the_old() {
         asked[failed + 1..failed + 4],
         ["1.1.0 ps --all --quiet worker", "docker stop --time 20 new", "docker rm new"]
     );
-    assert!(!asked.iter().any(|one| one.ends_with("90 broker")), "nobody touches the broker: {asked:#?}");
+    assert!(!asked.iter().any(|one| one.ends_with("--force-recreate broker")), "nobody touches the broker: {asked:#?}");
     let back = asked.iter().position(|one| one.starts_with("1.0.0 up")).expect("it is taken back");
     assert!(back > failed);
 }
