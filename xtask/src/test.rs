@@ -110,6 +110,12 @@ fn run_named(names: &[&str], tally: &mut Tally, took: &mut Vec<(&'static str, f6
     Ok(())
 }
 
+/// Whether there is such a suite, and whether it runs where nobody names one.
+#[cfg(test)]
+fn suite(name: &str) -> (bool, bool) {
+    (SUITES.iter().any(|(suite, _)| *suite == name), is_asked_for(name, &[]))
+}
+
 fn is_asked_for(name: &str, names: &[&str]) -> bool {
     if names.is_empty() { !BY_NAME.contains(&name) } else { names.contains(&name) }
 }

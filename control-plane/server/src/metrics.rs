@@ -61,6 +61,7 @@ async fn answer(State(metrics): State<Metrics>) -> impl IntoResponse {
         Err(error) => tracing::error!(%error, "metrics without the fleet"),
     }
     standing::print_folders(&metrics.data, &metrics.state, &mut text);
+    standing::print_build(&mut text);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text)
 }
 
@@ -108,6 +109,7 @@ mod tests {
         requests::Requests::default().print(&mut exported);
         standing::Standing::default().print(&mut exported);
         standing::print_folders(std::path::Path::new("."), std::path::Path::new("."), &mut exported);
+        standing::print_build(&mut exported);
         let deploy = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy");
         let mut files = vec![deploy.join("prometheus/rules.yml")];
         for entry in std::fs::read_dir(deploy.join("grafana/dashboards")).expect("a folder") {

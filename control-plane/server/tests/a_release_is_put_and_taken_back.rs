@@ -5,6 +5,7 @@ mod support;
 
 use saveos_fleet_sim::Appliance;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -255,7 +256,7 @@ fn at_the_end(here: &Installation, traffic: Traffic, boxes: &[Arc<Appliance>]) {
     let answers = traffic.end();
     here.server.until("all is acknowledged", || boxes.iter().all(|one| one.level().waiting == 0).then_some(()));
     // The box that asks whether all works told something as well.
-    let streams: Vec<_> = boxes.iter().flat_map(|one| one.ledger()).map(|entry| entry.stream).collect();
+    let streams: BTreeSet<_> = boxes.iter().flat_map(|one| one.ledger()).map(|entry| entry.stream).collect();
     here.server.compare_those(boxes, |entry| streams.contains(&entry.stream));
     let wrong: Vec<&(u16, String)> = answers.iter().filter(|(status, _)| *status != 200).collect();
     println!("{} answers, {} of them not 200", answers.len(), wrong.len());

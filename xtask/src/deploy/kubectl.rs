@@ -99,9 +99,10 @@ fn workload(part: Part) -> String {
 
 impl<T: Tools> Place for Kubectl<T> {
     fn serves(&mut self) -> anyhow::Result<Vec<Tag>> {
-        let images = "jsonpath={.items[*].spec.containers[0].image}";
+        // Not of pods: one that is on its way out is of what served before.
+        let images = "jsonpath={.items[*].spec.template.spec.containers[0].image}";
         let which = format!("{LABEL} in (api, worker, broker)");
-        builds(&self.call(&["get", "pods", "--selector", &which, "--output", images])?)
+        builds(&self.call(&["get", "deployments,statefulsets", "--selector", &which, "--output", images])?)
     }
 
     fn migrate(&mut self, tag: &Tag) -> anyhow::Result<()> {
@@ -134,7 +135,7 @@ impl<T: Tools> Place for Kubectl<T> {
         self.asker.as_ref().map_or(Ok(()), |asker| asker.ask(tag.version(), None))
     }
 
-    /// The pods say it.
+    /// The workloads say it.
     fn settle(&mut self, _: &Tag) -> anyhow::Result<()> {
         Ok(())
     }

@@ -3,13 +3,13 @@
 
 use super::cut_over::Place;
 use crate::environment::{Environment, Part, Ports, Tag};
-use crate::shell::{output, quiet, run, succeeds};
+use crate::shell::{output, run, succeeds};
 use crate::smoke::Asker;
 use anyhow::{Context, bail, ensure};
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -57,13 +57,14 @@ impl Processes {
         let file = self.at("run").join(name);
         let Ok(text) = std::fs::read_to_string(&file) else { return Ok(()) };
         let (pid, born) = text.trim().split_once(' ').context("a pid and when it was born")?;
-        let runs = || Path::new("/proc").join(pid).exists() && birth(pid).is_ok_and(|now| now == born);
+        let runs = || life(pid).is_ok_and(|(state, now)| now == born && !["Z", "X"].contains(&state.as_str()));
         if runs() {
-            quiet("kill", &["-TERM", pid])?;
+            // It may have ended by itself meanwhile, which is seen below.
+            succeeds("kill", &["-TERM", pid]);
             let end = Instant::now() + END;
             while runs() {
                 if Instant::now() > end {
-                    quiet("kill", &["-KILL", pid])?;
+                    succeeds("kill", &["-KILL", pid]);
                 }
                 std::thread::sleep(Duration::from_millis(50));
             }
@@ -93,7 +94,8 @@ impl Processes {
             .spawn()
             .with_context(|| format!("could not start {}", self.program(tag).display()))?;
         let pid = child.id().to_string();
-        let born = birth(&pid)?;
+        // Also of one that ended at once: it is not reaped yet, and why it did is told below.
+        let (_, born) = life(&pid)?;
         writeln!(File::create(self.at("run").join(&name))?, "{pid} {born}")?;
         let said = || {
             let text = std::fs::read(&log).unwrap_or_default();
@@ -121,14 +123,14 @@ impl Processes {
     }
 }
 
-/// When a process was started, in ticks since the machine was: a number that no other process of that id has.
-fn birth(pid: &str) -> anyhow::Result<String> {
+/// The state of a process, and when it was started, in ticks since the machine was: a number that no other process of that id has
+/// (proc_pid_stat(5)).
+fn life(pid: &str) -> anyhow::Result<(String, String)> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     // Behind the name, which may hold anything.
     let mut fields = text.rsplit(')').next().unwrap_or_default().split_whitespace();
     let state = fields.next().context("a state")?;
-    ensure!(!matches!(state, "Z" | "X"), "it ended");
-    Ok(fields.nth(18).context("a time")?.to_owned())
+    Ok((state.to_owned(), fields.nth(18).context("a time")?.to_owned()))
 }
 
 impl Place for Processes {

@@ -109,7 +109,7 @@ fn kubectl_replaces_part_after_part_and_says_why_a_step_of_the_schema_failed() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut script = Script::new(|line, _| {
         Ok(match line {
-            line if line.starts_with("get pods") => "r/saveos-server:1.0.0 r/saveos-server:1.0.0",
+            line if line.starts_with("get deployments,statefulsets") => "r/saveos-server:1.0.0 r/saveos-server:1.0.0",
             line if line.starts_with("get job") => "1/",
             _ => "",
         }

@@ -68,6 +68,35 @@ fn download(folder: &Path, package: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The guide promises that an incident is known within five minutes: scraped, judged, held for long enough, told.
+#[test]
+fn what_is_critical_is_told_within_five_minutes() {
+    let read = |path: &str| {
+        let text = std::fs::read_to_string(root().join("control-plane/deploy").join(path)).expect("a file");
+        serde_norway::from_str::<Value>(&text).expect("YAML")
+    };
+    let seconds = |value: &Value| {
+        let text = value.as_str().unwrap_or("0s");
+        let (number, unit) = text.split_at(text.len() - 1);
+        number.parse::<u32>().expect("a number") * if unit == "m" { 60 } else { 1 }
+    };
+    let (config, alerts) = (read("compose/prometheus.yml"), read("compose/alertmanager.yml"));
+    let around = seconds(&config["global"]["scrape_interval"])
+        + seconds(&config["global"]["evaluation_interval"])
+        + seconds(&alerts["route"]["group_wait"]);
+    let rules = read("prometheus/rules.yml");
+    let rules = rules["groups"][0]["rules"].as_array().expect("rules").clone();
+    // A relay of mail may be away for a quarter of an hour, and everything else is told meanwhile on other ways.
+    let critical =
+        rules.iter().filter(|rule| rule["labels"]["severity"] == "critical" && rule["alert"] != "SaveosNobodyIsTold");
+    let mut count = 0;
+    for rule in critical {
+        count += 1;
+        assert!(seconds(&rule["for"]) + around < 300, "{rule}");
+    }
+    assert!(count >= 4, "{count}");
+}
+
 /// Whoever is woken by an alert finds it in the runbook.
 #[test]
 fn every_alert_has_a_section_and_every_section_its_alert() {

@@ -88,6 +88,12 @@ fn gauge(text: &mut String, name: &str, help: &str) {
     let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge");
 }
 
+/// Which release this process is: beside each other while one takes the place of another.
+pub(super) fn print_build(text: &mut String) {
+    gauge(text, "saveos_build_info", "The release that this process is of.");
+    let _ = writeln!(text, "saveos_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION"));
+}
+
 /// Of the data folder and of the one that is written: the room there is, and when what is dated ends. What cannot be read is left out,
 /// which an alert notices.
 pub(super) fn print_folders(data: &Path, state: &Path, text: &mut String) {

@@ -74,6 +74,13 @@ fn no_container_of_compose_may_more_than_it_has_to() {
         // PostgreSQL's image takes rights away itself, after it made its folder.
         assert!(name == "postgres" || service["read_only"] == true, "{name} writes its own program");
         assert!(name == "postgres" || service["cap_drop"][0].as_str() == Some("ALL"), "{name}");
+        let networks = &service["networks"];
+        let is_outside = networks.as_sequence().is_some_and(|list| list.iter().any(|one| one == "outside"));
+        let is_published = !service["ports"].is_null();
+        assert!(
+            !is_published || is_outside || !networks["outside"].is_null(),
+            "{name} is published and cannot be reached"
+        );
         for variable in service["environment"].as_mapping().into_iter().flat_map(serde_norway::Mapping::keys) {
             let variable = variable.as_str().expect("a name");
             let is_secret = ["PASSWORD", "SECRET", "_URL"].iter().any(|word| variable.contains(word));

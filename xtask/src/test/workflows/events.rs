@@ -288,6 +288,38 @@ fn every_job_says_what_it_may_and_how_long_it_may_take() {
     }
 }
 
+/// Whatever a workflow runs, a person can run: a task of ours, with suites that there are. What ci.yml tests, `.ci/run` tests as well, from
+/// a clean clone.
+#[test]
+fn every_step_is_a_command_of_the_tree() {
+    let (mut steps, mut tested) = (0, 0);
+    for (name, workflow) in workflows() {
+        for (job, what) in workflow["jobs"].as_object().expect("jobs") {
+            for run in what["steps"].as_array().into_iter().flatten().filter_map(|step| step["run"].as_str()) {
+                steps += 1;
+                let words: Vec<&str> = run.split_whitespace().collect();
+                let Some(at) = words.windows(2).position(|pair| pair == ["cargo", "xtask"]) else {
+                    assert_eq!(
+                        run, r#"gh auth setup-git && git push --follow-tags origin "HEAD:$BRANCH""#,
+                        "{name}/{job}"
+                    );
+                    continue;
+                };
+                let task = words[at + 2];
+                // Of deploy.yml, which says above what it is.
+                let known = task == r#""$TASK""# || crate::HELP.contains(&format!("cargo xtask {task} "));
+                assert!(known, "{name}/{job}: no task {task}");
+                for suite in words[at + 3..].iter().filter(|_| task == "test") {
+                    tested += 1;
+                    let (there, by_itself) = crate::test::suite(suite);
+                    assert!(there && (by_itself || name != "ci"), "{name}/{job}: {suite}");
+                }
+            }
+        }
+    }
+    assert!(steps > 25 && tested > 25, "{steps} {tested}");
+}
+
 /// The guide names each workflow that there is, in both languages.
 #[test]
 fn the_guide_names_every_workflow() {
