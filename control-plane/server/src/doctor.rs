@@ -23,7 +23,7 @@ pub(crate) async fn examine(data: &Path) -> Vec<Finding> {
     findings.push(finding("the authority", Authority::open(data).err().map(|error| error.to_string())));
     findings.push(finding("mosquitto", broker::program().err().map(|error| error.to_string())));
     let store = match config.database() {
-        Ok(database) => Store::open(data, database.as_ref()).await,
+        Ok(database) => Store::look(data, database.as_ref()).await,
         Err(error) => Err(error.into()),
     };
     let chain = match store {

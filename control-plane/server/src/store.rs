@@ -20,6 +20,7 @@ pub(crate) use value::{Row, Value, values};
 
 pub(crate) use sqlite::FILE;
 
+use migrations::Steps;
 use postgres::Postgres;
 use sqlite::Sqlite;
 use std::path::Path;
@@ -47,6 +48,14 @@ pub(crate) enum StoreError {
         "the database is at step {last} and this release knows {known} and may not work beside it: start the release that was here last"
     )]
     Newer {
+        /// Of the database.
+        last: i64,
+        /// Of this program.
+        known: i64,
+    },
+    /// Steps are missing, and nobody asked for them.
+    #[error("the database is at step {last} and this release works with {known}: `saveos-server migrate`, or start it")]
+    Older {
         /// Of the database.
         last: i64,
         /// Of this program.
@@ -92,9 +101,18 @@ pub(crate) enum Store {
 impl Store {
     /// Opens it, or makes it, and brings it up to date: where `database` says, or else in the data folder.
     pub(crate) async fn open(data: &Path, database: Option<&Database>) -> Result<Store, StoreError> {
+        Store::with(data, database, Steps::Run).await
+    }
+
+    /// Opens it as it is: an error if it is not up to date.
+    pub(crate) async fn look(data: &Path, database: Option<&Database>) -> Result<Store, StoreError> {
+        Store::with(data, database, Steps::Leave).await
+    }
+
+    async fn with(data: &Path, database: Option<&Database>, steps: Steps) -> Result<Store, StoreError> {
         match database {
-            Some(database) => Postgres::open(database).await.map(Store::Postgres),
-            None => Sqlite::open(data).map(Store::Sqlite),
+            Some(database) => Postgres::open(database, steps).await.map(Store::Postgres),
+            None => Sqlite::open(data, steps).map(Store::Sqlite),
         }
     }
 

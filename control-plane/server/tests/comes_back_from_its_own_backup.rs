@@ -119,6 +119,18 @@ fn a_doctor_says_what_is_wrong() {
     server.db().run("UPDATE audit SET who = 'nobody' WHERE n = 1");
     let (well, said) = doctor();
     assert!(!well && said.contains("changed at row 1"), "{said}");
+    // A doctor that is newer than the database leaves it as it is.
+    let db = server.db();
+    let last = "(SELECT MAX(version) FROM refinery_schema_history)";
+    db.run(&format!("CREATE TABLE forgotten AS SELECT * FROM refinery_schema_history WHERE version = {last}"));
+    db.run("DELETE FROM refinery_schema_history WHERE version IN (SELECT version FROM forgotten)");
+    let before = db.one("SELECT COUNT(*) FROM refinery_schema_history");
+    let (well, said) = doctor();
+    assert!(!well && said.contains("`saveos-server migrate`"), "{said}");
+    assert_eq!(db.one("SELECT COUNT(*) FROM refinery_schema_history"), before);
+    db.run("INSERT INTO refinery_schema_history SELECT * FROM forgotten");
+    db.run("DROP TABLE forgotten");
+    drop(db);
 
     // What is dated and what belongs together: the program that runs says it in the same words, and starts nothing.
     let [key, good] =

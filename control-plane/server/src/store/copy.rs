@@ -4,6 +4,7 @@
 //! transaction: a copy is as the store was at one moment, or is none.
 
 use super::database::Database;
+use super::migrations::Steps;
 use super::postgres::{self, Postgres};
 use super::sqlite::{FILE, Sqlite};
 use super::{Row, Store, StoreError, Value};
@@ -17,9 +18,9 @@ impl Store {
     /// Copies the store of a data folder, or of a database, into a file in the folder `to`, also while somebody writes.
     pub(crate) async fn copy_out(data: &Path, database: Option<&Database>, to: &Path) -> Result<(), StoreError> {
         let Some(database) = database else { return Sqlite::copy(data, to) };
-        let server = Postgres::open(database).await?;
+        let server = Postgres::open(database, Steps::Run).await?;
         server.is_ours().await?;
-        drop(Sqlite::open(to)?);
+        drop(Sqlite::open(to, Steps::Run)?);
         let client = server.pool().get().await.map_err(|error| StoreError::Away(Box::new(error)))?;
         client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
         let mut file = Connection::open(to.join(FILE))?;
@@ -39,14 +40,14 @@ impl Store {
         let Some(database) = database else {
             Sqlite::copy(from, data)?;
             // It is opened before the folder becomes a data folder: a damaged one is told now.
-            return Sqlite::open(data).map(drop);
+            return Sqlite::open(data, Steps::Run).map(drop);
         };
         // A file of an older release is brought up to date first, on a copy: a backup is never written.
         let staged = tempfile::tempdir_in(data).map_err(StoreError::Sync)?;
         Sqlite::copy(from, staged.path())?;
-        drop(Sqlite::open(staged.path())?);
+        drop(Sqlite::open(staged.path(), Steps::Run)?);
         let file = Connection::open(staged.path().join(FILE))?;
-        let server = Postgres::open(database).await?;
+        let server = Postgres::open(database, Steps::Run).await?;
         let client = server.pool().get().await.map_err(|error| StoreError::Away(Box::new(error)))?;
         client.batch_execute(postgres::BEGIN_COPY).await?;
         // What fails ends with its connection, which is nobody else's: the database rolls back.

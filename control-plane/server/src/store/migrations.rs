@@ -33,9 +33,25 @@ pub(super) fn newest() -> i64 {
     runner().get_migrations().iter().map(|step| i64::from(step.version())).max().unwrap_or(0)
 }
 
+/// What is done about steps that a database lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Steps {
+    /// They are run.
+    Run,
+    /// Nothing: whoever looks changes nothing, and is told.
+    Leave,
+}
+
 /// Whether there are steps to run; an error when this program must keep its hands off.
-pub(super) fn must_run(standing: &Standing) -> Result<bool, StoreError> {
-    decide(standing, newest())
+pub(super) fn must_run(standing: &Standing, steps: Steps) -> Result<bool, StoreError> {
+    let known = newest();
+    let run = decide(standing, known)?;
+    match (steps, standing) {
+        (Steps::Run, _) => Ok(run),
+        (Steps::Leave, Standing::At { last, .. }) if *last >= known => Ok(false),
+        (Steps::Leave, Standing::At { last, .. }) => Err(StoreError::Older { last: *last, known }),
+        (Steps::Leave, Standing::New) => Err(StoreError::Older { last: 0, known }),
+    }
 }
 
 fn decide(standing: &Standing, known: i64) -> Result<bool, StoreError> {
@@ -51,6 +67,17 @@ fn decide(standing: &Standing, known: i64) -> Result<bool, StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whoever_only_looks_runs_no_step() {
+        let at = |last| Standing::At { last, floor: Some(1) };
+        assert!(must_run(&at(newest()), Steps::Run).expect("refinery compares each step"));
+        assert!(!must_run(&at(newest()), Steps::Leave).expect("all are there"));
+        assert!(!must_run(&at(newest() + 1), Steps::Leave).expect("a newer release went on"));
+        for behind in [at(newest() - 1), Standing::New] {
+            assert!(matches!(must_run(&behind, Steps::Leave), Err(StoreError::Older { .. })));
+        }
+    }
 
     #[test]
     fn the_release_before_may_work_beside_a_newer_one_until_the_floor_rises() {

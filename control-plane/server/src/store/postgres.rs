@@ -10,7 +10,7 @@
 //! with it, with its connection, or when whoever holds it says nothing for half a minute.
 
 use super::database::Database;
-use super::migrations::{self, Standing};
+use super::migrations::{self, Standing, Steps};
 use super::{Row, StoreError, Tx, Value, is_portable};
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime};
 use std::error::Error;
@@ -53,7 +53,7 @@ pub(crate) struct Postgres {
 
 impl Postgres {
     /// Connects, and brings the database up to date.
-    pub(super) async fn open(database: &Database) -> Result<Postgres, StoreError> {
+    pub(super) async fn open(database: &Database, steps: Steps) -> Result<Postgres, StoreError> {
         let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         let config = database.config();
         let manager = match database.tls()? {
@@ -65,7 +65,7 @@ impl Postgres {
         let pool = pool.build().map_err(|_| StoreError::Closed)?;
         let store = Postgres { pool, turn: Arc::default() };
         store.examine().await?;
-        store.migrate().await?;
+        store.migrate(steps).await?;
         Ok(store)
     }
 
@@ -89,7 +89,7 @@ impl Postgres {
     }
 
     /// Under the lock of the writers: replicas that start together, or beside running ones, migrate once.
-    async fn migrate(&self) -> Result<(), StoreError> {
+    async fn migrate(&self, steps: Steps) -> Result<(), StoreError> {
         let lock = self.begin(BEGIN_WRITE).await?;
         let mut client = self.pool.get().await.map_err(away)?;
         let sql = "SELECT to_regclass('refinery_schema_history') IS NOT NULL";
@@ -101,7 +101,7 @@ impl Postgres {
                 Standing::At { last: row.try_get(0)?, floor: floor(&client).await? }
             }
         };
-        if migrations::must_run(&standing)? {
+        if migrations::must_run(&standing, steps)? {
             let runner = migrations::runner();
             runner.run_async(&mut **client).await.map_err(|error| StoreError::Migration(Box::new(error)))?;
         }

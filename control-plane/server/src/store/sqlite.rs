@@ -2,7 +2,7 @@
 //!
 //! `synchronous=FULL`: a commit is on the disk before the writer answers, and only then is anything acknowledged to a box.
 
-use super::migrations::{self, Standing};
+use super::migrations::{self, Standing, Steps};
 use super::{Row, StoreError, Tx, Value, is_portable};
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, TransactionBehavior};
@@ -32,10 +32,10 @@ struct Readers {
 
 impl Sqlite {
     /// Opens the file below `data`, or makes it, and brings it up to date.
-    pub(super) fn open(data: &Path) -> Result<Sqlite, StoreError> {
+    pub(super) fn open(data: &Path, steps: Steps) -> Result<Sqlite, StoreError> {
         let path = data.join(FILE);
         let mut db = configured(&path)?;
-        if migrations::must_run(&standing(&db)?)? {
+        if migrations::must_run(&standing(&db)?, steps)? {
             migrations::runner().run(&mut db).map_err(|error| StoreError::Migration(Box::new(error)))?;
         }
         let (writer, jobs) = mpsc::channel::<Job>();
@@ -225,7 +225,7 @@ mod tests {
     #[test]
     fn what_was_written_is_read_and_what_failed_is_not() {
         let folder = tempfile::tempdir().expect("a folder");
-        let store = Sqlite::open(folder.path()).expect("a new store");
+        let store = Sqlite::open(folder.path(), Steps::Run).expect("a new store");
         runtime().block_on(async {
             let write = |fails: bool| {
                 store.write(move |tx| {
@@ -236,7 +236,7 @@ mod tests {
             assert_eq!(write(false).await.expect("room"), (1, 4));
             assert!(write(true).await.is_err());
             assert_eq!(write(false).await.expect("room"), (5, 8));
-            let again = Sqlite::open(folder.path()).expect("the same store");
+            let again = Sqlite::open(folder.path(), Steps::Run).expect("the same store");
             let sql = "SELECT value FROM counter WHERE name = $1";
             let row = again.read(|tx| first(tx, sql, &values!["seq"])).await.expect("readable");
             assert_eq!(row.expect("a row").number(0).expect("a number"), 8);
