@@ -48,13 +48,13 @@ fn put(task: &str, words: &[&str], may: impl Fn(&[Tag], &Tag) -> anyhow::Result<
     fits(&environment, &to)?;
     let asker = Asker::new(name, &environment)?;
     let mut place: Box<dyn Place> = match &environment.runs {
-        Runs::Processes(ports) => Box::new(Processes::new(&environment, ports, asker)),
-        Runs::Compose(_) => Box::new(Compose::new(&environment, asker)),
-        Runs::Kubectl(cluster) => Box::new(Kubectl::new(cluster, asker)?),
+        Runs::Processes(ports) => Box::new(Processes::new(&environment, ports)),
+        Runs::Compose(_) => Box::new(Compose::new(&environment)),
+        Runs::Kubectl(cluster) => Box::new(Kubectl::new(cluster)?),
     };
     let serves = place.serves()?;
     may(&serves, &to)?;
-    let report = cut_over::cut_over(place.as_mut(), &to);
+    let report = cut_over::cut_over(place.as_mut(), &|tag| asker.ask(tag.version(), None), &to);
     if let Some(file) = json {
         let mut out = std::fs::File::create(file).with_context(|| format!("could not write {file}"))?;
         writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;

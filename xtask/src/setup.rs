@@ -114,6 +114,20 @@ pub(crate) fn for_cross() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What making the image of the control plane needs, on bases that are made here.
+pub(crate) fn for_containers() -> anyhow::Result<()> {
+    install(&[("buildah", "buildah"), ("mmdebstrap", "mmdebstrap")])?;
+    for_debian()
+}
+
+/// What signs Debian's packages, also on Ubuntu.
+fn for_debian() -> anyhow::Result<()> {
+    match std::path::Path::new("/usr/share/keyrings/debian-archive-keyring.gpg").exists() {
+        true => Ok(()),
+        false => install_packages(&["debian-archive-keyring"]),
+    }
+}
+
 /// What making an image needs, and starting it.
 pub(crate) fn for_images() -> anyhow::Result<()> {
     install(FLEET)?;
@@ -131,18 +145,15 @@ pub(crate) fn for_images() -> anyhow::Result<()> {
         ("cpio", "cpio"),
         ("depmod", "kmod"),
         ("sfdisk", "fdisk"),
+        ("zstd", "zstd"),
         ("openssl", "openssl"),
         ("systemd-sysusers", "systemd"),
         ("qemu-system-aarch64", "qemu-system-arm"),
     ])?;
-    // No programs: what signs Debian's packages, also on Ubuntu, and the boot loader of the virtual machine.
-    for (file, package) in [
-        ("/usr/share/keyrings/debian-archive-keyring.gpg", "debian-archive-keyring"),
-        ("/usr/lib/u-boot/qemu_arm64/u-boot.bin", "u-boot-qemu"),
-    ] {
-        if !std::path::Path::new(file).exists() {
-            install_packages(&[package])?;
-        }
+    for_debian()?;
+    // No program: the boot loader of the virtual machine.
+    if !std::path::Path::new("/usr/lib/u-boot/qemu_arm64/u-boot.bin").exists() {
+        install_packages(&["u-boot-qemu"])?;
     }
     Ok(())
 }

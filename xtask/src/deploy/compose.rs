@@ -4,7 +4,6 @@
 use super::cut_over::Place;
 use super::{Real, Tools, builds, file};
 use crate::environment::{Environment, Part, Tag};
-use crate::smoke::Asker;
 use std::time::{Duration, Instant};
 
 /// What the parts stand on, and what leads to them; a release starts it where it does not run, and otherwise leaves it alone.
@@ -18,22 +17,21 @@ const PATIENCE: &str = "90";
 pub(super) struct Compose<T = Real> {
     environment: Environment,
     tools: T,
-    asker: Option<Asker>,
     /// Where the files lie that containers mount, if the host is another one: SAVEOS_HOST_FOLDER.
     folder: Option<String>,
 }
 
 impl Compose {
-    pub(super) fn new(environment: &Environment, asker: Asker) -> Compose {
+    pub(super) fn new(environment: &Environment) -> Compose {
         let folder = std::env::var("SAVEOS_HOST_FOLDER").ok();
-        Compose { environment: environment.clone(), tools: Real(Instant::now()), asker: Some(asker), folder }
+        Compose { environment: environment.clone(), tools: Real(Instant::now()), folder }
     }
 }
 
 impl<T: Tools> Compose<T> {
     #[cfg(test)]
     pub(super) fn with(environment: Environment, tools: T) -> Compose<T> {
-        Compose { environment, tools, asker: None, folder: None }
+        Compose { environment, tools, folder: None }
     }
 
     fn compose(&mut self, tag: &Tag, words: &[&str]) -> anyhow::Result<String> {
@@ -93,15 +91,6 @@ impl<T: Tools> Place for Compose<T> {
             return Err(why);
         }
         self.remove(&old)
-    }
-
-    fn ask(&mut self, tag: &Tag) -> anyhow::Result<()> {
-        self.asker.as_ref().map_or(Ok(()), |asker| asker.ask(tag.version(), None))
-    }
-
-    /// The images of the containers say it.
-    fn settle(&mut self, _: &Tag) -> anyhow::Result<()> {
-        Ok(())
     }
 
     fn now(&self) -> Duration {

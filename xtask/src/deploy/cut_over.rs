@@ -13,10 +13,10 @@ pub(super) trait Place {
     fn migrate(&mut self, tag: &Tag) -> anyhow::Result<()>;
     /// Replaces every process of that part by one of `tag`, so that the part goes on; all of them are ready then.
     fn replace(&mut self, part: Part, tag: &Tag) -> anyhow::Result<()>;
-    /// Asks from outside whether it works.
-    fn ask(&mut self, tag: &Tag) -> anyhow::Result<()>;
-    /// Keeps that this is what serves.
-    fn settle(&mut self, tag: &Tag) -> anyhow::Result<()>;
+    /// Keeps that this is what serves, where nothing else says it.
+    fn settle(&mut self, _: &Tag) -> anyhow::Result<()> {
+        Ok(())
+    }
     /// Time since some moment.
     fn now(&self) -> Duration;
 }
@@ -54,8 +54,11 @@ pub(super) struct Report {
     pub(super) back_s: Option<f64>,
 }
 
+/// Asks from outside whether a build works where it was put.
+pub(super) type Ask<'a> = &'a dyn Fn(&Tag) -> anyhow::Result<()>;
+
 /// Puts `to` in the place of what serves.
-pub(super) fn cut_over(place: &mut dyn Place, to: &Tag) -> Report {
+pub(super) fn cut_over(place: &mut dyn Place, ask: Ask<'_>, to: &Tag) -> Report {
     let began = place.now();
     let mut report = Report {
         from: None,
@@ -78,13 +81,13 @@ pub(super) fn cut_over(place: &mut dyn Place, to: &Tag) -> Report {
     };
     report.from = from.as_ref().map(Tag::to_string);
     let mut touched = Vec::new();
-    let forward = put(place, to, &Part::ALL, &mut touched).and_then(|()| place.settle(to));
+    let forward = put(place, ask, to, &Part::ALL, &mut touched).and_then(|()| place.settle(to));
     let turned = place.now();
     report.forward_s = (turned - began).as_secs_f64();
     let Err(why) = forward else { return report };
     report.why = Some(format!("{why:#}"));
     let back = match from.filter(|from| from != to) {
-        Some(from) => put(place, &from, &touched, &mut Vec::new()).and_then(|()| place.settle(&from)),
+        Some(from) => put(place, ask, &from, &touched, &mut Vec::new()).and_then(|()| place.settle(&from)),
         None => Err(anyhow::anyhow!("there is nothing to go back to")),
     };
     report.back_s = Some((place.now() - turned).as_secs_f64());
@@ -94,12 +97,12 @@ pub(super) fn cut_over(place: &mut dyn Place, to: &Tag) -> Report {
 }
 
 /// Part after part, and then the whole. A part counts as touched before anything is done to it: half of it may be replaced.
-fn put(place: &mut dyn Place, tag: &Tag, parts: &[Part], touched: &mut Vec<Part>) -> anyhow::Result<()> {
+fn put(place: &mut dyn Place, ask: Ask<'_>, tag: &Tag, parts: &[Part], touched: &mut Vec<Part>) -> anyhow::Result<()> {
     for part in parts {
         touched.push(*part);
         place.replace(*part, tag)?;
     }
-    place.ask(tag)
+    ask(tag)
 }
 
 #[cfg(test)]

@@ -5,7 +5,6 @@ use super::cut_over::Place;
 use super::{Real, Tools, builds, file};
 use crate::container::IMAGE;
 use crate::environment::{Cluster, Part, Tag};
-use crate::smoke::Asker;
 use anyhow::{Context, bail};
 use std::fs::File;
 use std::io::Write;
@@ -22,7 +21,6 @@ const PATIENCE: u64 = 180;
 pub(super) struct Kubectl<T = Real> {
     cluster: Cluster,
     tools: T,
-    asker: Option<Asker>,
     /// Where the overlay with a tag is written.
     folder: PathBuf,
     /// Who gets in.
@@ -48,21 +46,21 @@ impl Drop for Secret {
 
 impl Kubectl {
     /// By the kubeconfig of whoever deploys, or the one that SAVEOS_KUBECONFIG holds.
-    pub(super) fn new(cluster: &Cluster, asker: Asker) -> anyhow::Result<Kubectl> {
+    pub(super) fn new(cluster: &Cluster) -> anyhow::Result<Kubectl> {
         let folder = crate::shell::root().join("target/deploy").join(&cluster.namespace);
         std::fs::create_dir_all(&folder)?;
         let config = match std::env::var("SAVEOS_KUBECONFIG") {
             Ok(text) => Some(Secret::write(folder.join("kubeconfig"), &text)?),
             Err(_) => None,
         };
-        Ok(Kubectl { cluster: cluster.clone(), tools: Real(Instant::now()), asker: Some(asker), folder, config })
+        Ok(Kubectl { cluster: cluster.clone(), tools: Real(Instant::now()), folder, config })
     }
 }
 
 impl<T: Tools> Kubectl<T> {
     #[cfg(test)]
     pub(super) fn with(cluster: Cluster, tools: T, folder: PathBuf) -> Kubectl<T> {
-        Kubectl { cluster, tools, asker: None, folder, config: None }
+        Kubectl { cluster, tools, folder, config: None }
     }
 
     fn call(&mut self, words: &[&str]) -> anyhow::Result<String> {
@@ -129,15 +127,6 @@ impl<T: Tools> Place for Kubectl<T> {
         self.apply(&part.to_string(), tag)?;
         let patience = format!("{PATIENCE}s");
         self.call(&["rollout", "status", &workload(part), "--timeout", &patience]).map(drop)
-    }
-
-    fn ask(&mut self, tag: &Tag) -> anyhow::Result<()> {
-        self.asker.as_ref().map_or(Ok(()), |asker| asker.ask(tag.version(), None))
-    }
-
-    /// The workloads say it.
-    fn settle(&mut self, _: &Tag) -> anyhow::Result<()> {
-        Ok(())
     }
 
     fn now(&self) -> Duration {

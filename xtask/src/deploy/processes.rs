@@ -4,7 +4,6 @@
 use super::cut_over::Place;
 use crate::environment::{Environment, Part, Ports, Tag};
 use crate::shell::{output, run, succeeds};
-use crate::smoke::Asker;
 use anyhow::{Context, bail, ensure};
 use std::fs::File;
 use std::io::Write;
@@ -20,7 +19,6 @@ const READY: Duration = Duration::from_secs(60);
 
 /// Processes of one folder.
 pub(super) struct Processes {
-    asker: Asker,
     environment: Environment,
     ports: Ports,
     folder: PathBuf,
@@ -29,10 +27,9 @@ pub(super) struct Processes {
 
 impl Processes {
     /// In the folder that SAVEOS_DEPLOY_FOLDER names, or `target/local`.
-    pub(super) fn new(environment: &Environment, ports: &Ports, asker: Asker) -> Processes {
+    pub(super) fn new(environment: &Environment, ports: &Ports) -> Processes {
         let usual = || crate::shell::root().join("target/local");
         Processes {
-            asker,
             environment: environment.clone(),
             ports: ports.clone(),
             folder: std::env::var_os("SAVEOS_DEPLOY_FOLDER").map_or_else(usual, PathBuf::from),
@@ -157,10 +154,6 @@ impl Place for Processes {
             self.begin(part, number, tag)?;
         }
         Ok(())
-    }
-
-    fn ask(&mut self, tag: &Tag) -> anyhow::Result<()> {
-        self.asker.ask(tag.version(), None)
     }
 
     fn settle(&mut self, tag: &Tag) -> anyhow::Result<()> {

@@ -1,7 +1,7 @@
 //! What `docker compose` and `kubectl` are asked, word by word and in which order, and what is made of their answers. They themselves
 //! are not here; that a cut-over keeps people served is seen with real processes (`control-plane/server/tests/a_release_is_put_and_taken_back.rs`).
 
-use super::cut_over::{Outcome, Place, cut_over};
+use super::cut_over::{Ask, Outcome, Place, cut_over};
 use super::*;
 use crate::environment::{Cluster, Part};
 
@@ -39,6 +39,9 @@ impl Tools for &mut Script {
     }
 }
 
+/// Whatever is put there.
+const WORKS: Ask<'_> = &|_| Ok(());
+
 fn staging() -> Environment {
     environment::named("staging").expect("there is one")
 }
@@ -53,7 +56,7 @@ fn compose_starts_new_containers_beside_the_old_ones() {
         }
         .to_owned())
     });
-    let report = cut_over(&mut Compose::with(staging(), &mut script), &"1.1.0".parse().expect("a build"));
+    let report = cut_over(&mut Compose::with(staging(), &mut script), WORKS, &"1.1.0".parse().expect("a build"));
     assert_eq!((report.outcome, report.from.as_deref()), (Outcome::Serves, Some("1.0.0")));
     let asked = &script.asked;
     let at = |line: &str| asked.iter().position(|one| one == line).unwrap_or_else(|| panic!("{line}: {asked:#?}"));
@@ -86,7 +89,7 @@ fn compose_takes_away_what_does_not_become_healthy_and_leaves_the_old() {
         }
         .to_owned())
     });
-    let report = cut_over(&mut Compose::with(staging(), &mut script), &"1.1.0".parse().expect("a build"));
+    let report = cut_over(&mut Compose::with(staging(), &mut script), WORKS, &"1.1.0".parse().expect("a build"));
     assert_eq!(report.outcome, Outcome::TakenBack);
     assert_eq!(report.why.as_deref(), Some("container worker-3 is unhealthy"));
     let asked = &script.asked;
@@ -116,7 +119,7 @@ fn kubectl_replaces_part_after_part_and_says_why_a_step_of_the_schema_failed() {
         .to_owned())
     });
     let mut place = Kubectl::with(cluster(), &mut script, folder.path().to_owned());
-    let report = cut_over(&mut place, &"1.1.0".parse().expect("a build"));
+    let report = cut_over(&mut place, WORKS, &"1.1.0".parse().expect("a build"));
     assert_eq!((report.outcome, report.from.as_deref()), (Outcome::Serves, Some("1.0.0")));
     let steps: Vec<&str> =
         script.asked.iter().filter_map(|line| line.split("--selector saveos.com/part=").nth(1)).collect();
@@ -134,7 +137,7 @@ fn kubectl_replaces_part_after_part_and_says_why_a_step_of_the_schema_failed() {
         .to_owned())
     });
     let mut place = Kubectl::with(cluster(), &mut script, folder.path().to_owned());
-    let report = cut_over(&mut place, &"1.1.0".parse().expect("a build"));
+    let report = cut_over(&mut place, WORKS, &"1.1.0".parse().expect("a build"));
     assert_eq!(report.outcome, Outcome::Refused);
     assert!(report.why.expect("a reason").ends_with("the database is newer than this program"));
 

@@ -2,7 +2,8 @@
 //! unpacked files: it is healthy, it is nobody who may do more, it carries no secret, and it is small.
 
 use crate::container;
-use crate::shell::{has, output, quiet, root, run, succeeds};
+use crate::setup;
+use crate::shell::{output, quiet, root, run, succeeds};
 use anyhow::{Context, bail, ensure};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -11,14 +12,14 @@ use std::time::{Duration, Instant};
 
 /// Of the files of the image. Three quarters are Debian's.
 const MOST_MIB: u64 = 250;
+/// As that of the bases which the Dockerfile names, on whatever machine this is.
+const SUITE: &str = "bookworm";
 const TAG: &str = "localhost/saveos-server:test";
 /// Nobody, as the image says.
 const USER: &str = "10001";
 
 pub(super) fn check() -> anyhow::Result<()> {
-    for program in ["buildah", "mmdebstrap"] {
-        ensure!(has(program), "no {program}: cargo xtask setup");
-    }
+    setup::for_containers()?;
     let folder = root().join("target/container");
     // What was left of a run that was cut off.
     Storage::at(&folder).remove()?;
@@ -72,10 +73,11 @@ impl Storage {
 
 fn made(storage: &Storage) -> anyhow::Result<()> {
     let path = |name: &str| storage.folder.join(name).to_string_lossy().into_owned();
-    let suite = output("sh", &["-c", ". /etc/os-release && printf %s \"$VERSION_CODENAME\""])?;
-    run("mmdebstrap", &["--quiet", "--variant=apt", &suite, &path("base.tar")])?;
+    let mirror = std::env::var("DEBIAN_MIRROR").unwrap_or_else(|_| "http://deb.debian.org/debian".to_owned());
+    let from = format!("deb {mirror} {SUITE} main");
+    run("mmdebstrap", &["--quiet", "--variant=apt", SUITE, &path("base.tar"), &from])?;
     let tools = "--include=gcc,libc6-dev,make,ca-certificates";
-    run("mmdebstrap", &["--quiet", "--variant=apt", tools, &suite, &path("builder.tar")])?;
+    run("mmdebstrap", &["--quiet", "--variant=apt", tools, SUITE, &path("builder.tar"), &from])?;
     // The compiler of this machine, without what is only read by people.
     let sysroot = output("rustc", &["--print", "sysroot"])?;
     let sysroot = sysroot.trim();

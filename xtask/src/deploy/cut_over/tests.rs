@@ -2,70 +2,75 @@
 
 use super::*;
 use anyhow::bail;
+use std::cell::RefCell;
 
-/// A place in which what is named goes wrong.
+/// What is done, in which what is named goes wrong.
 #[derive(Default)]
-struct Paper {
-    serves: Vec<&'static str>,
+struct Steps {
     wrong: &'static [&'static str],
-    done: Vec<String>,
-    runs: Vec<(Part, String)>,
+    done: RefCell<Vec<String>>,
 }
 
-impl Paper {
-    fn step(&mut self, what: String) -> anyhow::Result<()> {
-        self.done.push(what.clone());
+impl Steps {
+    fn step(&self, what: String) -> anyhow::Result<()> {
+        self.done.borrow_mut().push(what.clone());
         if self.wrong.contains(&what.as_str()) { bail!("{what} went wrong") } else { Ok(()) }
     }
 }
 
-impl Place for Paper {
+/// A place on paper.
+struct Paper<'s> {
+    serves: Vec<&'static str>,
+    steps: &'s Steps,
+    runs: Vec<(Part, String)>,
+}
+
+impl Place for Paper<'_> {
     fn serves(&mut self) -> anyhow::Result<Vec<Tag>> {
         self.serves.iter().map(|tag| tag.parse()).collect()
     }
 
     fn migrate(&mut self, tag: &Tag) -> anyhow::Result<()> {
-        self.step(format!("migrate {tag}"))
+        self.steps.step(format!("migrate {tag}"))
     }
 
     fn replace(&mut self, part: Part, tag: &Tag) -> anyhow::Result<()> {
         self.runs.retain(|(one, _)| *one != part);
         self.runs.push((part, tag.to_string()));
-        self.step(format!("{part} {tag}"))
-    }
-
-    fn ask(&mut self, tag: &Tag) -> anyhow::Result<()> {
-        self.step(format!("ask {tag}"))
+        self.steps.step(format!("{part} {tag}"))
     }
 
     fn settle(&mut self, tag: &Tag) -> anyhow::Result<()> {
-        self.step(format!("settle {tag}"))
+        self.steps.step(format!("settle {tag}"))
     }
 
     fn now(&self) -> Duration {
-        Duration::from_secs(self.done.len() as u64)
+        Duration::from_secs(self.steps.done.borrow().len() as u64)
     }
 }
 
-fn with(serves: &[&'static str], wrong: &'static [&'static str]) -> (Report, Paper) {
-    let mut place = Paper { serves: serves.to_vec(), wrong, ..Paper::default() };
-    let report = cut_over(&mut place, &"2.0.0".parse().expect("a build"));
-    (report, place)
+/// What became of it, what was done, and what runs in the end.
+fn with(serves: &[&'static str], wrong: &'static [&'static str]) -> (Report, Vec<String>, Vec<(Part, String)>) {
+    let steps = Steps { wrong, ..Steps::default() };
+    let mut place = Paper { serves: serves.to_vec(), steps: &steps, runs: Vec::new() };
+    let report = cut_over(&mut place, &|tag| steps.step(format!("ask {tag}")), &"2.0.0".parse().expect("a build"));
+    let runs = place.runs;
+    (report, steps.done.into_inner(), runs)
 }
 
 #[test]
 fn what_works_serves_after_each_part_was_ready() {
-    let (report, place) = with(&["1.0.0"], &[]);
+    let (report, done, _) = with(&["1.0.0"], &[]);
     assert_eq!((report.outcome, report.from.as_deref(), report.why), (Outcome::Serves, Some("1.0.0"), None));
-    assert_eq!(place.done, ["migrate 2.0.0", "api 2.0.0", "worker 2.0.0", "broker 2.0.0", "ask 2.0.0", "settle 2.0.0"]);
+    assert_eq!(done, ["migrate 2.0.0", "api 2.0.0", "worker 2.0.0", "broker 2.0.0", "ask 2.0.0", "settle 2.0.0"]);
     assert_eq!((report.forward_s, report.back_s), (6.0, None));
 }
 
 #[test]
 fn a_step_of_the_schema_that_fails_replaces_nothing() {
-    let (report, place) = with(&["1.0.0"], &["migrate 2.0.0"]);
+    let (report, done, _) = with(&["1.0.0"], &["migrate 2.0.0"]);
     assert_eq!(report.outcome, Outcome::Refused);
-    assert_eq!(place.done, ["migrate 2.0.0"]);
+    assert_eq!(done, ["migrate 2.0.0"]);
     assert_eq!(report.why.as_deref(), Some("migrate 2.0.0 went wrong"));
 }
 
@@ -73,31 +78,31 @@ fn a_step_of_the_schema_that_fails_replaces_nothing() {
 fn whatever_goes_wrong_later_what_served_serves_again_and_was_asked() {
     for wrong in [&["api 2.0.0"][..], &["worker 2.0.0"], &["broker 2.0.0"], &["ask 2.0.0"], &["settle 2.0.0"]] {
         let wrong: &'static [&'static str] = wrong;
-        let (report, place) = with(&["1.0.0"], wrong);
+        let (report, done, runs) = with(&["1.0.0"], wrong);
         assert_eq!(report.outcome, Outcome::TakenBack, "{wrong:?}");
-        assert!(place.runs.iter().all(|(_, tag)| tag == "1.0.0"), "{wrong:?}: {:?}", place.runs);
-        assert_eq!(place.done[place.done.len() - 2..], ["ask 1.0.0", "settle 1.0.0"], "{wrong:?}");
+        assert!(runs.iter().all(|(_, tag)| tag == "1.0.0"), "{wrong:?}: {runs:?}");
+        assert_eq!(done[done.len() - 2..], ["ask 1.0.0", "settle 1.0.0"], "{wrong:?}");
         assert!(report.back_s > Some(0.0));
     }
     // Who was not replaced is not replaced again: a broken API costs no box its connection.
-    let (_, place) = with(&["1.0.0"], &["api 2.0.0"]);
-    assert_eq!(place.done, ["migrate 2.0.0", "api 2.0.0", "api 1.0.0", "ask 1.0.0", "settle 1.0.0"]);
+    let (_, done, _) = with(&["1.0.0"], &["api 2.0.0"]);
+    assert_eq!(done, ["migrate 2.0.0", "api 2.0.0", "api 1.0.0", "ask 1.0.0", "settle 1.0.0"]);
 }
 
 #[test]
 fn a_way_back_that_fails_and_one_that_is_none_are_told() {
-    let (report, _) = with(&["1.0.0"], &["ask 2.0.0", "worker 1.0.0"]);
+    let (report, ..) = with(&["1.0.0"], &["ask 2.0.0", "worker 1.0.0"]);
     assert_eq!((report.outcome, report.also.as_deref()), (Outcome::Broken, Some("worker 1.0.0 went wrong")));
-    let (report, place) = with(&[], &["ask 2.0.0"]);
+    let (report, done, _) = with(&[], &["ask 2.0.0"]);
     assert_eq!((report.outcome, report.also.as_deref()), (Outcome::Broken, Some("there is nothing to go back to")));
-    assert!(!place.done.contains(&"settle 2.0.0".to_owned()));
+    assert!(!done.contains(&"settle 2.0.0".to_owned()));
     // The same build once more, as after a change of a secret: it is no way back from itself.
-    let (report, _) = with(&["2.0.0"], &["ask 2.0.0"]);
+    let (report, ..) = with(&["2.0.0"], &["ask 2.0.0"]);
     assert_eq!(report.outcome, Outcome::Broken);
 }
 
 #[test]
 fn a_cut_over_that_was_cut_off_goes_on_and_knows_the_way_back() {
-    let (report, _) = with(&["2.0.0", "1.0.0"], &["ask 2.0.0"]);
+    let (report, ..) = with(&["2.0.0", "1.0.0"], &["ask 2.0.0"]);
     assert_eq!((report.outcome, report.from.as_deref()), (Outcome::TakenBack, Some("1.0.0")));
 }
