@@ -14,7 +14,7 @@ const DOCKERFILE: &str = "control-plane/deploy/Dockerfile.prod";
 /// The task.
 pub(crate) fn run_task(words: &[&str]) -> anyhow::Result<()> {
     match words {
-        [] => make(&format!("{IMAGE}:{}", here()?)),
+        [] => make(&format!("{IMAGE}:{}", called(None, &here()?)?.0)),
         ["--tag", image] => make(image),
         ["tag"] => {
             let version = std::env::var("VERSION").ok().filter(|text| !text.is_empty());
@@ -47,16 +47,16 @@ pub(crate) fn build(before: &[&str], tag: &str, more: &[&str]) -> anyhow::Result
     run("buildah", &[before, &how, more, &[&folder]].concat())
 }
 
-/// The commit that the tree is at.
-fn here() -> anyhow::Result<Tag> {
-    format!("sha-{}", output("git", &["rev-parse", "--short=12", "HEAD"])?.trim()).parse()
+/// The commit that the tree is at, whole: what checks it out knows no abbreviations.
+fn here() -> anyhow::Result<String> {
+    Ok(output("git", &["rev-parse", "HEAD"])?.trim().to_owned())
 }
 
 /// What a build is called, and what of the repository it is made of: a release where one is named, or else the commit.
-fn called(version: Option<&str>, here: &Tag) -> anyhow::Result<(Tag, String)> {
+fn called(version: Option<&str>, commit: &str) -> anyhow::Result<(Tag, String)> {
     let Some(version) = version else {
-        let of = here.to_string().trim_start_matches("sha-").to_owned();
-        return Ok((here.clone(), of));
+        let short = commit.get(..12).context("a commit")?;
+        return Ok((format!("sha-{short}").parse()?, commit.to_owned()));
     };
     let tag: Tag = version.trim_start_matches('v').parse()?;
     ensure!(tag.version().is_some(), "{tag} is no release");
@@ -101,10 +101,10 @@ mod tests {
 
     #[test]
     fn a_build_is_called_after_its_release_or_its_commit() {
-        let here: Tag = "sha-0123456789ab".parse().expect("a build");
-        let called = |version| called(version, &here).map(|(tag, of)| (tag.to_string(), of));
+        let commit = "0123456789abcdef0123456789abcdef01234567";
+        let called = |version| called(version, commit).map(|(tag, of)| (tag.to_string(), of));
         let two = |tag: &str, of: &str| (tag.to_owned(), of.to_owned());
-        assert_eq!(called(None).expect("a name"), two("sha-0123456789ab", "0123456789ab"));
+        assert_eq!(called(None).expect("a name"), two("sha-0123456789ab", commit));
         assert_eq!(called(Some("1.2.3-rc.1")).expect("a name"), two("1.2.3-rc.1", "v1.2.3-rc.1"));
         assert_eq!(called(Some("v1.2.3")).expect("a name"), two("1.2.3", "v1.2.3"));
         for wrong in ["latest", "sha-0123abc", "1.2.3\nref=main", "main"] {

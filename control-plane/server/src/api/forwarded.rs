@@ -27,8 +27,8 @@ fn who(peer: IpAddr, headers: &HeaderMap, proxies: &[IpNet]) -> IpAddr {
     if !ours(&peer) {
         return peer;
     }
-    let lines = headers.get_all(FORWARDED_FOR).into_iter().collect::<Vec<_>>();
-    let words = lines.into_iter().rev().flat_map(|line| line.to_str().unwrap_or_default().rsplit(','));
+    let words =
+        headers.get_all(FORWARDED_FOR).iter().rev().flat_map(|line| line.to_str().unwrap_or_default().rsplit(','));
     let mut last = peer;
     for word in words {
         // What is no address was not written by a proxy, and neither was what stands before it.

@@ -91,6 +91,9 @@ impl Context for Seen<'_> {
                 (self.happening.event == "release" && self.happening.prerelease).into()
             }
             "needs.version.outputs.prerelease" => self.happening.prerelease.to_string().into(),
+            // Called with one by release.yml; by itself it has none.
+            "inputs.version" => Value::Null,
+            "needs.tag.result" => self.results["tag"].into(),
             "needs.version.result" => self.results["version"].into(),
             other => panic!("nobody says what {other} is"),
         }
