@@ -19,6 +19,7 @@ mod version;
 mod yocto;
 
 use anyhow::bail;
+use std::process::ExitCode;
 
 const HELP: &str = "\
 cargo xtask demo [--once]        show the product: a box, its control plane, a disk; stays up, or checks all and stops
@@ -47,7 +48,18 @@ cargo xtask yocto [parse|build MACHINE]   write the list of crates that BitBake 
 cargo xtask fuzz TARGET [SECONDS]   fuzz one parser (default 60 s)
 ";
 
-fn main() -> anyhow::Result<()> {
+/// One line of what went wrong, below the output that shows it: no backtrace may push that out of sight.
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     std::env::set_current_dir(shell::root())?;

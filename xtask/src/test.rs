@@ -13,7 +13,7 @@ mod workflows;
 
 use crate::setup::{self, python_packages};
 use crate::shell::{each_line, output, root, run};
-use anyhow::bail;
+use anyhow::{Context, bail};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
@@ -95,6 +95,7 @@ pub(crate) fn run_task(names: &[&str]) -> anyhow::Result<()> {
         println!("  {name:<8} {seconds:6.1} s");
     }
     tally.reasons().iter().for_each(|reason| println!("{reason}"));
+    tally.failures().iter().for_each(|failure| println!("{failure}"));
     println!("{}", tally.closing());
     outcome
 }
@@ -104,7 +105,7 @@ fn run_named(names: &[&str], tally: &mut Tally, took: &mut Vec<(&'static str, f6
     for (name, suite) in SUITES.iter().filter(|(name, _)| is_asked_for(name, names)) {
         println!("\n=== {name}");
         let begun = Instant::now();
-        suite(tally)?;
+        suite(tally).with_context(|| format!("suite {name}, after {:.0} s", begun.elapsed().as_secs_f64()))?;
         took.push((*name, begun.elapsed().as_secs_f64()));
     }
     Ok(())

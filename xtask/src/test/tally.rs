@@ -18,11 +18,23 @@ pub(crate) struct Tally {
     skipped: BTreeMap<String, Vec<(u64, String)>>,
     binary: u64,
     test: String,
+    /// Names of tests that failed, in the order in which they did.
+    names_of_failed: Vec<String>,
+    /// Test to the panic that its output shows, and the lines below it.
+    panics: BTreeMap<String, Vec<String>>,
+    lines_of_panic: usize,
 }
+
+/// So much of a panic is repeated at the end: where, and what an assertion compared.
+const LINES_OF_PANIC: usize = 6;
 
 impl Tally {
     /// Takes one line of a test binary's standard output.
     pub(crate) fn line(&mut self, line: &str) {
+        if let Some(name) = line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED")) {
+            self.names_of_failed.push(name.to_owned());
+        }
+        self.panic_line(line);
         if line.starts_with("running ") && line.contains(" test") {
             self.binary += 1;
         } else if let Some(name) = line.strip_prefix("---- ").and_then(|rest| rest.strip_suffix(" stdout ----")) {
@@ -38,6 +50,28 @@ impl Tally {
             self.failed += count("failed");
             self.ignored += count("ignored");
         }
+    }
+
+    /// What is repeated at the end, where whoever sees only the last lines of a log looks.
+    fn panic_line(&mut self, line: &str) {
+        if line.contains(" panicked at ") {
+            self.lines_of_panic = LINES_OF_PANIC;
+        } else if line.starts_with("---- ") || line.starts_with("stack backtrace:") || line.is_empty() {
+            self.lines_of_panic = 0;
+        }
+        if self.lines_of_panic > 0 {
+            self.lines_of_panic -= 1;
+            self.panics.entry(self.test.clone()).or_default().push(line.to_owned());
+        }
+    }
+
+    /// Each test that failed, with its panic below.
+    pub(crate) fn failures(&self) -> Vec<String> {
+        let told = |name: &String| {
+            let panic = self.panics.get(name).map(Vec::as_slice).unwrap_or_default();
+            [&[format!("failed: {name}")], panic].concat().join("\n    ")
+        };
+        self.names_of_failed.iter().map(told).collect()
     }
 
     /// Takes one line of Vitest or Playwright: `Tests  3 passed (3)`, `7 passed (2.5m)`.
@@ -144,6 +178,19 @@ mod tests {
             ]
         );
         assert_eq!(tally.unexcused(), ["needs root"]);
+    }
+
+    #[test]
+    fn a_failed_test_is_told_at_the_end_with_its_panic_and_a_passed_one_is_not() {
+        let tally = tally_of(
+            "running 2 tests\ntest fat ... ok\ntest ext ... FAILED\n\nsuccesses:\n\n---- fat stdout ----\n\
+             thread 'worker' panicked at src/fat.rs:1:2:\nexpected\n\nfailures:\n\n---- ext stdout ----\nbefore\n\
+             thread 'ext' (7) panicked at src/ext.rs:3:4:\nassertion failed\n  left: 1\n right: 2\nstack backtrace:\n\
+             0: rust_begin_unwind\n\nfailures:\n    ext\n\n\
+             test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.00s\n",
+        );
+        let told = "failed: ext\n    thread 'ext' (7) panicked at src/ext.rs:3:4:\n    assertion failed\n      left: 1\n     right: 2";
+        assert_eq!(tally.failures(), [told]);
     }
 
     #[test]
