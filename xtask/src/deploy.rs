@@ -50,11 +50,15 @@ fn put(task: &str, words: &[&str], may: impl Fn(&[Tag], &Tag) -> anyhow::Result<
     let mut place: Box<dyn Place> = match &environment.runs {
         Runs::Processes(ports) => Box::new(Processes::new(&environment, ports)),
         Runs::Compose(_) => Box::new(Compose::new(&environment)),
-        Runs::Kubectl(cluster) => Box::new(Kubectl::new(cluster)?),
+        Runs::Kubectl(cluster) => Box::new(Kubectl::new(&environment, cluster)?),
     };
     let serves = place.serves()?;
     may(&serves, &to)?;
     let report = cut_over::cut_over(place.as_mut(), &|tag| asker.ask(tag.version(), None), &to);
+    // A release before that does not know the word, or a place that is broken: what became of it is told all the same.
+    if let Err(why) = place.write_down(&report.words()) {
+        println!("it is not on the dashboard of deployments: {why:#}");
+    }
     if let Some(file) = json {
         let mut out = std::fs::File::create(file).with_context(|| format!("could not write {file}"))?;
         writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;

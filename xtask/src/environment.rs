@@ -22,8 +22,11 @@ pub(crate) struct Environment {
     /// Whether only a release that is no prerelease may go there.
     #[serde(default)]
     pub(crate) stable: bool,
-    /// How many processes do what.
+    /// How many processes do what; workers and broker are those of the first cell.
     pub(crate) parts: BTreeMap<Part, u16>,
+    /// Cells beside the first, with their workers: one hears, the others stand by.
+    #[serde(default)]
+    pub(crate) cells: BTreeMap<String, u16>,
 }
 
 /// What starts and ends processes.
@@ -99,6 +102,12 @@ impl Environment {
         }
         if self.count(Part::Api) == 0 || self.count(Part::Worker) == 0 || self.count(Part::Broker) != 1 {
             bail!("{name}: somebody serves, somebody hears, and there is one broker");
+        }
+        if !self.cells.is_empty() && !matches!(self.runs, Runs::Kubectl(_)) {
+            bail!("{name}: one host has one cell");
+        }
+        if let Some((cell, _)) = self.cells.iter().find(|(_, workers)| **workers < 2) {
+            bail!("{name}: nobody stands by for the worker of the cell {cell}");
         }
         Ok(())
     }
@@ -180,9 +189,17 @@ mod tests {
             "parts: { api: 0, worker: 1, broker: 1 }",
             "parts: { api: 1, worker: 1, broker: 2 }",
             "parts: { api: 1, worker: 1, broker: 1 }, more: 1",
+            "parts: { api: 1, worker: 1, broker: 1 }, cells: { north: 2 }",
         ] {
             assert!(with(wrong).is_err(), "{wrong}");
         }
+        let cells = |cells: &str| {
+            let runs = "{ kubectl: { context: c, namespace: n } }";
+            read(&format!(
+                "x: {{ server: 'https://x', expect: 1, runs: {runs}, parts: {{ api: 1, worker: 1, broker: 1 }}, cells: {cells} }}"
+            ))
+        };
+        assert!(cells("{ north: 2 }").is_ok() && cells("{ north: 1 }").is_err());
     }
 
     #[test]

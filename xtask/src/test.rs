@@ -198,7 +198,13 @@ fn on_postgres(place: &Path, tally: &mut Tally) -> anyhow::Result<()> {
 const IN_A_FILE: &[&str] =
     &["acknowledged_after_the_sync", "outlives_full_disks_and_cut_lines", "a_rollout_stops_by_itself"];
 /// What begins a PostgreSQL of its own, and runs there alone.
-const ON_ITS_OWN: &[&str] = &["a_release_is_put_and_taken_back", "moves_between_engines", "replicas_take_over"];
+const ON_ITS_OWN: &[&str] = &[
+    "a_release_is_put_and_taken_back",
+    "cells_share_boxes",
+    "moves_between_engines",
+    "replicas_take_over",
+    "rows_are_fenced",
+];
 
 /// A service that speaks S3.
 fn moto() -> anyhow::Result<()> {

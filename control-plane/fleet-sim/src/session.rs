@@ -15,6 +15,8 @@ use saveos_protocol::heartbeat::Heartbeat;
 use saveos_protocol::hex::BootId;
 use saveos_protocol::id::CommandId;
 use saveos_protocol::reconnect;
+use saveos_protocol::shadow::Desired;
+use saveos_protocol::text::BrokerUrl;
 use saveos_protocol::time::Timestamp;
 use saveos_protocol::topic::{Down, Filter, Up};
 use saveos_protocol::unit::{Count, DesiredVersion, Millis};
@@ -58,6 +60,8 @@ pub struct Appliance {
     answers: AtomicBool,
     /// The last fact that went to the broker.
     sent: AtomicU64,
+    /// It goes to the brokers that its desired document names, as the real one does. In most tests a line stands in between.
+    follows: AtomicBool,
 }
 
 impl Appliance {
@@ -87,12 +91,18 @@ impl Appliance {
             agent: Mutex::new(Agent::new(env!("CARGO_PKG_VERSION").parse().expect("a version is a release"))),
             answers: AtomicBool::new(false),
             sent: AtomicU64::new(0),
+            follows: AtomicBool::new(false),
         })
     }
 
     /// From now on it says of each command that it is done.
     pub fn answer_commands(&self) {
         self.answers.store(true, Ordering::Relaxed);
+    }
+
+    /// From now on it goes to the brokers that its desired document names, one after the other.
+    pub fn follow_brokers(&self) {
+        self.follows.store(true, Ordering::Relaxed);
     }
 
     /// The last fact that it gave away, whether or not somebody acknowledged it.
@@ -177,14 +187,17 @@ impl Appliance {
     }
 
     /// Keeps the line up until it is unplugged.
-    pub async fn run(self: Arc<Self>, enrolment: Enrolment) {
+    pub async fn run(self: Arc<Self>, mut enrolment: Enrolment) {
         let mut stop = self.stop.subscribe();
         self.stop.send_replace(false);
         let mut tries = 0_u32;
         loop {
             let begun = Instant::now();
+            if let Some(brokers) = self.elsewhere(&enrolment) {
+                (enrolment.uplink.brokers, tries) = (brokers, 0);
+            }
             tokio::select! {
-                () = self.session(&enrolment) => {}
+                () = self.session(&enrolment, tries) => {}
                 _ = stop.wait_for(|stop| *stop) => {
                     self.online.send_replace(false);
                     return;
@@ -198,13 +211,13 @@ impl Appliance {
         }
     }
 
-    async fn session(&self, enrolment: &Enrolment) {
+    async fn session(&self, enrolment: &Enrolment, tries: u32) {
         let birth = self.birth();
         let stream = birth.stream.stream;
         let device = self.identity.device;
         let topic = |up| Topic::Up(device, up).to_string();
         let (client, mut events) =
-            AsyncClient::builder(self.options(enrolment, &birth)).capacity(usize::from(WINDOW) * 2).build();
+            AsyncClient::builder(self.options(enrolment, &birth, tries)).capacity(usize::from(WINDOW) * 2).build();
         let (begun, mut sent, mut acked, mut beats) = (Instant::now(), 0, Instant::now(), 0);
         let (mut turn, mut next_beat) = (tokio::time::interval(TURN), Instant::now());
         loop {
@@ -234,6 +247,9 @@ impl Appliance {
                     Err(_) => return,
                 },
                 _ = turn.tick() => {
+                    if self.elsewhere(enrolment).is_some() {
+                        return;
+                    }
                     if acked.elapsed() >= AGAIN {
                         (sent, acked) = (0, Instant::now());
                     }
@@ -312,11 +328,21 @@ impl Appliance {
     }
 
     /// The newest desired document that came.
-    fn desired(&self) -> DesiredVersion {
+    fn wanted(&self) -> Option<Desired> {
         let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         let documents = told.iter().filter(|told| matches!(told.topic, Topic::Down(_, Down::Desired)));
-        let versions = documents.filter_map(|told| decode::<saveos_protocol::shadow::Desired>(&told.payload).ok());
-        versions.map(|desired| desired.ver).max().unwrap_or(DesiredVersion::ZERO)
+        documents.filter_map(|told| decode::<Desired>(&told.payload).ok()).max_by_key(|desired| desired.ver)
+    }
+
+    fn desired(&self) -> DesiredVersion {
+        self.wanted().map_or(DesiredVersion::ZERO, |desired| desired.ver)
+    }
+
+    /// Other brokers than it knows, if it is to go there.
+    fn elsewhere(&self, enrolment: &Enrolment) -> Option<Vec<BrokerUrl>> {
+        let follows = self.follows.load(Ordering::Relaxed);
+        let brokers = follows.then(|| self.wanted()).flatten()?.uplink.brokers;
+        (brokers != enrolment.uplink.brokers).then_some(brokers)
     }
 
     fn birth(&self) -> Birth {
@@ -351,8 +377,9 @@ impl Appliance {
         }
     }
 
-    fn options(&self, enrolment: &Enrolment, birth: &Birth) -> MqttOptions {
-        let rest = enrolment.uplink.brokers.first().and_then(|broker| broker.strip_prefix("mqtts://"));
+    fn options(&self, enrolment: &Enrolment, birth: &Birth, tries: u32) -> MqttOptions {
+        let turn = usize::try_from(tries).unwrap_or(0) % enrolment.uplink.brokers.len().max(1);
+        let rest = enrolment.uplink.brokers.get(turn).and_then(|broker| broker.strip_prefix("mqtts://"));
         let (host, port) = rest.and_then(|rest| rest.rsplit_once(':')).unwrap_or(("localhost", "8883"));
         let device = self.identity.device;
         let mut options = MqttOptions::new(device.to_string(), (host.to_owned(), port.parse().unwrap_or(8883)));

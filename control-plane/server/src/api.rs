@@ -59,7 +59,7 @@ use crate::notify::Counts;
 use crate::objects::Objects;
 use crate::releases::line::{self, Line};
 use crate::roles::Part;
-use crate::store::Store;
+use crate::store::{Store, fence};
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{HeaderValue, header};
 use axum::middleware::{self, Next};
@@ -206,11 +206,17 @@ pub(crate) fn app(state: App) -> Router {
         .fallback(pages::page)
         .method_not_allowed_fallback(problem::no_method)
         .layer(middleware::from_fn_with_state(state.clone(), once::once))
+        .layer(middleware::from_fn(fenced))
         .layer(middleware::from_fn(read_whole))
         .layer(middleware::from_fn(headers))
         .layer(middleware::from_fn_with_state(state.clone(), requests::count))
         .layer(middleware::from_fn_with_state(Arc::clone(&state.proxies), forwarded::see_through))
         .with_state(state)
+}
+
+/// What a request asks of the database is fenced, as soon as it is known whose it is.
+async fn fenced(request: Request, next: Next) -> Response {
+    fence::around(next.run(request)).await
 }
 
 /// A body is read before anybody decides: a connection whose body nobody read is closed, and the next request on it fails.

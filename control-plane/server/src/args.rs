@@ -1,5 +1,7 @@
 //! The command line of `saveos-server`.
 
+use crate::cell::Cell;
+use crate::cell::table::MOST_MOVED;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -54,6 +56,11 @@ pub(crate) enum Command {
         #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9187")]
         at: std::net::SocketAddr,
     },
+    /// Write down what became of a release that was put here, for the dashboard of deployments; `cargo xtask deploy` does it.
+    Deployed(Deployed),
+    /// Brokers beside the first, each with boxes of its own.
+    #[command(subcommand)]
+    Cell(CellCommand),
     /// Sign a command or a desired document with the command key: JSON in, signed JSON out. Reads the passphrase from
     /// SAVEOS_COMMAND_PASSPHRASE.
     Sign(Sign),
@@ -110,6 +117,9 @@ pub(crate) struct Run {
     /// Where workers find the broker, if it runs on another host; its certificate carries that name.
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) broker: Option<crate::roles::Reach>,
+    /// The cell whose broker this process keeps or hears; `saveos-server cell list` shows them.
+    #[arg(long, value_name = "NAME", default_value = "main")]
+    pub(crate) cell: Cell,
     /// A proxy whose word about who asks is believed (X-Forwarded-For); may be said several times. Wrong passwords are counted by it.
     #[arg(long, value_name = "NETWORK")]
     pub(crate) proxy: Vec<ipnet::IpNet>,
@@ -119,6 +129,125 @@ pub(crate) struct Run {
     /// Log one JSON object a line.
     #[arg(long)]
     pub(crate) log_json: bool,
+}
+
+/// What became of a release.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Deployed {
+    /// Folder of the config.
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/saveos")]
+    pub(crate) data: PathBuf,
+    /// The release that was put here.
+    #[arg(long, value_name = "BUILD")]
+    pub(crate) build: String,
+    /// The one before it.
+    #[arg(long, value_name = "BUILD")]
+    pub(crate) from: Option<String>,
+    /// What became of it.
+    #[arg(long, value_enum)]
+    pub(crate) outcome: Outcome,
+    /// Seconds until it served, or until something went wrong.
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) forward: f64,
+    /// Seconds from there until the one before served again.
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) back: Option<f64>,
+}
+
+/// How a deployment ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub(crate) enum Outcome {
+    /// It serves.
+    Serves,
+    /// Nothing was replaced.
+    Refused,
+    /// The one before serves again.
+    TakenBack,
+    /// Neither works.
+    Broken,
+}
+
+impl Outcome {
+    pub(crate) const ALL: [Outcome; 4] = [Outcome::Serves, Outcome::Refused, Outcome::TakenBack, Outcome::Broken];
+
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Serves => "serves",
+            Outcome::Refused => "refused",
+            Outcome::TakenBack => "taken_back",
+            Outcome::Broken => "broken",
+        }
+    }
+
+    /// Where it is counted.
+    pub(crate) fn counter(self) -> String {
+        format!("deployments:{}", self.as_str())
+    }
+}
+
+/// What to do with cells.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum CellCommand {
+    /// Show all: where boxes find them, how many belong there, whether they are heard.
+    List {
+        #[command(flatten)]
+        of: Of,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Add one. Its broker and two workers are started with `--cell NAME`; when it is heard it is opened for new boxes.
+    Add {
+        /// Up to 32 small letters, digits and hyphens.
+        name: Cell,
+        /// Name or address under which boxes find its broker.
+        #[arg(long, value_name = "HOST")]
+        host: String,
+        /// Port of its broker.
+        #[arg(long, value_name = "PORT", default_value_t = 8883, value_parser = clap::value_parser!(u16).range(1..))]
+        port: u16,
+        #[command(flatten)]
+        of: Of,
+    },
+    /// Let new boxes go there.
+    Open {
+        name: Cell,
+        #[command(flatten)]
+        of: Of,
+    },
+    /// Let no new boxes go there.
+    Close {
+        name: Cell,
+        #[command(flatten)]
+        of: Of,
+    },
+    /// Have boxes of one cell go to another; each is told where it is, and connects there.
+    Move {
+        #[arg(long, value_name = "NAME")]
+        from: Cell,
+        #[arg(long, value_name = "NAME")]
+        to: Cell,
+        /// So many at most, which connect anew at once.
+        #[arg(long, value_name = "COUNT", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=MOST_MOVED))]
+        boxes: u64,
+        #[command(flatten)]
+        of: Of,
+    },
+    /// Forget one that has no boxes.
+    Remove {
+        name: Cell,
+        #[command(flatten)]
+        of: Of,
+    },
+}
+
+/// Of which installation.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Of {
+    /// Folder of the config.
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/saveos")]
+    pub(crate) data: PathBuf,
 }
 
 /// What to sign, for whom, how long.

@@ -61,7 +61,7 @@ pub(crate) async fn guard(app: &App) -> Result<(), CanaryError> {
         broker::kill(id);
         let now = clock::now();
         let revoked: Revoked = app.store.read(move |tx| revocation::all(tx, now)).await?;
-        app.files.write(&app.config.host, &app.authority, &revoked, now)?;
+        app.files.write(&app.authority, &revoked, now)?;
         // The supervisor may have tried to start it with the old files in between, and tries again.
     }
     found

@@ -103,14 +103,10 @@ impl Config {
 
     fn check(&self) -> Result<(), ConfigError> {
         self.mail.as_ref().map_or(Ok(()), Mail::check)?;
-        let urls = self.url("https", self.https_port).parse::<WebUrl>().is_ok()
-            && self.url("mqtts", self.mqtt_port).parse::<BrokerUrl>().is_ok();
+        let urls = url("https", &self.host, self.https_port).parse::<WebUrl>().is_ok()
+            && url("mqtts", &self.host, self.mqtt_port).parse::<BrokerUrl>().is_ok();
         let plain = self.host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte));
         if urls && plain && !self.host.is_empty() { Ok(()) } else { Err(ConfigError::Host(self.host.clone())) }
-    }
-
-    fn url(&self, scheme: &str, port: u16) -> String {
-        format!("{scheme}://{}:{port}", self.host)
     }
 
     /// The database, if it is not in the data folder.
@@ -135,11 +131,16 @@ impl Config {
 
     /// Where the API is.
     pub(crate) fn server(&self) -> WebUrl {
-        self.url("https", self.https_port).parse().expect("the host was checked on read")
+        url("https", &self.host, self.https_port).parse().expect("the host was checked on read")
     }
 
     /// Where the broker is.
     pub(crate) fn broker(&self) -> BrokerUrl {
-        self.url("mqtts", self.mqtt_port).parse().expect("the host was checked on read")
+        url("mqtts", &self.host, self.mqtt_port).parse().expect("the host was checked on read")
     }
+}
+
+/// The address of a port of ours.
+pub(crate) fn url(scheme: &str, host: &str, port: u16) -> String {
+    format!("{scheme}://{host}:{port}")
 }

@@ -12,6 +12,7 @@
 
 use crate::audit;
 use crate::authority::{Authority, AuthorityError, Checked, Issued};
+use crate::cell;
 use crate::config::Config;
 use crate::policy;
 use crate::revocation;
@@ -140,15 +141,17 @@ pub(crate) fn enrol(
     let issued = authority.issue_device(checked, now)?;
     write_certificate(tx, device, &issued, now)?;
     let (policy, _) = policy::tree::nearest(tx, claim.text(5)?)?;
-    let uplink = policy::uplink(config, authority, &policy);
+    let cell = cell::table::for_new(tx)?;
+    let uplink = policy::uplink(config, cell::table::brokers(tx, config, &cell)?, authority, &policy);
     let ver = next_version(tx, device)?;
     let desired = encode(&policy::desired(&policy, uplink.clone(), ver, now)).map_err(|_| EnrolmentError::Encode)?;
     let sql =
         "INSERT INTO appliance (id, node, name, public_key, hardware, firmware, enrolled_ms, serial, until_ms, desired,
-        desired_ver, applied_ver) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 0)
+        desired_ver, applied_ver, cell) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 0, $12)
         ON CONFLICT (id) DO UPDATE SET node = excluded.node, name = excluded.name, hardware = excluded.hardware,
         firmware = excluded.firmware, enrolled_ms = excluded.enrolled_ms, revoked_ms = NULL, serial = excluded.serial,
-        until_ms = excluded.until_ms, desired = excluded.desired, desired_ver = excluded.desired_ver, offered = NULL";
+        until_ms = excluded.until_ms, desired = excluded.desired, desired_ver = excluded.desired_ver, cell = excluded.cell,
+        offered = NULL";
     let hardware = serde_json::to_string(&request.hardware).map_err(|_| EnrolmentError::Encode)?;
     let document = String::from_utf8_lossy(&desired).into_owned();
     let (node, name) = (claim.text(0)?, claim.text(1)?);
@@ -167,7 +170,8 @@ pub(crate) fn enrol(
         issued.serial.as_str(),
         issued.until,
         document,
-        ver
+        ver,
+        &cell
     ];
     tx.execute(sql, &row)?;
     tx.execute(

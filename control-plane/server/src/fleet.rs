@@ -7,7 +7,7 @@ pub(crate) use listing::{Filter, Place, Sort, page};
 
 use crate::alerts::{Filling, SOON, Seen};
 use crate::capacity;
-use crate::ingest::Hearing;
+use crate::cell::ears::Ears;
 use crate::presence::{Presence, Signs, presence};
 use crate::protection::{self, Reason};
 use crate::store::{Row, StoreError, Tx, first, values};
@@ -17,7 +17,7 @@ use saveos_protocol::time::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// A box: whether it is there, and what it protects.
 #[derive(Serialize, JsonSchema)]
@@ -109,7 +109,7 @@ macro_rules! appliance_columns {
         concat!(
             "SELECT a.id, a.name, a.node, a.firmware, a.enrolled_ms, a.until_ms, a.heard_ms, a.gone_ms, a.gone_why,
             a.heartbeat, a.desired_ver, a.applied_ver, a.recoverable_ms, a.flagged_ms, a.flag, a.revoked_ms, n.path,
-            a.protected_until_ms, a.tags
+            a.protected_until_ms, a.tags, a.heard_in
             FROM appliance a JOIN node n ON n.id = a.node ",
             $rest
         )
@@ -120,10 +120,10 @@ macro_rules! appliance_columns {
 pub(crate) fn one(
     tx: &mut dyn Tx,
     device: DeviceId,
-    (hearing, now): (&Hearing, Timestamp),
+    (ears, now): (&Ears, Timestamp),
 ) -> Result<Option<(String, Appliance)>, StoreError> {
     let Some(row) = first(tx, appliance_columns!("WHERE a.id = $1"), &values![device])? else { return Ok(None) };
-    Ok(Some((row.text(16)?.to_owned(), appliance(tx, &row, hearing, now)?)))
+    Ok(Some((row.text(16)?.to_owned(), appliance(tx, &row, ears, now)?)))
 }
 
 /// Where a box hangs.
@@ -133,7 +133,7 @@ pub(crate) fn path_of(tx: &mut dyn Tx, device: DeviceId) -> Result<Option<String
     row.map(|row| Ok(row.text(0)?.to_owned())).transpose()
 }
 
-fn appliance(tx: &mut dyn Tx, row: &Row, hearing: &Hearing, now: Timestamp) -> Result<Appliance, StoreError> {
+fn appliance(tx: &mut dyn Tx, row: &Row, ears: &Ears, now: Timestamp) -> Result<Appliance, StoreError> {
     let signs = signs(row)?;
     let device: DeviceId = row.parse(0)?;
     let recoverable = row.maybe_number(12)?.is_some();
@@ -153,7 +153,7 @@ fn appliance(tx: &mut dyn Tx, row: &Row, hearing: &Hearing, now: Timestamp) -> R
         tags: row.text(18)?.split(',').filter(|tag| !tag.is_empty()).map(str::to_owned).collect(),
         enrolled: row.time(4)?,
         certificate_until: row.time(5)?,
-        presence: presence(signs, deaf(hearing, now), now),
+        presence: presence(signs, ears.deaf(row.text(19)?, now), now),
         heard: signs.heard,
         gone_why: row.maybe_text(8)?.map(str::to_owned),
         heartbeat: row.maybe_json(9)?,
@@ -175,16 +175,19 @@ fn signs(row: &Row) -> Result<Signs, StoreError> {
     Ok(Signs { heard: row.maybe_time(6)?, gone: row.maybe_time(7)?, stopped })
 }
 
-/// While the ingest is deaf the deaf time goes on.
-fn deaf(hearing: &Hearing, now: Timestamp) -> Option<(Timestamp, Timestamp)> {
-    match (hearing.connected, hearing.deaf) {
-        (true, deaf) => deaf,
-        (false, deaf) => Some((deaf.map_or(now, |(from, _)| from), now)),
-    }
+/// Boxes that were heard last beside the first cell: all, or none, or any number of them.
+fn elsewhere(tx: &mut dyn Tx) -> Result<HashMap<String, String>, StoreError> {
+    let rows = tx.query("SELECT id, heard_in FROM appliance WHERE heard_in <> 'main'", &[])?;
+    rows.iter().map(|row| Ok((row.text(0)?.to_owned(), row.text(1)?.to_owned()))).collect()
+}
+
+/// The name of the cell in which a box was heard, as `elsewhere` knows it.
+fn cell_of<'e>(elsewhere: &'e HashMap<String, String>, id: &str) -> &'e str {
+    elsewhere.get(id).map_or("main", String::as_str)
 }
 
 /// All boxes that are trusted, as the rules of alerts see them.
-pub(crate) fn for_alerts(tx: &mut dyn Tx, hearing: &Hearing, now: Timestamp) -> Result<Vec<Seen>, StoreError> {
+pub(crate) fn for_alerts(tx: &mut dyn Tx, ears: &Ears, now: Timestamp) -> Result<Vec<Seen>, StoreError> {
     let rows = tx.query(appliance_columns!("WHERE a.revoked_ms IS NULL ORDER BY a.id"), &[])?;
     let (mut fleet, mut filling, mut failing) = (Vec::new(), filling(tx, now)?, failing(tx)?);
     for row in &rows {
@@ -202,7 +205,7 @@ pub(crate) fn for_alerts(tx: &mut dyn Tx, hearing: &Hearing, now: Timestamp) -> 
         fleet.push(Seen {
             device,
             site: row.text(2)?.to_owned(),
-            presence: presence(signs, deaf(hearing, now), now),
+            presence: presence(signs, ears.deaf(row.text(19)?, now), now),
             enrolled: Timestamp::saturating(row.number(4)?),
             flag: row.maybe_text(14)?.map(str::to_owned),
             disks: own,
@@ -231,11 +234,11 @@ pub(crate) struct Target {
 pub(crate) fn for_rollout(
     tx: &mut dyn Tx,
     device: DeviceId,
-    hearing: &Hearing,
+    ears: &Ears,
     now: Timestamp,
 ) -> Result<Option<Target>, StoreError> {
-    let sql = "SELECT hardware, firmware, offered, tags, id, node, heard_ms, gone_ms, gone_why FROM appliance
-        WHERE id = $1 AND revoked_ms IS NULL";
+    let sql = "SELECT hardware, firmware, offered, tags, id, node, heard_ms, gone_ms, gone_why, heard_in
+        FROM appliance WHERE id = $1 AND revoked_ms IS NULL";
     let Some(row) = first(tx, sql, &values![device])? else { return Ok(None) };
     Ok(Some(Target {
         device,
@@ -244,12 +247,13 @@ pub(crate) fn for_rollout(
         offered: row.maybe_text(2)?.map(str::to_owned),
         tags: row.text(3)?.to_owned(),
         node: row.text(5)?.to_owned(),
-        presence: presence(signs(&row)?, deaf(hearing, now), now),
+        presence: presence(signs(&row)?, ears.deaf(row.text(9)?, now), now),
     }))
 }
 
 /// All boxes that are trusted.
-pub(crate) fn for_rollouts(tx: &mut dyn Tx, hearing: &Hearing, now: Timestamp) -> Result<Vec<Target>, StoreError> {
+pub(crate) fn for_rollouts(tx: &mut dyn Tx, ears: &Ears, now: Timestamp) -> Result<Vec<Target>, StoreError> {
+    let elsewhere = elsewhere(tx)?;
     // Two looks, each through an index of its own, instead of one through every box's documents.
     let rows = tx.query("SELECT id, hardware, offered FROM appliance ORDER BY id", &[])?;
     let mut targets = rows.iter();
@@ -271,7 +275,7 @@ pub(crate) fn for_rollouts(tx: &mut dyn Tx, hearing: &Hearing, now: Timestamp) -
             offered: target.maybe_text(2)?.map(str::to_owned),
             tags: row.text(2)?.to_owned(),
             node: row.text(3)?.to_owned(),
-            presence: presence(signs(row)?, deaf(hearing, now), now),
+            presence: presence(signs(row)?, ears.deaf(cell_of(&elsewhere, id), now), now),
         });
     }
     Ok(fleet)

@@ -15,6 +15,8 @@ pub(crate) use apply::{News, Tally};
 pub(crate) use session::Connection;
 
 use crate::api::follow;
+use crate::cell::Cell;
+use crate::cell::ears::{Ear, Ears};
 use crate::clock;
 use crate::lease;
 use crate::stop;
@@ -29,7 +31,7 @@ use saveos_protocol::unit::FactNumber;
 use saveos_protocol::{Topic, V1, encode};
 use session::Arrived;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::Instant;
@@ -47,13 +49,26 @@ const COME_BACK: Duration = Duration::from_secs(15 * 60);
 /// How often it is written down that we hear.
 const ALIVE_EVERY: Duration = Duration::from_secs(10);
 
+/// Counters of a cell: when it was heard last, and the last time in which it was not.
+const HEARD: &str = "heard_ms";
+const DEAF_FROM: &str = "deaf_from_ms";
+const DEAF_TO: &str = "deaf_to_ms";
+
 /// What others send to boxes.
 pub(crate) type Outgoing = (Topic, Vec<u8>);
 
 /// What the ingest shares with the API.
 #[derive(Clone)]
 pub(crate) struct Heart {
-    state: Arc<Mutex<Hearing>>,
+    cell: Cell,
+    state: Arc<Mutex<Listening>>,
+}
+
+/// What this process hears, and what others say that they hear.
+#[derive(Debug, Default)]
+struct Listening {
+    own: Hearing,
+    others: Ears,
 }
 
 /// Since when we hear, what we missed, how much we took.
@@ -72,16 +87,55 @@ pub(crate) struct Hearing {
 }
 
 impl Heart {
-    pub(crate) fn new() -> Heart {
-        Heart { state: Arc::new(Mutex::new(Hearing::default())) }
+    /// Of a process of that cell.
+    pub(crate) fn new(cell: Cell) -> Heart {
+        Heart { cell, state: Arc::default() }
     }
 
+    /// Of this process, or of whoever hears its cell.
     pub(crate) fn look(&self) -> Hearing {
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state().own
+    }
+
+    /// Of all cells.
+    pub(crate) fn ears(&self) -> Ears {
+        let state = self.state();
+        let mut ears = state.others.clone();
+        if state.own.here || ears.cells().all(|(cell, _)| *cell != self.cell) {
+            ears.set(&self.cell, state.own.ear());
+        }
+        ears
     }
 
     pub(crate) fn change(&self, change: impl FnOnce(&mut Hearing)) {
-        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
+        change(&mut self.state().own);
+    }
+
+    /// What others say, of other cells and of this one while another hears it.
+    pub(crate) fn others_hear(&self, ears: Ears) {
+        let mut state = self.state();
+        if !state.own.here {
+            let Ear { connected, deaf } = ears.of(self.cell.as_str());
+            (state.own.connected, state.own.deaf) = (connected, deaf);
+        }
+        state.others = ears;
+    }
+
+    /// Nobody knows what others hear.
+    pub(crate) fn nobody_says(&self) {
+        let mut state = self.state();
+        state.own.connected &= state.own.here;
+        state.others.forget();
+    }
+
+    fn state(&self) -> MutexGuard<'_, Listening> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Hearing {
+    fn ear(&self) -> Ear {
+        Ear { connected: self.connected, deaf: self.deaf }
     }
 }
 
@@ -94,6 +148,8 @@ pub(crate) struct Ingest {
     pub(crate) broker: Option<watch::Receiver<u32>>,
     /// Under which name the lease is held.
     pub(crate) holder: String,
+    /// Whose broker it is.
+    pub(crate) cell: Cell,
 }
 
 impl Ingest {
@@ -127,15 +183,15 @@ impl Ingest {
 
     /// Whether the lease was taken or renewed; `None` when the store does not say.
     async fn lease(&self) -> Option<bool> {
-        let (holder, now) = (self.holder.clone(), clock::now());
-        let taken = self.store.write(move |tx| lease::take(tx, lease::INGEST, &holder, now)).await;
+        let (name, holder, now) = (self.cell.own(lease::INGEST), self.holder.clone(), clock::now());
+        let taken = self.store.write(move |tx| lease::take(tx, &name, &holder, now)).await;
         taken.inspect_err(|error| tracing::error!(error = error as &dyn std::error::Error, "no lease")).ok()
     }
 
     /// The next one hears at once. Its session ends this one's, if the broker still has it.
     async fn leave(&self) {
-        let holder = self.holder.clone();
-        let given = self.store.write(move |tx| lease::give_back(tx, lease::INGEST, &holder)).await;
+        let (name, holder) = (self.cell.own(lease::INGEST), self.holder.clone());
+        let given = self.store.write(move |tx| lease::give_back(tx, &name, &holder)).await;
         if let Err(error) = given {
             tracing::warn!(error = &error as &dyn std::error::Error, "the lease was not given back and ends by itself");
         }
@@ -235,8 +291,8 @@ impl Work<'_> {
             return Ok(());
         }
         let heard: Vec<Heard> = batch.iter().filter_map(|(_, message)| heard(message)).collect();
-        let now = clock::now();
-        let effects = self.ingest.store.write(move |tx| apply(tx, &heard, now)).await?;
+        let (cell, now) = (self.ingest.cell.clone(), clock::now());
+        let effects = self.ingest.store.write(move |tx| apply(tx, &cell, &heard, now)).await?;
         for (epoch, message) in batch {
             self.client.acknowledge(epoch, message);
         }
@@ -332,8 +388,8 @@ impl Work<'_> {
     /// A session stands. A broker that forgot us forgot what boxes should find there, too; and one that was started anew has it from
     /// a minute ago.
     async fn connected(&mut self, epoch: u64, forgot: bool) -> Result<(), StoreError> {
-        let now = clock::now();
-        let deaf = self.ingest.store.write(move |tx| deaf_until(tx, now)).await?;
+        let (cell, now) = (self.ingest.cell.clone(), clock::now());
+        let deaf = self.ingest.store.write(move |tx| deaf_until(tx, &cell, now)).await?;
         self.ingest.heart.change(|hearing| {
             hearing.connected = true;
             hearing.deaf = deaf;
@@ -342,7 +398,8 @@ impl Work<'_> {
         let broker = self.ingest.broker.as_ref().map(|broker| *broker.borrow());
         if forgot || broker.is_none() || self.said_to != broker {
             self.said_to = broker;
-            let said = self.ingest.store.read(|tx| everything_to_say(tx, clock::now())).await?;
+            let cell = self.ingest.cell.clone();
+            let said = self.ingest.store.read(move |tx| everything_to_say(tx, &cell, clock::now())).await?;
             for (topic, payload) in said {
                 self.say(&topic, payload);
             }
@@ -356,12 +413,12 @@ impl Work<'_> {
         if !hearing.connected {
             return;
         }
-        let now = clock::now();
-        let sql = "INSERT INTO counter (name, value) VALUES ('heard_ms', $1)
+        let (cell, now) = (self.ingest.cell.clone(), clock::now());
+        let sql = "INSERT INTO counter (name, value) VALUES ($1, $2)
             ON CONFLICT (name) DO UPDATE SET value = excluded.value";
         let written = self.ingest.store.write(move |tx| {
-            tx.execute(sql, &values![now])?;
-            follow::write_down(tx, &hearing)
+            tx.execute(sql, &values![cell.own(HEARD), now])?;
+            follow::write_down(tx, &cell, &hearing)
         });
         let written = written.await;
         if let Err(error) = written {
@@ -372,13 +429,13 @@ impl Work<'_> {
 
 /// The time without ears that ends now. One that ended not long before goes on: a box needs some minutes to come back, and a
 /// server that restarts twice must not take that for silence.
-fn deaf_until(tx: &mut dyn Tx, now: Timestamp) -> Result<Option<(Timestamp, Timestamp)>, StoreError> {
+fn deaf_until(tx: &mut dyn Tx, cell: &Cell, now: Timestamp) -> Result<Option<(Timestamp, Timestamp)>, StoreError> {
     let sql = "SELECT value FROM counter WHERE name = $1";
     let mut noted = |name: &'static str| {
-        let row = first(tx, sql, &values![name])?;
+        let row = first(tx, sql, &values![cell.own(name)])?;
         row.map(|row| row.maybe_time(0)).transpose().map(Option::flatten)
     };
-    let (heard, from, to) = (noted("heard_ms")?, noted("deaf_from_ms")?, noted("deaf_to_ms")?);
+    let (heard, from, to) = (noted(HEARD)?, noted(DEAF_FROM)?, noted(DEAF_TO)?);
     let Some(heard) = heard else { return Ok(None) };
     let from = match (from, to) {
         (Some(from), Some(to)) if heard.since(to) < COME_BACK => from,
@@ -386,27 +443,30 @@ fn deaf_until(tx: &mut dyn Tx, now: Timestamp) -> Result<Option<(Timestamp, Time
     };
     let sql = "INSERT INTO counter (name, value) VALUES ($1, $2)
         ON CONFLICT (name) DO UPDATE SET value = excluded.value";
-    tx.execute(sql, &values!["deaf_from_ms", from])?;
-    tx.execute(sql, &values!["deaf_to_ms", now])?;
+    tx.execute(sql, &values![cell.own(DEAF_FROM), from])?;
+    tx.execute(sql, &values![cell.own(DEAF_TO), now])?;
     Ok(Some((from, now)))
 }
 
-/// All that boxes find at the broker: desired documents, how far their facts are here, and commands that wait.
-fn everything_to_say(tx: &mut dyn Tx, now: Timestamp) -> Result<Vec<Outgoing>, StoreError> {
+/// All that boxes find at the broker of a cell, who belong there or were heard there last: desired documents, how far their facts are
+/// here, and commands that wait.
+fn everything_to_say(tx: &mut dyn Tx, cell: &Cell, now: Timestamp) -> Result<Vec<Outgoing>, StoreError> {
     let mut said = Vec::new();
-    for row in tx.query("SELECT id, desired FROM appliance WHERE revoked_ms IS NULL", &[])? {
+    let sql = "SELECT id, desired FROM appliance WHERE revoked_ms IS NULL AND (cell = $1 OR heard_in = $1)";
+    for row in tx.query(sql, &values![cell])? {
         said.push((Topic::Down(row.parse(0)?, Down::Desired), row.text(1)?.as_bytes().to_vec()));
     }
     let sql = "SELECT s.device, s.id, s.watermark FROM stream s JOIN appliance a ON a.id = s.device AND a.stream = s.id
-        WHERE a.revoked_ms IS NULL AND s.watermark > 0";
-    for row in tx.query(sql, &[])? {
+        WHERE a.revoked_ms IS NULL AND s.watermark > 0 AND (a.cell = $1 OR a.heard_in = $1)";
+    for row in tx.query(sql, &values![cell])? {
         let n = FactNumber::saturating(row.number(2)?);
         let ack = Ack { v: V1, stream: row.parse(1)?, n, ts: now, want: None };
         let json = encode(&ack).map_err(|_| StoreError::Damaged("an acknowledgement"))?;
         said.push((Topic::Down(row.parse(0)?, Down::Ack), json));
     }
-    let sql = "SELECT device, json FROM command WHERE ended_ms IS NULL AND until_ms > $1 ORDER BY id";
-    for row in tx.query(sql, &values![now])? {
+    let sql = "SELECT c.device, c.json FROM command c JOIN appliance a ON a.id = c.device
+        WHERE c.ended_ms IS NULL AND c.until_ms > $1 AND (a.cell = $2 OR a.heard_in = $2) ORDER BY c.id";
+    for row in tx.query(sql, &values![now, cell])? {
         said.push((Topic::Down(row.parse(0)?, Down::Command), row.text(1)?.as_bytes().to_vec()));
     }
     Ok(said)

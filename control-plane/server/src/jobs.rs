@@ -46,13 +46,13 @@ async fn turn(app: &App, pause: Duration) -> bool {
     }
 }
 
-/// Rollouts go on while somebody listens to what boxes say.
+/// Rollouts go on while somebody listens to what boxes say, wherever they say it.
 async fn conduct_rollouts(app: App) {
     let (mut known, mut next) = (None, LOOK);
     while turn(&app, next).await {
         next = LOOK;
-        let hearing = app.heart.look();
-        if !hearing.connected {
+        let ears = app.heart.ears();
+        if !ears.hear_all() {
             continue;
         }
         let catalogue = match app.catalogue().await {
@@ -62,7 +62,7 @@ async fn conduct_rollouts(app: App) {
                 continue;
             }
         };
-        match rollouts::turn(&app.store, known.take(), hearing, catalogue, clock::now()).await {
+        match rollouts::turn(&app.store, known.take(), ears, catalogue, clock::now()).await {
             Ok(turned) => {
                 known = turned.known;
                 next = if turned.happened { LOOK_AGAIN } else { LOOK };
@@ -82,11 +82,10 @@ async fn conduct_rollouts(app: App) {
 
 async fn look_for_alerts(app: App) {
     while turn(&app, LOOK).await {
-        let (hearing, now) = (app.heart.look(), clock::now());
+        let (ears, now) = (app.heart.ears(), clock::now());
         // The long look reads; the one writer only gets what it makes of it.
-        let seen = app
-            .store
-            .read(move |tx| Ok::<_, StoreError>((fleet::for_alerts(tx, &hearing, now)?, notify::failing(tx)?)));
+        let seen =
+            app.store.read(move |tx| Ok::<_, StoreError>((fleet::for_alerts(tx, &ears, now)?, notify::failing(tx)?)));
         let settled = match seen.await {
             Ok((fleet, routes)) => {
                 let alerts = [alerts::plan(&fleet, now), alerts::of_routes(&routes, now)].concat();
@@ -118,7 +117,7 @@ async fn keep_days(app: App) {
 pub(crate) async fn renew_lists(app: App) {
     let mut stop = app.stop.clone();
     while tokio::time::timeout(RENEW_LISTS, stop::asked(&mut stop)).await.is_err() {
-        if let Err(error) = revocation::enforce(&app, None).await {
+        if let Err(error) = revocation::renew(&app).await {
             tracing::error!(error = &error as &dyn std::error::Error, "the list of revocations is not renewed");
         }
     }

@@ -18,13 +18,13 @@ pub(crate) const GIVE_UP: Duration = Duration::from_secs(20);
 /// Between two renewals, and between two looks of who waits.
 pub(crate) const RENEW: Duration = Duration::from_secs(5);
 
-/// The one session of the broker. Two that tried would take it from each other for ever.
+/// The one session of the broker of a cell. Two that tried would take it from each other for ever.
 pub(crate) const INGEST: &str = "ingest";
 /// Alerts, rollouts, notices, days.
 pub(crate) const JOBS: &str = "jobs";
 
 /// Takes or renews a lease; whether `holder` has it.
-pub(crate) fn take(tx: &mut dyn Tx, name: &'static str, holder: &str, now: Timestamp) -> Result<bool, StoreError> {
+pub(crate) fn take(tx: &mut dyn Tx, name: &str, holder: &str, now: Timestamp) -> Result<bool, StoreError> {
     let sql = "INSERT INTO lease (name, holder, until_ms) VALUES ($1, $2, $3)
         ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until_ms = excluded.until_ms
         WHERE lease.holder = excluded.holder OR lease.until_ms < $4";
@@ -32,7 +32,7 @@ pub(crate) fn take(tx: &mut dyn Tx, name: &'static str, holder: &str, now: Times
 }
 
 /// Gives it back, so that nobody waits for its end.
-pub(crate) fn give_back(tx: &mut dyn Tx, name: &'static str, holder: &str) -> Result<u64, StoreError> {
+pub(crate) fn give_back(tx: &mut dyn Tx, name: &str, holder: &str) -> Result<u64, StoreError> {
     tx.execute("DELETE FROM lease WHERE name = $1 AND holder = $2", &values![name, holder])
 }
 

@@ -16,9 +16,11 @@ mod backup;
 mod broker;
 mod canary;
 mod capacity;
+mod cell;
 mod clock;
 mod command_key;
 mod config;
+mod deployed;
 mod doctor;
 mod enrolment;
 mod files;
@@ -66,6 +68,8 @@ fn main() -> ExitCode {
         Command::Migrate { data } => migrate(&data),
         Command::Probe { at } => probe::ask(at).map_err(Into::into),
         Command::Doctor { data } => return doctor(&data),
+        Command::Deployed(deployed) => briefly(deployed::run(&deployed)),
+        Command::Cell(command) => cell(&command),
         Command::Sign(arguments) => sign::run(&arguments),
     };
     match done {
@@ -141,6 +145,12 @@ fn run(arguments: &args::Run) -> anyhow::Result<()> {
         });
         Ok(run::run(arguments, stopped).await?)
     })
+}
+
+fn cell(command: &args::CellCommand) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    println!("{}", runtime.block_on(cell::command::run(command))?);
+    Ok(())
 }
 
 fn migrate(data: &std::path::Path) -> anyhow::Result<()> {

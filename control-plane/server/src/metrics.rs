@@ -55,6 +55,7 @@ async fn ready(State(metrics): State<Metrics>) -> (StatusCode, &'static str) {
 async fn answer(State(metrics): State<Metrics>) -> impl IntoResponse {
     let app = &metrics.app;
     let mut text = text(&app.heart.look(), app.news.receiver_count(), &app.notified);
+    standing::print_ears(&app.heart.ears(), &mut text);
     app.requests.print(&mut text);
     match standing::read(&app.store).await {
         Ok(standing) => standing.print(&mut text),
@@ -77,7 +78,6 @@ fn text(hearing: &Hearing, browsers: usize, notified: &Counts) -> String {
         ("counter", "saveos_ingest_early_total", "Facts of a stream whose birth was not seen yet.", tally.early),
         ("counter", "saveos_ingest_batches_total", "Transactions of the ingest.", hearing.batches),
         ("counter", "saveos_broker_dropped_total", "Messages that the broker threw away.", hearing.dropped),
-        ("gauge", "saveos_ingest_connected", "Whether the ingest has its session.", u64::from(hearing.connected)),
         ("counter", "saveos_notices_told_total", "Notices of alerts that arrived.", told),
         ("counter", "saveos_notices_failed_total", "Tries to tell of alerts that failed.", failed),
         ("gauge", "saveos_live_event_clients", "Browsers that follow live events.", browsers as u64),
@@ -91,6 +91,7 @@ fn text(hearing: &Hearing, browsers: usize, notified: &Counts) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cell::ears::Ears;
 
     #[test]
     fn every_metric_is_explained_once() {
@@ -106,6 +107,7 @@ mod tests {
     #[test]
     fn what_rules_and_dashboards_ask_for_is_exported() {
         let mut exported = text(&Hearing::default(), 0, &Counts::default());
+        standing::print_ears(&Ears::default(), &mut exported);
         requests::Requests::default().print(&mut exported);
         standing::Standing::default().print(&mut exported);
         standing::print_folders(std::path::Path::new("."), std::path::Path::new("."), &mut exported);
@@ -115,7 +117,7 @@ mod tests {
         for entry in std::fs::read_dir(deploy.join("grafana/dashboards")).expect("a folder") {
             files.push(entry.expect("an entry").path());
         }
-        assert_eq!(files.len(), 6);
+        assert_eq!(files.len(), 7);
         let is_name = |letter: char| letter.is_ascii_lowercase() || letter == '_';
         for file in files {
             let text = std::fs::read_to_string(&file).expect("a file");

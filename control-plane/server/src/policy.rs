@@ -7,6 +7,7 @@ use crate::authority::Authority;
 use crate::config::Config;
 use saveos_protocol::V1;
 use saveos_protocol::shadow::{BackupPolicy, Desired, NewDisk, OnPlug, Retention, Uplink, VerifyPolicy, Window};
+use saveos_protocol::text::BrokerUrl;
 use saveos_protocol::time::Timestamp;
 use saveos_protocol::unit::{Days, DesiredVersion, Percent, Seconds};
 use serde::{Deserialize, Serialize};
@@ -54,13 +55,8 @@ impl Default for Policy {
 }
 
 /// Where boxes report, and whom they trust there.
-pub(crate) fn uplink(config: &Config, authority: &Authority, policy: &Policy) -> Uplink {
-    Uplink {
-        brokers: vec![config.broker()],
-        server: config.server(),
-        ca_sha256: [authority.sha256()].into(),
-        heartbeat: policy.heartbeat,
-    }
+pub(crate) fn uplink(config: &Config, brokers: Vec<BrokerUrl>, authority: &Authority, policy: &Policy) -> Uplink {
+    Uplink { brokers, server: config.server(), ca_sha256: [authority.sha256()].into(), heartbeat: policy.heartbeat }
 }
 
 /// The document for a box.

@@ -3,9 +3,12 @@
 //! Whoever hears says it and takes it out. One that dies in between says it twice, and a new session begins with everything that
 //! boxes must find anyway: desired documents, commands that wait.
 
+use crate::cell::Cell;
 use crate::ingest::{Heart, Outgoing};
 use crate::stop;
-use crate::store::{Store, StoreError, Tx, take_numbers, values};
+use crate::store::{Store, StoreError, Tx, first, take_numbers, values};
+use saveos_protocol::Topic;
+use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
@@ -27,44 +30,69 @@ pub(crate) async fn put_in(store: Store, mut outgoing: mpsc::Receiver<Outgoing>)
 }
 
 /// Takes it out while this process has the session, and has it said.
-pub(crate) async fn take_out(store: Store, heart: Heart, say: mpsc::Sender<Outgoing>, mut stop: watch::Receiver<bool>) {
+pub(crate) async fn take_out(
+    store: Store,
+    heart: Heart,
+    cell: Cell,
+    say: mpsc::Sender<Outgoing>,
+    mut stop: watch::Receiver<bool>,
+) {
     while tokio::time::timeout(LOOK, stop::asked(&mut stop)).await.is_err() {
         let hearing = heart.look();
         if !(hearing.here && hearing.connected) {
             continue;
         }
-        if let Err(error) = pass_on(&store, &say).await {
+        if let Err(error) = pass_on(&store, &cell, &say).await {
             tracing::error!(error = &error as &dyn std::error::Error, "what others say to boxes waits");
         }
     }
 }
 
-async fn pass_on(store: &Store, say: &mpsc::Sender<Outgoing>) -> Result<(), StoreError> {
+async fn pass_on(store: &Store, cell: &Cell, say: &mpsc::Sender<Outgoing>) -> Result<(), StoreError> {
     loop {
-        let (waiting, last) = store.read(waiting).await?;
+        let own = cell.clone();
+        let (waiting, last) = store.read(move |tx| waiting(tx, &own)).await?;
         let Some(last) = last else { return Ok(()) };
         for one in waiting {
             if say.send(one).await.is_err() {
                 return Ok(());
             }
         }
-        store.write(move |tx| tx.execute("DELETE FROM outgoing WHERE n <= $1", &values![last])).await?;
+        let (own, sql) = (cell.clone(), "DELETE FROM outgoing WHERE n <= $1 AND cell = $2");
+        store.write(move |tx| tx.execute(sql, &values![last, &own])).await?;
     }
 }
 
-fn put(tx: &mut dyn Tx, said: &[Outgoing]) -> Result<(), StoreError> {
-    let n = take_numbers(tx, "outgoing", said.len() as u64)?;
-    for (n, (topic, body)) in (n..).zip(said) {
+/// Where each box belongs, and where it was heard last if that is elsewhere.
+pub(crate) fn put(tx: &mut dyn Tx, said: &[Outgoing]) -> Result<(), StoreError> {
+    let mut letters = Vec::new();
+    for (topic, body) in said {
         let body = std::str::from_utf8(body).map_err(|_| StoreError::Damaged("a message that is no text"))?;
-        let sql = "INSERT INTO outgoing (n, topic, body) VALUES ($1, $2, $3)";
-        tx.execute(sql, &values![n, topic.to_string(), body])?;
+        letters.extend(cells_of(tx, topic)?.into_iter().map(|cell| (topic, body, cell)));
+    }
+    let n = take_numbers(tx, "outgoing", letters.len() as u64)?;
+    for (n, (topic, body, cell)) in (n..).zip(letters) {
+        let sql = "INSERT INTO outgoing (n, topic, body, cell) VALUES ($1, $2, $3, $4)";
+        tx.execute(sql, &values![n, topic.to_string(), body, cell])?;
     }
     Ok(())
 }
 
-fn waiting(tx: &mut dyn Tx) -> Result<(Vec<Outgoing>, Option<u64>), StoreError> {
+fn cells_of(tx: &mut dyn Tx, topic: &Topic) -> Result<BTreeSet<String>, StoreError> {
+    let row = match topic {
+        Topic::Down(device, _) | Topic::Up(device, _) => {
+            first(tx, "SELECT cell, heard_in FROM appliance WHERE id = $1", &values![*device])?
+        }
+        Topic::ControlState | Topic::Bus(_) => None,
+    };
+    let Some(row) = row else { return Ok([Cell::main().to_string()].into()) };
+    Ok([row.text(0)?.to_owned(), row.text(1)?.to_owned()].into())
+}
+
+fn waiting(tx: &mut dyn Tx, cell: &Cell) -> Result<(Vec<Outgoing>, Option<u64>), StoreError> {
     let (mut found, mut last) = (Vec::new(), None);
-    for row in tx.query("SELECT n, topic, body FROM outgoing ORDER BY n LIMIT 500", &[])? {
+    let sql = "SELECT n, topic, body FROM outgoing WHERE cell = $1 ORDER BY n LIMIT 500";
+    for row in tx.query(sql, &values![cell])? {
         last = Some(row.number(0)?);
         match row.text(1)?.parse() {
             Ok(topic) => found.push((topic, row.text(2)?.as_bytes().to_vec())),
@@ -79,7 +107,6 @@ fn waiting(tx: &mut dyn Tx) -> Result<(Vec<Outgoing>, Option<u64>), StoreError> 
 mod tests {
     use super::*;
     use saveos_fleet_sim::Identity;
-    use saveos_protocol::Topic;
     use saveos_protocol::topic::Down;
 
     #[tokio::test]
@@ -96,12 +123,43 @@ mod tests {
         drop(out);
         write.await.expect("it ends");
         let (say, mut heard) = mpsc::channel(1000);
-        pass_on(&store, &say).await.expect("readable");
-        pass_on(&store, &say).await.expect("readable");
+        pass_on(&store, &Cell::main(), &say).await.expect("readable");
+        pass_on(&store, &Cell::main(), &say).await.expect("readable");
         let mut got = Vec::new();
         while let Ok(one) = heard.try_recv() {
             got.push(one);
         }
         assert_eq!(got, said);
+    }
+
+    #[tokio::test]
+    async fn a_box_is_told_where_it_belongs_and_where_it_was_heard() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::for_test(folder.path()).await;
+        let device = Identity::new().device;
+        let topic = Topic::Down(device, Down::Command);
+        let said = vec![(topic.clone(), b"{}".to_vec())];
+        let put_all = store.write(move |tx| {
+            let sql = "INSERT INTO appliance (id, node, name, public_key, hardware, firmware, enrolled_ms, serial, until_ms, desired,
+                desired_ver, applied_ver, cell) VALUES ($1, 's', 'a box', 'k', '', '1', 1, '', 1, '', 0, 0, 'north')";
+            tx.execute(sql, &values![device])?;
+            put(tx, &said)?;
+            tx.execute("UPDATE appliance SET heard_in = 'north' WHERE id = $1", &values![device])?;
+            put(tx, &said)
+        });
+        put_all.await.expect("room");
+        for (cell, count) in [("north", 2), ("main", 1), ("south", 0)] {
+            let cell = cell.parse().expect("a name");
+            let (say, mut heard) = mpsc::channel(8);
+            pass_on(&store, &cell, &say).await.expect("readable");
+            pass_on(&store, &cell, &say).await.expect("readable");
+            drop(say);
+            let mut got = 0;
+            while let Some((to, _)) = heard.recv().await {
+                assert_eq!(to, topic);
+                got += 1;
+            }
+            assert_eq!(got, count, "{cell}");
+        }
     }
 }

@@ -11,10 +11,11 @@ use crate::audit;
 use crate::authority::AuthorityError;
 use crate::broker::{self, FilesError, Revoked};
 use crate::canary::{self, CanaryError};
+use crate::cell::table;
 use crate::clock;
 use crate::roles::Role;
 use crate::stop;
-use crate::store::{StoreError, Tx, first, take_numbers, values};
+use crate::store::{StoreError, Tx, fence, first, take_numbers, values};
 use rumqttc::{AsyncClient, Event, Incoming, MqttOptions, TlsConfiguration, Transport};
 use saveos_protocol::id::DeviceId;
 use saveos_protocol::time::Timestamp;
@@ -43,8 +44,8 @@ pub(crate) enum NotEnforced {
     /// The broker was found open, or does not answer.
     #[error(transparent)]
     Canary(#[from] CanaryError),
-    /// The process with the broker does not say that it did.
-    #[error("the broker's process does not answer")]
+    /// A process with a broker does not say that it did.
+    #[error("the process of a broker does not answer (`saveos-server cell list`)")]
     Elsewhere,
     /// The live session may still stand; the rules refuse what it says.
     #[error("the live session could not be cut")]
@@ -83,21 +84,31 @@ pub(crate) fn enforce_soon(app: &App) {
 
 /// Tries again what is written and not enforced.
 pub(crate) async fn catch_up(app: &App) {
-    if app.unenforced.load(Ordering::SeqCst)
-        && let Err(error) = enforce(app, None).await
-    {
+    if !app.unenforced.load(Ordering::SeqCst) {
+        return;
+    }
+    let enforced = match app.part.does(Role::Broker) {
+        true => renew(app).await,
+        false => enforce(app, None).await,
+    };
+    if let Err(error) = enforced {
         tracing::error!(error = &error as &dyn std::error::Error, "the broker does not know who is revoked");
     }
 }
 
-/// Has the broker know it, here or where it runs; cuts the live session of `device`.
+/// Has the brokers of all cells know it, here or where they run; cuts the live session of `device`.
+/// Brokers must know of all, whoever asks for one.
 pub(crate) async fn enforce(app: &App, device: Option<DeviceId>) -> Result<(), NotEnforced> {
+    fence::without(enforce_everywhere(app, device)).await
+}
+
+async fn enforce_everywhere(app: &App, device: Option<DeviceId>) -> Result<(), NotEnforced> {
+    let until = Instant::now() + ELSEWHERE;
     if app.part.does(Role::Broker) {
-        return enforce_here(app, device.as_slice()).await;
+        enforce_here(app, device.as_slice()).await?;
     }
     let wanted = app.store.read(|tx| number(tx, RULES)).await?;
-    let until = Instant::now() + ELSEWHERE;
-    while app.store.read(|tx| number(tx, ENFORCED)).await? < wanted {
+    while app.part.shared && app.store.read(least_enforced).await? < wanted {
         if Instant::now() > until {
             return Err(NotEnforced::Elsewhere);
         }
@@ -106,12 +117,18 @@ pub(crate) async fn enforce(app: &App, device: Option<DeviceId>) -> Result<(), N
     Ok(())
 }
 
+/// The broker of this process, from whose list nobody may go out of date.
+pub(crate) async fn renew(app: &App) -> Result<(), NotEnforced> {
+    enforce_here(app, &[]).await
+}
+
 /// Has the broker of this process enforce what other processes wrote.
 pub(crate) async fn keep_watch(app: App, revoked: Revoked) {
     let (mut stop, mut known) = (app.stop.clone(), revoked.devices);
     while tokio::time::timeout(WATCH, stop::asked(&mut stop)).await.is_err() {
-        let seen = app.store.read(|tx| {
-            let is_new = number(tx, RULES)? != number(tx, ENFORCED)?;
+        let enforced = app.part.cell.own(ENFORCED);
+        let seen = app.store.read(move |tx| {
+            let is_new = number(tx, RULES)? != number(tx, &enforced)?;
             if is_new { all(tx, clock::now()).map(|revoked| Some(revoked.devices)) } else { Ok(None) }
         });
         let enforced = match seen.await {
@@ -144,7 +161,8 @@ async fn enforce_here(app: &App, devices: &[DeviceId]) -> Result<(), NotEnforced
     app.unenforced.store(false, Ordering::SeqCst);
     let sql = "INSERT INTO counter (name, value) VALUES ($1, $2)
         ON CONFLICT (name) DO UPDATE SET value = excluded.value WHERE counter.value < excluded.value";
-    app.store.write(move |tx| tx.execute(sql, &values![ENFORCED, rules])).await?;
+    let enforced = app.part.cell.own(ENFORCED);
+    app.store.write(move |tx| tx.execute(sql, &values![enforced, rules])).await?;
     Ok(())
 }
 
@@ -153,7 +171,14 @@ pub(crate) fn rules_changed(tx: &mut dyn Tx) -> Result<(), StoreError> {
     take_numbers(tx, RULES, 1).map(drop)
 }
 
-fn number(tx: &mut dyn Tx, name: &'static str) -> Result<u64, StoreError> {
+/// Up to which change the brokers of all cells know it.
+fn least_enforced(tx: &mut dyn Tx) -> Result<u64, StoreError> {
+    let cells = table::names(tx)?;
+    let numbers = cells.iter().map(|cell| number(tx, &cell.own(ENFORCED))).collect::<Result<Vec<_>, _>>()?;
+    Ok(numbers.into_iter().min().unwrap_or(0))
+}
+
+fn number(tx: &mut dyn Tx, name: &str) -> Result<u64, StoreError> {
     let row = first(tx, "SELECT value FROM counter WHERE name = $1", &values![name])?;
     row.map_or(Ok(0), |row| row.number(0))
 }

@@ -8,6 +8,7 @@
 //!
 //! Processes of one installation share its keys, its config and its database, and nothing else.
 
+use crate::cell::Cell;
 use crate::config::Config;
 use std::str::FromStr;
 
@@ -26,8 +27,13 @@ pub(crate) enum Role {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RolesError {
     /// Parts are processes, and processes share no file.
-    #[error("only an installation in PostgreSQL can be run in parts; without `--role` one process does it all")]
+    #[error(
+        "only an installation in PostgreSQL can be run in parts; without `--role` and `--cell` one process does it all"
+    )]
     Alone,
+    /// People are served beside it, not within it.
+    #[error("with `--cell {0}` say `--role worker`, `--role broker`, or both: the API is of no cell")]
+    NoApi(Cell),
     /// Nobody knows this process from another.
     #[error("the host has no name: say `--replica NAME`, another one for each process")]
     Nameless(#[source] rustix::io::Errno),
@@ -43,6 +49,8 @@ pub(crate) struct Part {
     pub(crate) shared: bool,
     /// Where the broker is, if it is not on this host.
     pub(crate) broker: Option<Reach>,
+    /// Whose broker.
+    pub(crate) cell: Cell,
 }
 
 /// A host and a port.
@@ -68,7 +76,8 @@ impl Part {
     /// As the command line says.
     pub(crate) fn of(arguments: &crate::args::Run, config: &Config) -> Result<Part, RolesError> {
         let shared = config.is_shared();
-        if !shared && !arguments.role.is_empty() {
+        let cell = arguments.cell.clone();
+        if !shared && (!arguments.role.is_empty() || !cell.is_main()) {
             return Err(RolesError::Alone);
         }
         let holder = match (shared, &arguments.replica) {
@@ -81,7 +90,12 @@ impl Part {
             [] => vec![Role::Api, Role::Worker, Role::Broker],
             some => some.to_vec(),
         };
-        Ok(Part { roles, holder, shared, broker: arguments.broker.clone() })
+        let part = Part { roles, holder, shared, broker: arguments.broker.clone(), cell };
+        // A process that hears its own cell shows browsers nothing of another's.
+        if !part.cell.is_main() && part.does(Role::Api) {
+            return Err(RolesError::NoApi(part.cell));
+        }
+        Ok(part)
     }
 
     /// Whether it does that.

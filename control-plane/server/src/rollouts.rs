@@ -8,7 +8,8 @@ mod recall;
 mod report;
 mod standing;
 
-use crate::ingest::{Hearing, Outgoing};
+use crate::cell::ears::Ears;
+use crate::ingest::Outgoing;
 use crate::policy::tree::{self, NotSet};
 use crate::releases::Catalogue;
 use crate::store::{Row, Store, StoreError, Tx, first, values};
@@ -95,11 +96,11 @@ impl Turn {
 pub(crate) async fn turn(
     store: &Store,
     known: Option<Known>,
-    hearing: Hearing,
+    ears: Ears,
     catalogue: Option<Catalogue>,
     now: Timestamp,
 ) -> Result<Turned, TurnError> {
-    let look = move |tx: &mut dyn Tx| look(tx, known, &hearing, catalogue.as_ref(), now);
+    let look = move |tx: &mut dyn Tx| look(tx, known, &ears, catalogue.as_ref(), now);
     let Some(turn) = store.read(look).await? else { return Ok(Turned::default()) };
     // Most looks find nothing to write, and the one writer has other things to do.
     if turn.is_idle() {
@@ -111,7 +112,7 @@ pub(crate) async fn turn(
 fn look(
     tx: &mut dyn Tx,
     known: Option<Known>,
-    hearing: &Hearing,
+    ears: &Ears,
     catalogue: Option<&Catalogue>,
     now: Timestamp,
 ) -> Result<Option<Turn>, StoreError> {
@@ -132,7 +133,7 @@ fn look(
     for event in &events {
         rollout.to_mut().apply(&Entry { at: now, event: event.clone() });
     }
-    let fleet = Fleet::read(tx, &known, &rollout, (hearing, catalogue.map(|all| &all.routes)), now)?;
+    let fleet = Fleet::read(tx, &known, &rollout, (ears, catalogue.map(|all| &all.routes)), now)?;
     let beside = fleet::backups(tx, &rollout)?;
     let within = || fleet.members.iter().map(|one| (one.hardware, one.place));
     // A ring that opened now would miss the hardware that has no number.

@@ -6,6 +6,7 @@ use crate::args;
 use crate::authority::{Authority, AuthorityError};
 use crate::broker::{self, BrokerError, Files, FilesError, Revoked};
 use crate::canary;
+use crate::cell::table::{self, NotDone};
 use crate::clock;
 use crate::config::{Config, ConfigError};
 use crate::files;
@@ -64,6 +65,9 @@ pub(crate) enum RunError {
     /// The place of releases and logs.
     #[error(transparent)]
     Objects(#[from] ObjectsError),
+    /// The cell of this process.
+    #[error(transparent)]
+    Cell(#[from] NotDone),
     /// The part of this process.
     #[error(transparent)]
     Roles(#[from] RolesError),
@@ -119,9 +123,13 @@ pub(crate) async fn run(arguments: &args::Run, stop: watch::Receiver<bool>) -> R
     let store = Store::open(data, database.as_ref()).await?;
     // After an update that judges what the release before did not.
     while part.does(Role::Worker) && store.write(|tx| fleet::judge_more(tx, clock::now())).await? > 0 {}
-    let files = Files::new(state, &config, part.broker.as_ref().map(|broker| broker.host.clone()));
+    let cell = part.cell.clone();
+    let wanted = Arc::clone(&config);
+    let at = store.read(move |tx| table::place(tx, &wanted, &cell)).await?;
+    let at = at.ok_or_else(|| RunError::Cell(NotDone::Unknown(part.cell.clone())))?;
+    let files = Files::new(state, &config, at, part.broker.as_ref().map(|broker| broker.host.clone()));
     let broker = match part.does(Role::Broker) {
-        true => Some(Broker::start(&config, &authority, &store, &files).await?),
+        true => Some(Broker::start(&authority, &store, &files).await?),
         false => None,
     };
     let hub = Hub::of_environment(config.node)?.filter(|_| part.shared);
@@ -135,7 +143,7 @@ pub(crate) async fn run(arguments: &args::Run, stop: watch::Receiver<bool>) -> R
         authority: Arc::clone(&authority),
         outgoing,
         news: news.clone(),
-        heart: Heart::new(),
+        heart: Heart::new(part.cell.clone()),
         nonces: Arc::new(Nonces::of(&authority)),
         logins: Arc::new(Tries::with(hub.clone())),
         proxies: arguments.proxy.clone().into(),
@@ -170,7 +178,7 @@ pub(crate) async fn run(arguments: &args::Run, stop: watch::Receiver<bool>) -> R
         tokio::spawn(follow::keep(store.clone(), app.heart.clone(), news, told, stop.clone()));
         tokio::spawn(post::put_in(store.clone(), to_boxes));
         let (say, to_boxes) = mpsc::channel(OUTGOING);
-        tokio::spawn(post::take_out(store.clone(), app.heart.clone(), say, stop.clone()));
+        tokio::spawn(post::take_out(store.clone(), app.heart.clone(), part.cell.clone(), say, stop.clone()));
         to_boxes
     } else {
         to_boxes
@@ -187,6 +195,7 @@ pub(crate) async fn run(arguments: &args::Run, stop: watch::Receiver<bool>) -> R
         tokio::spawn(jobs::renew_lists(app.clone()));
         tokio::spawn(canary::keep_asking(app.clone()));
         if part.shared {
+            // Its own cell's alone, whoever asks.
             tokio::spawn(revocation::keep_watch(app.clone(), broker.revoked.clone()));
         }
     }
@@ -221,11 +230,11 @@ struct Broker {
 }
 
 impl Broker {
-    async fn start(config: &Config, authority: &Authority, store: &Store, files: &Files) -> Result<Broker, RunError> {
+    async fn start(authority: &Authority, store: &Store, files: &Files) -> Result<Broker, RunError> {
         broker::program()?;
         let now = clock::now();
         let revoked = store.read(move |tx| revocation::all(tx, now)).await?;
-        files.write(&config.host, authority, &revoked, now)?;
+        files.write(authority, &revoked, now)?;
         let (started, id) = watch::channel(0);
         let (end, ends) = watch::channel(false);
         let supervisor = tokio::spawn(broker::keep_running(files.clone(), started, ends));
@@ -260,6 +269,7 @@ fn ingest(app: &App) -> Ingest {
         news: app.news.clone(),
         broker: app.part.does(Role::Broker).then(|| app.broker.clone()),
         holder: app.part.holder.clone(),
+        cell: app.part.cell.clone(),
     }
 }
 

@@ -10,6 +10,7 @@
 
 mod copy;
 mod database;
+pub(crate) mod fence;
 mod migrations;
 mod postgres;
 mod sqlite;
@@ -129,6 +130,14 @@ impl Store {
         }
     }
 
+    /// Whether the fence between customers holds for the user of the database; there is one only where replicas share it.
+    pub(crate) async fn is_fenced(&self) -> Result<bool, StoreError> {
+        match self {
+            Store::Sqlite(_) => Ok(true),
+            Store::Postgres(server) => Ok(!server.climbs().await?),
+        }
+    }
+
     /// Runs a transaction that only reads.
     pub(crate) async fn read<T, E, F>(&self, work: F) -> Result<T, E>
     where
@@ -158,7 +167,7 @@ pub(crate) fn first(tx: &mut dyn Tx, sql: &'static str, values: &[Value]) -> Res
 }
 
 /// Counts up and gives the first of `count` new numbers.
-pub(crate) fn take_numbers(tx: &mut dyn Tx, name: &'static str, count: u64) -> Result<u64, StoreError> {
+pub(crate) fn take_numbers(tx: &mut dyn Tx, name: &str, count: u64) -> Result<u64, StoreError> {
     let sql = "INSERT INTO counter (name, value) VALUES ($1, $2)
         ON CONFLICT (name) DO UPDATE SET value = counter.value + excluded.value RETURNING value";
     let row = first(tx, sql, &values![name, count])?.ok_or(StoreError::Damaged("no counter"))?;

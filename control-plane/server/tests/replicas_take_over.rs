@@ -3,123 +3,19 @@
 
 mod support;
 
-use rustix::process::{Pid, Signal, kill_process};
 use saveos_fleet_sim::smoke::{self, Target};
 use saveos_fleet_sim::{Appliance, Place, Told};
 use saveos_protocol::Topic;
 use saveos_protocol::topic::Down;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
-use std::process::Child;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
-use support::line::Line;
-use support::postgres::Postgres;
-use support::redis::Redis;
+use support::ADMIN;
+use support::parts::{Parts, free_port};
 use support::traffic::{Traffic, something};
-use support::{ADMIN, Person, Server};
-
-/// The parts, and whatever they stand on.
-struct Parts {
-    server: Server,
-    postgres: Postgres,
-    redis: Redis,
-    https: [u16; 2],
-    running: BTreeMap<&'static str, Child>,
-    // Last: what stands on it ends first.
-    _folder: tempfile::TempDir,
-}
-
-impl Parts {
-    /// `None` where PostgreSQL, Redis or Mosquitto is missing.
-    fn new() -> Option<Parts> {
-        let folder = tempfile::Builder::new().permissions(open()).tempdir().expect("a folder");
-        let Some(postgres) = Postgres::start(&folder.path().join("postgres")).expect("it starts") else {
-            println!("SKIPPED: no postgresql");
-            return None;
-        };
-        let redis = Redis::start()?;
-        let https = [free_port(), free_port()];
-        let balancer = Line::over(https.to_vec());
-        let mut server = Server::in_parts(&postgres, balancer.port)?;
-        server.environment.push(("SAVEOS_REDIS_URL", redis.url()));
-        let mut parts = Parts { server, postgres, redis, https, running: BTreeMap::new(), _folder: folder };
-        for name in ["broker", "one", "two", "left", "right"] {
-            parts.begin(name);
-        }
-        parts.ready();
-        Some(parts)
-    }
-
-    fn begin(&mut self, name: &'static str) {
-        let [left, right] = self.https.map(|port| port.to_string());
-        let arguments: &[&str] = match name {
-            "broker" => &["--role", "broker"],
-            "left" => &["--role", "api", "--https-port", &left],
-            "right" => &["--role", "api", "--https-port", &right],
-            _ => &["--role", "worker"],
-        };
-        self.running.insert(name, self.server.part(name, arguments));
-    }
-
-    /// Both replicas answer, and boxes are heard.
-    fn ready(&self) {
-        for port in self.https {
-            let place = Place::new(&format!("https://localhost:{port}"), &self.server.authority());
-            self.server.until("a replica is ready", || {
-                place.request("GET", "/readyz", &[], b"").is_ok_and(|(status, _)| status == 200).then_some(())
-            });
-        }
-        self.server.until("boxes are heard", || self.hears());
-    }
-
-    fn kill(&mut self, name: &str) {
-        let mut process = self.running.remove(name).expect("it runs");
-        process.kill().expect("it runs");
-        process.wait().expect("it ran");
-    }
-
-    fn stop(&mut self, name: &str) {
-        let mut process = self.running.remove(name).expect("it runs");
-        kill_process(Pid::from_child(&process), Signal::TERM).expect("it runs");
-        assert!(process.wait().expect("it ran").success(), "{}", self.server.log());
-    }
-
-    /// Which worker hears the boxes.
-    fn hears(&self) -> Option<&'static str> {
-        let rows = self.server.db().rows("SELECT holder FROM lease WHERE name = 'ingest'");
-        let holder = rows.first()?.first()?.rsplit('/').next()?.to_owned();
-        ["one", "two"].into_iter().find(|name| *name == holder)
-    }
-
-    /// A person at one of the replicas.
-    fn person_at(&self, port: u16) -> Person {
-        let mut person = self.server.admin();
-        person.move_to(Place::new(&format!("https://localhost:{port}"), &self.server.authority()));
-        person
-    }
-}
-
-impl Drop for Parts {
-    fn drop(&mut self) {
-        for process in self.running.values_mut() {
-            let _ = process.kill();
-            let _ = process.wait();
-        }
-    }
-}
-
-fn open() -> std::fs::Permissions {
-    // PostgreSQL runs as another user.
-    std::os::unix::fs::PermissionsExt::from_mode(0o755)
-}
-
-fn free_port() -> u16 {
-    let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    socket.local_addr().expect("a port").port()
-}
 
 /// The data of live facts at one replica.
 fn follow(place: &Place, token: &str, kind: &str) -> Receiver<Value> {
@@ -309,8 +205,7 @@ fn behind_a_proxy_of_ours_wrong_passwords_are_those_of_whoever_asks() {
     let Some(mut parts) = Parts::new() else { return };
     let port = free_port();
     let behind = ["--role", "api", "--proxy", "127.0.0.1/32", "--https-port", &port.to_string()];
-    let third = parts.server.part("third", &behind);
-    parts.running.insert("third", third);
+    parts.begin_as("third", &behind);
     let here = |port: u16| Place::new(&format!("https://localhost:{port}"), &parts.server.authority());
     let (behind, before) = (here(port), here(parts.https[0]));
     parts.server.until("it is ready", || {

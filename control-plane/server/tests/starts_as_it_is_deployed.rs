@@ -11,8 +11,8 @@ fn begun() -> Vec<(&'static str, Vec<String>)> {
         "docker-compose.prod.yml",
         "Dockerfile.prod",
         "k8s/base/api.yaml",
-        "k8s/base/worker.yaml",
-        "k8s/base/broker.yaml",
+        "k8s/cell/worker.yaml",
+        "k8s/cell/broker.yaml",
         "k8s/base/migrate.yaml",
     ];
     let mut all = Vec::new();

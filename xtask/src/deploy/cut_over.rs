@@ -17,6 +17,8 @@ pub(super) trait Place {
     fn settle(&mut self, _: &Tag) -> anyhow::Result<()> {
         Ok(())
     }
+    /// Has what serves there write down what became of it: the words of `saveos-server deployed`.
+    fn write_down(&mut self, words: &[String]) -> anyhow::Result<()>;
     /// Time since some moment.
     fn now(&self) -> Duration;
 }
@@ -52,6 +54,29 @@ pub(super) struct Report {
     /// From there until the one before served again, in s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) back_s: Option<f64>,
+}
+
+impl Outcome {
+    fn word(self) -> &'static str {
+        match self {
+            Outcome::Serves => "serves",
+            Outcome::Refused => "refused",
+            Outcome::TakenBack => "taken_back",
+            Outcome::Broken => "broken",
+        }
+    }
+}
+
+impl Report {
+    /// As `saveos-server deployed` takes it.
+    pub(super) fn words(&self) -> Vec<String> {
+        let pair = |name: &str, value: String| [name.to_owned(), value];
+        let mut words = vec![pair("--build", self.to.clone()), pair("--outcome", self.outcome.word().to_owned())];
+        words.push(pair("--forward", format!("{:.3}", self.forward_s)));
+        words.extend(self.from.clone().map(|from| pair("--from", from)));
+        words.extend(self.back_s.map(|back| pair("--back", format!("{back:.3}"))));
+        std::iter::once("deployed".to_owned()).chain(words.into_iter().flatten()).collect()
+    }
 }
 
 /// Asks from outside whether a build works where it was put.

@@ -4,7 +4,7 @@
 use super::cut_over::Place;
 use super::{Real, Tools, builds, file};
 use crate::container::IMAGE;
-use crate::environment::{Cluster, Part, Tag};
+use crate::environment::{Cluster, Environment, Part, Tag};
 use anyhow::{Context, bail};
 use std::fs::File;
 use std::io::Write;
@@ -20,6 +20,8 @@ const PATIENCE: u64 = 180;
 /// A namespace.
 pub(super) struct Kubectl<T = Real> {
     cluster: Cluster,
+    /// Cells beside the first.
+    cells: Vec<String>,
     tools: T,
     /// Where the overlay with a tag is written.
     folder: PathBuf,
@@ -46,21 +48,23 @@ impl Drop for Secret {
 
 impl Kubectl {
     /// By the kubeconfig of whoever deploys, or the one that SAVEOS_KUBECONFIG holds.
-    pub(super) fn new(cluster: &Cluster) -> anyhow::Result<Kubectl> {
+    pub(super) fn new(environment: &Environment, cluster: &Cluster) -> anyhow::Result<Kubectl> {
         let folder = crate::shell::root().join("target/deploy").join(&cluster.namespace);
         std::fs::create_dir_all(&folder)?;
         let config = match std::env::var("SAVEOS_KUBECONFIG") {
             Ok(text) => Some(Secret::write(folder.join("kubeconfig"), &text)?),
             Err(_) => None,
         };
-        Ok(Kubectl { cluster: cluster.clone(), tools: Real(Instant::now()), folder, config })
+        let cells = environment.cells.keys().cloned().collect();
+        Ok(Kubectl { cluster: cluster.clone(), cells, tools: Real(Instant::now()), folder, config })
     }
 }
 
 impl<T: Tools> Kubectl<T> {
     #[cfg(test)]
-    pub(super) fn with(cluster: Cluster, tools: T, folder: PathBuf) -> Kubectl<T> {
-        Kubectl { cluster, tools, folder, config: None }
+    pub(super) fn with(cluster: Cluster, cells: &[&str], tools: T, folder: PathBuf) -> Kubectl<T> {
+        let cells = cells.iter().map(|cell| (*cell).to_owned()).collect();
+        Kubectl { cluster, cells, tools, folder, config: None }
     }
 
     fn call(&mut self, words: &[&str]) -> anyhow::Result<String> {
@@ -88,11 +92,15 @@ impl<T: Tools> Kubectl<T> {
     }
 }
 
-fn workload(part: Part) -> String {
-    match part {
-        Part::Api | Part::Worker => format!("deployment/{part}"),
-        Part::Broker => format!("statefulset/{part}"),
-    }
+/// Of the first cell, then of the others; the API is of none.
+fn workloads(part: Part, cells: &[String]) -> Vec<String> {
+    let (kind, cells) = match part {
+        Part::Api => ("deployment", &[][..]),
+        Part::Worker => ("deployment", cells),
+        Part::Broker => ("statefulset", cells),
+    };
+    let others = cells.iter().map(|cell| format!("{kind}/{part}-{cell}"));
+    std::iter::once(format!("{kind}/{part}")).chain(others).collect()
 }
 
 impl<T: Tools> Place for Kubectl<T> {
@@ -126,7 +134,16 @@ impl<T: Tools> Place for Kubectl<T> {
     fn replace(&mut self, part: Part, tag: &Tag) -> anyhow::Result<()> {
         self.apply(&part.to_string(), tag)?;
         let patience = format!("{PATIENCE}s");
-        self.call(&["rollout", "status", &workload(part), "--timeout", &patience]).map(drop)
+        for workload in workloads(part, &self.cells.clone()) {
+            self.call(&["rollout", "status", &workload, "--timeout", &patience])?;
+        }
+        Ok(())
+    }
+
+    fn write_down(&mut self, words: &[String]) -> anyhow::Result<()> {
+        let exec = ["exec", "deployment/worker", "--", "saveos-server"];
+        let words: Vec<&str> = exec.into_iter().chain(words.iter().map(String::as_str)).collect();
+        self.call(&words).map(drop)
     }
 
     fn now(&self) -> Duration {

@@ -156,6 +156,13 @@ impl Place for Processes {
         Ok(())
     }
 
+    fn write_down(&mut self, words: &[String]) -> anyhow::Result<()> {
+        let serves = self.serves()?.into_iter().next().context("nothing serves")?;
+        let data = ["--data".to_owned(), self.text("data")];
+        let words: Vec<&str> = words.iter().chain(&data).map(String::as_str).collect();
+        output(&self.program(&serves).to_string_lossy(), &words).map(drop)
+    }
+
     fn settle(&mut self, tag: &Tag) -> anyhow::Result<()> {
         let new = self.at("serves.new");
         let mut file = File::create(&new)?;

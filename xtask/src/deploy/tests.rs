@@ -118,13 +118,21 @@ fn kubectl_replaces_part_after_part_and_says_why_a_step_of_the_schema_failed() {
         }
         .to_owned())
     });
-    let mut place = Kubectl::with(cluster(), &mut script, folder.path().to_owned());
+    let mut place = Kubectl::with(cluster(), &["north"], &mut script, folder.path().to_owned());
     let report = cut_over(&mut place, WORKS, &"1.1.0".parse().expect("a build"));
     assert_eq!((report.outcome, report.from.as_deref()), (Outcome::Serves, Some("1.0.0")));
     let steps: Vec<&str> =
         script.asked.iter().filter_map(|line| line.split("--selector saveos.com/part=").nth(1)).collect();
     assert_eq!(steps, ["base", "migrate", "api", "worker", "broker"]);
-    assert!(script.asked.contains(&"rollout status statefulset/broker --timeout 180s".to_owned()));
+    let waited: Vec<&str> = script.asked.iter().filter_map(|line| line.strip_prefix("rollout status ")).collect();
+    let workloads = [
+        "deployment/api",
+        "deployment/worker",
+        "deployment/worker-north",
+        "statefulset/broker",
+        "statefulset/broker-north",
+    ];
+    assert_eq!(waited, workloads.map(|one| format!("{one} --timeout 180s")), "of every cell");
     let text = std::fs::read_to_string(folder.path().join("kustomization.yaml")).expect("it was written");
     assert!(text.contains("newTag: '1.1.0'") && text.contains("overlays/production"), "{text}");
 
@@ -136,15 +144,27 @@ fn kubectl_replaces_part_after_part_and_says_why_a_step_of_the_schema_failed() {
         }
         .to_owned())
     });
-    let mut place = Kubectl::with(cluster(), &mut script, folder.path().to_owned());
+    let mut place = Kubectl::with(cluster(), &[], &mut script, folder.path().to_owned());
     let report = cut_over(&mut place, WORKS, &"1.1.0".parse().expect("a build"));
     assert_eq!(report.outcome, Outcome::Refused);
     assert!(report.why.expect("a reason").ends_with("the database is newer than this program"));
 
     let mut script = Script::new(|line, _| Ok(if line.starts_with("get job") { "/" } else { "" }.to_owned()));
-    let mut place = Kubectl::with(cluster(), &mut script, folder.path().to_owned());
+    let mut place = Kubectl::with(cluster(), &[], &mut script, folder.path().to_owned());
     assert!(place.migrate(&"1.1.0".parse().expect("a build")).is_err(), "it does not wait for ever");
     assert_eq!(script.waited, 180);
+}
+
+#[test]
+fn what_became_of_it_is_written_down_by_a_worker_that_is_there() {
+    let words = ["deployed".to_owned(), "--build".to_owned(), "1.1.0".to_owned()];
+    let mut script = Script::new(|_, _| Ok(String::new()));
+    Compose::with(staging(), &mut script).write_down(&words).expect("it is there");
+    assert_eq!(script.asked, ["none exec --no-TTY worker saveos-server deployed --build 1.1.0"]);
+    let (mut script, folder) = (Script::new(|_, _| Ok(String::new())), tempfile::tempdir().expect("a folder"));
+    let mut place = Kubectl::with(cluster(), &[], &mut script, folder.path().to_owned());
+    place.write_down(&words).expect("it is there");
+    assert_eq!(script.asked, ["exec deployment/worker -- saveos-server deployed --build 1.1.0"]);
 }
 
 #[test]

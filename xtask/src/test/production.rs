@@ -30,7 +30,7 @@ pub(super) fn check() -> anyhow::Result<()> {
     run(&program("hadolint"), &[&file("Dockerfile.prod")])?;
     let compose = ["--builtin-schema", "vendor.compose-spec", &file("docker-compose.prod.yml")];
     run(&program("check-jsonschema"), &compose)?;
-    let manifests = output("git", &["ls-files", &file("k8s/base")])?;
+    let manifests = output("git", &["ls-files", &file("k8s/base"), &file("k8s/cell")])?;
     let manifests: Vec<&str> = manifests.lines().filter(|path| !path.ends_with("kustomization.yaml")).collect();
     anyhow::ensure!(manifests.len() >= 6, "manifests are missing: {manifests:?}");
     run(&program("kubernetes-validate"), &[&["--strict"][..], &manifests].concat())?;

@@ -6,7 +6,7 @@
 use super::App;
 use super::problem::ApiError;
 use crate::clock;
-use crate::store::{StoreError, Tx, first, values};
+use crate::store::{StoreError, Tx, fence, first, values};
 use aws_lc_rs::digest::{SHA256, digest};
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -83,6 +83,12 @@ impl Access {
         let program = matches!(self.credential, Credential::Program { .. });
         let read = app.store.read(move |tx| if program { load_program(tx, token) } else { load(tx, token) });
         read.await.ok().flatten()
+    }
+
+    /// The rest of the request is within what he may see.
+    fn fenced(self) -> Access {
+        fence::within(self.grants.iter().map(|(path, _)| path.as_str()));
+        self
     }
 
     /// The session of a person: a program has no business here.
@@ -162,7 +168,7 @@ impl FromRequestParts<App> for Access {
                 let sql = "UPDATE session SET seen_ms = $1 WHERE token = $2";
                 app.store.write(move |tx: &mut dyn Tx| tx.execute(sql, &values![now, used])).await?;
             }
-            return Ok(access);
+            return Ok(access.fenced());
         }
         let access = app.store.read(move |tx| load_program(tx, hashed)).await?.ok_or_else(unknown)?;
         let long_ago = now.before(USE);
@@ -172,7 +178,7 @@ impl FromRequestParts<App> for Access {
             let sql = "UPDATE api_token SET used_ms = $1 WHERE token = $2";
             app.store.write(move |tx: &mut dyn Tx| tx.execute(sql, &values![now, used])).await?;
         }
-        Ok(access)
+        Ok(access.fenced())
     }
 }
 

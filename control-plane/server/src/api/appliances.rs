@@ -9,7 +9,6 @@ use super::tree::{path_of, tops};
 use crate::audit;
 use crate::clock;
 use crate::fleet::{self, Appliance, Filter, Place, Sort};
-use crate::ingest::Hearing;
 use crate::policy::tree;
 use crate::presence::Presence;
 use crate::revocation;
@@ -155,12 +154,12 @@ pub(super) async fn list(
     access: Access,
     wanted: Wanted,
 ) -> Result<Json<List<Appliance>>, ApiError> {
-    let hearing = app.heart.look();
+    let ears = app.heart.ears();
     let place = wanted.place()?;
     let read = app.store.read(move |tx| {
         let filter = wanted.filter(tx, &access)?;
         let order = (wanted.sort, place.as_ref(), wanted.limit.get());
-        Ok::<_, ApiError>(fleet::page(tx, &filter, order, (&hearing, clock::now()))?)
+        Ok::<_, ApiError>(fleet::page(tx, &filter, order, (&ears, clock::now()))?)
     });
     let (items, next) = read.await?;
     Ok(Json(List { items, next: next.map(|place| place.as_text()) }))
@@ -185,8 +184,8 @@ pub(super) async fn one(
     Path(device): Path<String>,
 ) -> Result<Json<Appliance>, ApiError> {
     let device = named(&device)?;
-    let hearing: Hearing = app.heart.look();
-    let found = app.store.read(move |tx| fleet::one(tx, device, (&hearing, clock::now()))).await;
+    let ears = app.heart.ears();
+    let found = app.store.read(move |tx| fleet::one(tx, device, (&ears, clock::now()))).await;
     let found: Result<_, StoreError> = found;
     let (path, appliance) = found?.ok_or_else(|| ApiError::new(ProblemKind::NotFound))?;
     access.may(&path, Role::Viewer)?;

@@ -10,7 +10,7 @@ use super::appliances::Wanted;
 use super::problem::ApiError;
 use crate::clock;
 use crate::fleet::{self, Appliance, Filter, Place};
-use crate::store::{Row, StoreError, Tx};
+use crate::store::{Row, StoreError, Tx, fence};
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::header;
@@ -41,16 +41,15 @@ pub(super) async fn csv(State(app): State<App>, access: Access, wanted: Wanted) 
     let read = app.store.read(move |tx| Ok::<_, ApiError>((wanted.filter(tx, &access)?, places(tx)?)));
     let (filter, places) = read.await?;
     let (rows, waiting) = mpsc::channel(4);
-    tokio::spawn(async move {
+    tokio::spawn(fence::as_here(async move {
         let mut place: Option<Place> = place;
         if rows.send(Ok(HEAD.into())).await.is_err() {
             return;
         }
         loop {
-            let (filter, after, hearing): (Filter, _, _) = (filter.clone(), place.clone(), app.heart.look());
-            let read = app
-                .store
-                .read(move |tx| fleet::page(tx, &filter, (sort, after.as_ref(), PAGE), (&hearing, clock::now())));
+            let (filter, after, ears): (Filter, _, _) = (filter.clone(), place.clone(), app.heart.ears());
+            let read =
+                app.store.read(move |tx| fleet::page(tx, &filter, (sort, after.as_ref(), PAGE), (&ears, clock::now())));
             let (boxes, next): (Vec<Appliance>, Option<Place>) = match read.await {
                 Ok(page) => page,
                 Err(error) => {
@@ -66,7 +65,7 @@ pub(super) async fn csv(State(app): State<App>, access: Access, wanted: Wanted) 
             }
             place = next;
         }
-    });
+    }));
     let kind = (header::CONTENT_TYPE, "text/csv; charset=utf-8");
     let name = (header::CONTENT_DISPOSITION, "attachment; filename=\"appliances.csv\"");
     Ok(([kind, name], Body::from_stream(Rows(waiting))).into_response())

@@ -7,7 +7,7 @@ use super::problem::{ApiError, Body, at_most, name};
 use super::tree::path_of;
 use crate::clock;
 use crate::enrolment::{self, Claim, NotClaimed};
-use crate::store::{Row, StoreError, Tx, values};
+use crate::store::{Row, StoreError, Tx, fence, values};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -75,27 +75,23 @@ pub(super) async fn make(
     let name = name("/name", &new.name)?;
     let now = clock::now();
     let id = ClaimId::from_parts(now, clock::random());
-    app.store
-        .write(move |tx| {
-            let (path, kind) = path_of(tx, &new.site)?.ok_or_else(|| ApiError::new(ProblemKind::NotFound))?;
-            access.may(&path, Role::Admin)?;
-            if kind != "site" {
-                return Err(ApiError::field("/site", "a box stands at a site"));
-            }
-            let sql = "SELECT COUNT(*) FROM claim WHERE node = $1 AND used_ms IS NULL AND until_ms > $2";
-            at_most(tx, (sql, &values![new.site.as_str(), now]), MOST, "codes that wait at this site")?;
-            let claim = Claim { id, code, node: new.site, name, account: access.email };
-            match enrolment::claim(tx, &claim, now)? {
-                Ok(()) => Ok(()),
-                Err(NotClaimed::Used) => {
-                    Err(ApiError::said(ProblemKind::Conflict, "a box has enrolled with this code"))
-                }
-                Err(NotClaimed::Taken) => {
-                    Err(ApiError::said(ProblemKind::Conflict, "somebody else has typed this code"))
-                }
-            }
-        })
-        .await?;
+    let write = app.store.write(move |tx| {
+        let (path, kind) = path_of(tx, &new.site)?.ok_or_else(|| ApiError::new(ProblemKind::NotFound))?;
+        access.may(&path, Role::Admin)?;
+        if kind != "site" {
+            return Err(ApiError::field("/site", "a box stands at a site"));
+        }
+        let sql = "SELECT COUNT(*) FROM claim WHERE node = $1 AND used_ms IS NULL AND until_ms > $2";
+        at_most(tx, (sql, &values![new.site.as_str(), now]), MOST, "codes that wait at this site")?;
+        let claim = Claim { id, code, node: new.site, name, account: access.email };
+        match enrolment::claim(tx, &claim, now)? {
+            Ok(()) => Ok(()),
+            Err(NotClaimed::Used) => Err(ApiError::said(ProblemKind::Conflict, "a box has enrolled with this code")),
+            Err(NotClaimed::Taken) => Err(ApiError::said(ProblemKind::Conflict, "somebody else has typed this code")),
+        }
+    });
+    // A code may be that of a box that was somebody else's.
+    fence::without(write).await?;
     let until = now.after(enrolment::CLAIM_LIFE);
     Ok((StatusCode::CREATED, Json(Made { id, code: code.to_string(), until })))
 }

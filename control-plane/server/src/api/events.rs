@@ -8,7 +8,7 @@ use super::access::{Access, Role};
 use super::problem::ApiError;
 use crate::ingest::News;
 use crate::stop;
-use crate::store::{StoreError, Tx, values};
+use crate::store::{StoreError, Tx, fence, values};
 use axum::extract::{FromRequestParts, State};
 use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -78,7 +78,7 @@ pub(super) async fn stream(
     let (events, waiting) = mpsc::channel(64);
     // First listen, then look back: what comes between is in both, and its number tells.
     let live = app.news.subscribe();
-    tokio::spawn(follow(app, (access, wanted), last, live, events));
+    tokio::spawn(fence::as_here(follow(app, (access, wanted), last, live, events)));
     Ok(Sse::new(Events(waiting)).keep_alive(KeepAlive::new().interval(BREATH)))
 }
 

@@ -4,8 +4,11 @@
 //! what is missing before it is read first, and none comes twice.
 
 use super::events;
+use crate::cell::Cell;
+use crate::cell::ears::{Ear, Ears};
 use crate::clock;
 use crate::ingest::{Hearing, Heart, News};
+use crate::lease;
 use crate::stop;
 use crate::store::{Store, StoreError, Tx, first, values};
 use std::time::Duration;
@@ -43,21 +46,17 @@ pub(crate) async fn keep(
             continue;
         }
         let looked = store.read(move |tx| look(tx, seen)).await;
-        let (hearing, facts, last) = match looked {
+        let (ears, facts, last) = match looked {
             Ok(looked) => looked,
             Err(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "nobody knows what others hear");
-                heart.change(|known| known.connected &= known.here);
+                heart.nobody_says();
                 continue;
             }
         };
         seen = Some(last);
         let here = heart.look().here;
-        heart.change(|known| {
-            if !known.here {
-                (known.connected, known.deaf) = (hearing.connected, hearing.deaf);
-            }
-        });
+        heart.others_hear(ears);
         for fact in facts.into_iter().filter(|_| !here) {
             // Nobody watches.
             let _ = news.send(fact);
@@ -77,8 +76,8 @@ fn is_gap(seen: &mut Option<u64>, told: Option<u64>) -> bool {
     }
 }
 
-fn look(tx: &mut dyn Tx, seen: Option<u64>) -> Result<(Hearing, Vec<News>, u64), StoreError> {
-    let hearing = hearing(tx)?;
+fn look(tx: &mut dyn Tx, seen: Option<u64>) -> Result<(Ears, Vec<News>, u64), StoreError> {
+    let ears = ears(tx)?;
     let last = first(tx, "SELECT value FROM counter WHERE name = 'seq'", &[])?;
     let last = last.map(|row| row.number(0)).transpose()?.unwrap_or(0);
     let facts = match seen {
@@ -89,24 +88,29 @@ fn look(tx: &mut dyn Tx, seen: Option<u64>) -> Result<(Hearing, Vec<News>, u64),
     };
     // Of a page that was full the rest comes with the next look.
     let seen = facts.last().and_then(|fact| fact.seq).unwrap_or(last);
-    Ok((hearing, facts, seen))
+    Ok((ears, facts, seen))
 }
 
-fn hearing(tx: &mut dyn Tx) -> Result<Hearing, StoreError> {
-    let sql = "SELECT at_ms, connected, deaf_from_ms, deaf_to_ms FROM hearing WHERE name = 'ingest'";
-    let Some(row) = first(tx, sql, &[])? else { return Ok(Hearing::default()) };
-    let deaf = row.maybe_time(2)?.zip(row.maybe_time(3)?);
-    let connected = row.number(1)? == 1 && clock::now().since(row.time(0)?) < STALE;
-    Ok(Hearing { connected, deaf, ..Hearing::default() })
+/// What each cell's process that hears says of itself.
+pub(crate) fn ears(tx: &mut dyn Tx) -> Result<Ears, StoreError> {
+    let (mut ears, now) = (Ears::default(), clock::now());
+    for row in tx.query("SELECT name, at_ms, connected, deaf_from_ms, deaf_to_ms FROM hearing", &[])? {
+        let Some(cell) = Cell::of_own(lease::INGEST, row.text(0)?) else { continue };
+        let deaf = row.maybe_time(3)?.zip(row.maybe_time(4)?);
+        let connected = row.number(2)? == 1 && now.since(row.time(1)?) < STALE;
+        ears.set(&cell, Ear { connected, deaf });
+    }
+    Ok(ears)
 }
 
 /// Writes down what this process hears, for the others.
-pub(crate) fn write_down(tx: &mut dyn Tx, hearing: &Hearing) -> Result<(), StoreError> {
-    let sql = "INSERT INTO hearing (name, at_ms, connected, deaf_from_ms, deaf_to_ms) VALUES ('ingest', $1, $2, $3, $4)
+pub(crate) fn write_down(tx: &mut dyn Tx, cell: &Cell, hearing: &Hearing) -> Result<(), StoreError> {
+    let sql = "INSERT INTO hearing (name, at_ms, connected, deaf_from_ms, deaf_to_ms) VALUES ($1, $2, $3, $4, $5)
         ON CONFLICT (name) DO UPDATE SET at_ms = excluded.at_ms, connected = excluded.connected,
         deaf_from_ms = excluded.deaf_from_ms, deaf_to_ms = excluded.deaf_to_ms";
     let (from, to) = hearing.deaf.unzip();
-    tx.execute(sql, &values![clock::now(), u64::from(hearing.connected), from, to]).map(drop)
+    let name = cell.own(lease::INGEST);
+    tx.execute(sql, &values![name, clock::now(), u64::from(hearing.connected), from, to]).map(drop)
 }
 
 #[cfg(test)]
@@ -128,13 +132,13 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let store = Store::for_test(folder.path()).await;
         let look = || store.read(|tx| look(tx, None));
-        assert!(!look().await.expect("readable").0.connected, "nobody ever heard");
+        let of_main = async || look().await.expect("readable").0.of("main");
+        assert_eq!(of_main().await, Ear::default(), "nobody ever heard");
         let now = clock::now();
         let said = Hearing { connected: true, deaf: Some((now, now)), ..Hearing::default() };
-        store.write(move |tx| write_down(tx, &said)).await.expect("room");
-        let (hearing, ..) = look().await.expect("readable");
-        assert!(hearing.connected && hearing.deaf == Some((now, now)) && !hearing.here);
+        store.write(move |tx| write_down(tx, &Cell::main(), &said)).await.expect("room");
+        assert_eq!(of_main().await, Ear { connected: true, deaf: Some((now, now)) });
         store.write(|tx| tx.execute("UPDATE hearing SET at_ms = at_ms - 25000", &[])).await.expect("room");
-        assert!(!look().await.expect("readable").0.connected, "it is silent");
+        assert!(!of_main().await.connected, "it is silent");
     }
 }

@@ -57,11 +57,11 @@ pub(super) async fn get(
     access: Access,
     Path(device): Path<String>,
 ) -> Result<Json<ReleaseOfBox>, ApiError> {
-    let (device, hearing, now) = (named(&device)?, app.heart.look(), clock::now());
+    let (device, ears, now) = (named(&device)?, app.heart.ears(), clock::now());
     let routes = app.catalogue().await?.map(|catalogue| catalogue.routes);
     let read = app.store.read(move |tx| {
         visible(tx, &access, device, Role::Viewer)?;
-        Ok::<_, ApiError>(rollouts::standing(tx, device, &hearing, routes.as_ref(), now)?)
+        Ok::<_, ApiError>(rollouts::standing(tx, device, &ears, routes.as_ref(), now)?)
     });
     Ok(Json(ReleaseOfBox { rollout: read.await? }))
 }

@@ -5,6 +5,7 @@
 
 use super::{BrokerError, program};
 use crate::authority::{Authority, AuthorityError};
+use crate::cell::table::At;
 use crate::config::Config;
 use crate::files::{self, FileError};
 use saveos_protocol::id::DeviceId;
@@ -46,17 +47,20 @@ pub(crate) enum FilesError {
 pub(crate) struct Files {
     folder: PathBuf,
     address: SocketAddr,
+    /// Names in its certificate: boxes find it under the first, workers on other hosts under the second.
+    host: String,
     called: Option<String>,
     bind: IpAddr,
     queue: NonZeroU32,
 }
 
 impl Files {
-    /// Below `folder`; workers on other hosts know this one as `called`.
-    pub(crate) fn new(folder: &Path, config: &Config, called: Option<String>) -> Files {
+    /// Below `folder`, of the broker that boxes find `at` there; workers on other hosts know this one as `called`.
+    pub(crate) fn new(folder: &Path, config: &Config, at: At, called: Option<String>) -> Files {
         let reach = if config.bind.is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { config.bind };
-        let address = SocketAddr::new(reach, config.mqtt_port);
-        Files { folder: folder.join("broker"), address, called, bind: config.bind, queue: config.broker_queue }
+        let address = SocketAddr::new(reach, at.port);
+        let (folder, host) = (folder.join("broker"), at.host);
+        Files { folder, address, host, called, bind: config.bind, queue: config.broker_queue }
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -73,16 +77,10 @@ impl Files {
     }
 
     /// Everything, for a start.
-    pub(crate) fn write(
-        &self,
-        host: &str,
-        authority: &Authority,
-        revoked: &Revoked,
-        now: Timestamp,
-    ) -> Result<(), FilesError> {
+    pub(crate) fn write(&self, authority: &Authority, revoked: &Revoked, now: Timestamp) -> Result<(), FilesError> {
         files::make_folder(&self.folder)?;
         files::make_folder(&self.folder.join("data"))?;
-        let server = authority.server(host, self.address.ip(), self.called.as_deref())?;
+        let server = authority.server(&self.host, self.address.ip(), self.called.as_deref())?;
         self.put("authority.pem", authority.pem())?;
         self.put("server.key", &server.key)?;
         self.put("server.pem", &server.certificate)?;

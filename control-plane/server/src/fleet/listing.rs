@@ -4,8 +4,9 @@
 //! Presence and protection depend on the time: the same rules as in `presence` and `protection`, said in SQL, and a test holds
 //! them against each other.
 
-use super::{Appliance, deaf, one};
-use crate::ingest::Hearing;
+use super::{Appliance, one};
+use crate::cell::Cell;
+use crate::cell::ears::Ears;
 use crate::presence::Presence;
 use crate::store::{Row, StoreError, Tx, Value, values};
 use saveos_protocol::time::Timestamp;
@@ -131,17 +132,30 @@ macro_rules! listing {
         )
     };
     ($key:literal, $behind:literal, $order:literal) => {
-        (
-            listing!("", "$13", $key, $behind, $order),
-            listing!(
+        Statements {
+            whole: listing!("", "$13", $key, $behind, $order),
+            below: listing!(
                 "AND node IN (SELECT id FROM node WHERE path >= $13 AND path < $14)", "$15", $key, $behind, $order
             ),
-        )
+            whole_in_cell: listing!("AND heard_in = $13", "$14", $key, $behind, $order),
+            below_in_cell: listing!(
+                "AND node IN (SELECT id FROM node WHERE path >= $13 AND path < $14) AND heard_in = $15",
+                "$16", $key, $behind, $order
+            ),
+        }
     };
 }
 
-/// For the whole tree, where nobody has to look at nodes, and for a part of it, where only the boxes of that part are looked at.
-const fn sql(sort: Sort) -> (&'static str, &'static str) {
+/// For the whole tree, where nobody has to look at nodes, and for a part of it, where only the boxes of that part are looked at; and
+/// each for one cell, where boxes are looked at themselves and not only in the index.
+struct Statements {
+    whole: &'static str,
+    below: &'static str,
+    whole_in_cell: &'static str,
+    below_in_cell: &'static str,
+}
+
+const fn sql(sort: Sort) -> Statements {
     match sort {
         Sort::Id => listing!("id", ">", "ASC"),
         Sort::Name => listing!("name", ">", "ASC"),
@@ -157,12 +171,14 @@ pub(crate) fn page(
     tx: &mut dyn Tx,
     filter: &Filter,
     (sort, after, limit): (Sort, Option<&Place>, u64),
-    (hearing, now): (&Hearing, Timestamp),
+    (ears, now): (&Ears, Timestamp),
 ) -> Result<(Vec<Appliance>, Option<Place>), StoreError> {
     let mut found: Vec<Place> = Vec::new();
     for top in &filter.tops {
-        for row in names(tx, filter, top, (sort, after, limit), (hearing, now))? {
-            found.push(place(&row)?);
+        for (cell, deaf) in listened(filter, ears, now) {
+            for row in names(tx, filter, (top, cell), (sort, after, limit), (deaf, now))? {
+                found.push(place(&row)?);
+            }
         }
     }
     found.sort_by(|one, other| (&one.key, &one.id).cmp(&(&other.key, &other.id)));
@@ -176,7 +192,7 @@ pub(crate) fn page(
     let mut boxes = Vec::new();
     for place in &found {
         let device = place.id.parse().map_err(|_| StoreError::Damaged("the name of a box"))?;
-        boxes.extend(one(tx, device, (hearing, now))?.map(|(_, appliance)| appliance));
+        boxes.extend(one(tx, device, (ears, now))?.map(|(_, appliance)| appliance));
     }
     Ok((boxes, next))
 }
@@ -193,15 +209,15 @@ fn literal(text: &str) -> String {
 fn names(
     tx: &mut dyn Tx,
     filter: &Filter,
-    top: &str,
+    (top, cell): (&str, Option<&Cell>),
     (sort, after, limit): (Sort, Option<&Place>, u64),
-    (hearing, now): (&Hearing, Timestamp),
+    (deaf, now): (Deaf, Timestamp),
 ) -> Result<Vec<Row>, StoreError> {
     let part = literal(&filter.name.to_ascii_lowercase());
     let part = if part.is_empty() { part } else { format!("%{part}%") };
     let tag = if filter.tag.is_empty() { String::new() } else { format!("%,{},%", literal(&filter.tag)) };
     let presence = filter.presence.map_or("", Presence::as_str);
-    let (from, to) = deaf(hearing, now).unwrap_or((Timestamp::saturating(0), Timestamp::saturating(0)));
+    let (from, to) = deaf.unwrap_or((Timestamp::saturating(0), Timestamp::saturating(0)));
     let to = to.min(now);
     let (key, id) = after.map_or((Value::Null, ""), |place| (place.key.clone(), place.id.as_str()));
     let (protected, flagged) = (filter.protected.number(), filter.flagged.number());
@@ -219,15 +235,35 @@ fn names(
         key,
         id,
     ]);
-    let (whole, below) = sql(sort);
+    let sql = sql(sort);
     // The path of the organisation is one name: everything is below it.
-    if top.matches('/').count() == 2 {
-        asked.push(limit.into());
-        return tx.query(whole, &asked);
+    let is_whole = top.matches('/').count() == 2;
+    if !is_whole {
+        // `path` begins with the top: every text from the top itself up to the one that follows all that begin with it.
+        asked.extend(values![top, format!("{top}\u{10FFFF}")]);
     }
-    // `path` begins with the top: every text from the top itself up to the one that follows all that begin with it.
-    asked.extend(values![top, format!("{top}\u{10FFFF}"), limit]);
-    tx.query(below, &asked)
+    asked.extend(cell.map(Value::from));
+    asked.push(limit.into());
+    let statement = match (is_whole, cell) {
+        (true, None) => sql.whole,
+        (false, None) => sql.below,
+        (true, Some(_)) => sql.whole_in_cell,
+        (false, Some(_)) => sql.below_in_cell,
+    };
+    tx.query(statement, &asked)
+}
+
+/// The last time without ears.
+type Deaf = Option<(Timestamp, Timestamp)>;
+
+/// Boxes that were silent in another cell than one that was deaf are judged by their own: where that matters, cell by cell.
+fn listened<'e>(filter: &Filter, ears: &'e Ears, now: Timestamp) -> Vec<(Option<&'e Cell>, Deaf)> {
+    let of = |cell: &Cell| ears.deaf(cell.as_str(), now);
+    match (filter.presence, ears.cells().count()) {
+        (None, _) | (_, 0) => vec![(None, None)],
+        (Some(_), 1) => ears.cells().map(|(cell, _)| (None, of(cell))).collect(),
+        (Some(_), _) => ears.cells().map(|(cell, _)| (Some(cell), of(cell))).collect(),
+    }
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 //! Nothing that a box sends is an error here: what cannot be believed flags the box, and the others go on.
 
 use super::project;
+use crate::cell::Cell;
 use crate::fleet;
 use crate::store::{StoreError, Tx, first, take_numbers, values};
 use saveos_protocol::ack::Ack;
@@ -95,6 +96,7 @@ struct Stream {
 
 struct Batch<'t> {
     tx: &'t mut dyn Tx,
+    cell: &'t Cell,
     now: Timestamp,
     next_seq: u64,
     boxes: BTreeMap<DeviceId, Option<Known>>,
@@ -106,13 +108,13 @@ struct Batch<'t> {
     changed: BTreeSet<DeviceId>,
 }
 
-/// Applies a batch in the order in which it came.
-pub(crate) fn apply(tx: &mut dyn Tx, heard: &[Heard], now: Timestamp) -> Result<Effects, StoreError> {
+/// Applies a batch of that cell in the order in which it came.
+pub(crate) fn apply(tx: &mut dyn Tx, cell: &Cell, heard: &[Heard], now: Timestamp) -> Result<Effects, StoreError> {
     let facts = heard.iter().filter(|heard| matches!(heard.up, Up::Event(_) | Up::NewerEvent(_))).count() as u64;
     let next_seq = if facts > 0 { take_numbers(tx, "seq", facts)? } else { 0 };
     let (boxes, streams) = (BTreeMap::new(), BTreeMap::new());
     let (effects, heard_from, changed) = (Effects::default(), BTreeSet::new(), BTreeSet::new());
-    let mut batch = Batch { tx, now, next_seq, boxes, streams, effects, heard: heard_from, changed };
+    let mut batch = Batch { tx, cell, now, next_seq, boxes, streams, effects, heard: heard_from, changed };
     for message in heard {
         batch.take(message)?;
     }
@@ -433,7 +435,8 @@ impl Batch<'_> {
             if self.tx.execute(sql, &values![self.now, *device])? == 1 {
                 self.changed.insert(*device);
             }
-            self.tx.execute("UPDATE appliance SET heard_ms = $1 WHERE id = $2", &values![self.now, *device])?;
+            let sql = "UPDATE appliance SET heard_ms = $1, heard_in = $2 WHERE id = $3";
+            self.tx.execute(sql, &values![self.now, self.cell, *device])?;
         }
         for device in &self.changed {
             fleet::judge(self.tx, *device, self.now)?;

@@ -1,7 +1,9 @@
 //! How the fleet and this installation stand, read when it is asked for: boxes, alerts, the newest rollout, the room on the disk, and
 //! until when certificates hold.
 
+use crate::cell::ears::Ears;
 use crate::clock;
+use crate::deployed;
 use crate::store::{Store, StoreError, Tx, first, values};
 use saveos_protocol::time::Timestamp;
 use std::fmt::Write;
@@ -26,6 +28,9 @@ pub(super) struct Standing {
     under_way: u64,
     /// Jobs that ended within a day, by what they were and how they ended.
     jobs: Vec<(String, String, u64)>,
+    /// Boxes that belong to each cell.
+    cells: Vec<(String, u64)>,
+    deployments: deployed::Counts,
 }
 
 /// Jobs are counted for so long.
@@ -58,6 +63,12 @@ fn look(tx: &mut dyn Tx, now: Timestamp) -> Result<Standing, StoreError> {
     for row in tx.query(sql, &values![now.before(DAY)])? {
         standing.jobs.push((row.text(0)?.to_owned(), row.text(1)?.to_owned(), row.number(2)?));
     }
+    let sql = "SELECT c.name, (SELECT COUNT(*) FROM appliance a WHERE a.cell = c.name AND a.revoked_ms IS NULL)
+        FROM cell c ORDER BY c.name";
+    for row in tx.query(sql, &[])? {
+        standing.cells.push((row.text(0)?.to_owned(), row.number(1)?));
+    }
+    standing.deployments = deployed::read(tx)?;
     Ok(standing)
 }
 
@@ -81,11 +92,24 @@ impl Standing {
         for (work, state, count) in &self.jobs {
             let _ = writeln!(text, "saveos_jobs_ended_day{{work=\"{work}\",state=\"{state}\"}} {count}");
         }
+        gauge(text, "saveos_cell_boxes", "Boxes that belong to a cell.");
+        for (cell, count) in &self.cells {
+            let _ = writeln!(text, "saveos_cell_boxes{{cell=\"{cell}\"}} {count}");
+        }
+        self.deployments.print(text);
     }
 }
 
 fn gauge(text: &mut String, name: &str, help: &str) {
     let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge");
+}
+
+/// Whether each cell is heard, by whichever process.
+pub(super) fn print_ears(ears: &Ears, text: &mut String) {
+    gauge(text, "saveos_ingest_connected", "Whether somebody has the session at the broker of a cell.");
+    for (cell, ear) in ears.cells() {
+        let _ = writeln!(text, "saveos_ingest_connected{{cell=\"{cell}\"}} {}", u64::from(ear.connected));
+    }
 }
 
 /// Which release this process is: beside each other while one takes the place of another.
@@ -134,7 +158,12 @@ mod tests {
     async fn what_is_not_protected_what_is_open_and_what_has_halted_is_counted() {
         let folder = tempfile::tempdir().expect("a folder");
         let store = Store::for_test(folder.path()).await;
-        assert_eq!(read(&store).await.expect("readable"), Standing::default());
+        let none = store.read(deployed::read).await.expect("readable");
+        let main = |boxes| vec![("main".to_owned(), boxes)];
+        assert_eq!(
+            read(&store).await.expect("readable"),
+            Standing { cells: main(0), deployments: none.clone(), ..Standing::default() }
+        );
         let write = store.write(|tx| {
             for (id, until) in [("a", 0u64), ("b", 4_000_000_000_000), ("c", 1)] {
                 let sql = "INSERT INTO appliance (id, node, name, public_key, hardware, firmware, enrolled_ms, serial,
@@ -168,7 +197,19 @@ mod tests {
         let standing = read(&store).await.expect("readable");
         let alerts = vec![("unprotected".to_owned(), 2)];
         let jobs = vec![("backup".to_owned(), "done".to_owned(), 1), ("backup".to_owned(), "failed".to_owned(), 2)];
-        assert_eq!(standing, Standing { boxes: 3, unprotected: 2, alerts, halted: 1, under_way: 0, jobs });
+        assert_eq!(
+            standing,
+            Standing {
+                boxes: 3,
+                unprotected: 2,
+                alerts,
+                halted: 1,
+                under_way: 0,
+                jobs,
+                cells: main(3),
+                deployments: none
+            }
+        );
         let mut text = String::new();
         standing.print(&mut text);
         assert!(text.contains("\nsaveos_alerts_open{rule=\"unprotected\"} 2\n"), "{text}");

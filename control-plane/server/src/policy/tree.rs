@@ -6,7 +6,7 @@ use super::Policy;
 use crate::store::{StoreError, Tx, first, values};
 use saveos_protocol::id::DeviceId;
 use saveos_protocol::shadow::{Desired, DesiredFault, ReleaseTarget, Weakening, weakens};
-use saveos_protocol::text::TimeZone;
+use saveos_protocol::text::{BrokerUrl, TimeZone};
 use saveos_protocol::time::Timestamp;
 use saveos_protocol::topic::Down;
 use saveos_protocol::unit::DesiredVersion;
@@ -151,6 +151,25 @@ pub(crate) fn offer(
     let said = publish(tx, device, (&current, next))?;
     tx.execute("UPDATE appliance SET offered = $1 WHERE id = $2", &values![offered, device])?;
     Ok(Some(said))
+}
+
+/// A box whose brokers are others now; what it is to be told.
+pub(crate) fn at_brokers(
+    tx: &mut dyn Tx,
+    device: DeviceId,
+    brokers: &[BrokerUrl],
+    now: Timestamp,
+) -> Result<Option<(Topic, Vec<u8>)>, NotSet> {
+    let sql = "SELECT desired, desired_ver, applied_ver FROM appliance WHERE id = $1 AND revoked_ms IS NULL";
+    let Some(row) = first(tx, sql, &values![device])? else { return Ok(None) };
+    let current: Desired = decode(row.text(0)?.as_bytes()).map_err(|_| StoreError::Damaged("a desired document"))?;
+    if current.uplink.brokers == brokers {
+        return Ok(None);
+    }
+    let ver = DesiredVersion::saturating(row.number(1)?.max(row.number(2)?) + 1);
+    let mut next = Desired { ver, ts: now, sig: None, ..current.clone() };
+    next.uplink.brokers = brokers.to_vec();
+    publish(tx, device, (&current, next)).map(Some)
 }
 
 /// What stands beside a document, by which an offer is found: its token, or that it is one without.

@@ -1,8 +1,8 @@
 //! The boxes of a rollout, as the engine sees them: where each stands, what it is, and whether it can be reached.
 
 use super::{Known, rollout_of};
+use crate::cell::ears::Ears;
 use crate::fleet::{self, Target};
-use crate::ingest::Hearing;
 use crate::policy::hours::HoursOfNodes;
 use crate::presence::Presence;
 use crate::store::{StoreError, Tx, first, values};
@@ -40,7 +40,7 @@ impl Fleet {
         tx: &mut dyn Tx,
         known: &Known,
         rollout: &Rollout,
-        (hearing, routes): (&Hearing, Option<&Routes>),
+        (ears, routes): (&Ears, Option<&Routes>),
         now: Timestamp,
     ) -> Result<Fleet, StoreError> {
         let names = names(tx)?;
@@ -52,7 +52,7 @@ impl Fleet {
         let mut ways = Ways { routes, known: HashMap::new() };
         let (mut members, mut waiting, mut unnumbered) = (Vec::new(), Vec::new(), false);
         let (mut steps, mut running, mut under_way) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
-        for target in fleet::for_rollouts(tx, hearing, now)? {
+        for target in fleet::for_rollouts(tx, ears, now)? {
             // Enrolment wrote it: what cannot be read is no box that a release is for.
             let Some(model) = model(&target.hardware) else { continue };
             let hours = hours.as_mut().map_or(Ok(Hours::ANY), |hours| hours.of(&target.node))?;

@@ -1,8 +1,8 @@
 //! Where one box stands: the release it is offered, its ring, and why it was not offered it yet.
 
 use super::{Known, begin, fleet, log, recall};
+use crate::cell::ears::Ears;
 use crate::fleet::for_rollout;
-use crate::ingest::Hearing;
 use crate::policy::hours::RestartHours;
 use crate::policy::tree::Policies;
 use crate::store::{StoreError, Tx, first};
@@ -60,7 +60,7 @@ pub(crate) struct Standing {
 pub(crate) fn of(
     tx: &mut dyn Tx,
     device: DeviceId,
-    hearing: &Hearing,
+    ears: &Ears,
     routes: Option<&Routes>,
     now: Timestamp,
 ) -> Result<Option<Standing>, StoreError> {
@@ -70,7 +70,7 @@ pub(crate) fn of(
     for entry in log(tx, known.id, 0)? {
         known.rollout.apply(&entry);
     }
-    let Some(target) = for_rollout(tx, device, hearing, now)? else { return Ok(None) };
+    let Some(target) = for_rollout(tx, device, ears, now)? else { return Ok(None) };
     let names = fleet::names(tx)?;
     let candidate = fleet::model(&target.hardware)
         .and_then(|model| fleet::candidate(&known, &target, (&model, &names), Hours::ANY));

@@ -1,6 +1,7 @@
 //! Two control planes over one database, and what a server that was ended finds again.
 
 use super::*;
+use crate::cell::ears::Ear;
 use crate::policy;
 use saveos_protocol::encode;
 use saveos_protocol::fact::{End, JobResult, VerifySummary, VerifyVerdict};
@@ -48,12 +49,12 @@ async fn given(boxes: u8) -> (tempfile::TempDir, Store) {
     (folder, store)
 }
 
-fn hearing() -> Hearing {
-    Hearing { connected: true, ..Hearing::default() }
+fn ears() -> Ears {
+    Ear { connected: true, deaf: None }.into()
 }
 
 async fn turned(store: &Store, known: Option<Known>, now: Timestamp) -> Turned {
-    turn(store, known, hearing(), None, now).await.expect("a turn")
+    turn(store, known, ears(), None, now).await.expect("a turn")
 }
 
 #[tokio::test]
@@ -79,7 +80,7 @@ async fn of_two_that_decide_at_once_one_is_overtaken_and_nobody_is_offered_it_tw
             let store = store.clone();
             async move {
                 store
-                    .read(move |tx| look(tx, known, &hearing(), None, at(100_003)))
+                    .read(move |tx| look(tx, known, &ears(), None, at(100_003)))
                     .await
                     .expect("readable")
                     .expect("a turn")
@@ -241,7 +242,7 @@ async fn a_tag_puts_a_box_into_its_ring_and_the_usual_one_into_the_first() {
     }
     let mut rings = Vec::new();
     for number in 0..4 {
-        let read = store.read(move |tx| standing(tx, device(number), &hearing(), None, at(100_003)));
+        let read = store.read(move |tx| standing(tx, device(number), &ears(), None, at(100_003)));
         let standing = serde_json::to_value(read.await.expect("readable").expect("it stands somewhere")).expect("JSON");
         rings.push(standing["ring"].as_str().map(str::to_owned));
     }

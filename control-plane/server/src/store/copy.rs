@@ -4,6 +4,7 @@
 //! transaction: a copy is as the store was at one moment, or is none.
 
 use super::database::Database;
+use super::fence;
 use super::migrations::Steps;
 use super::postgres::{self, Postgres};
 use super::sqlite::{FILE, Sqlite};
@@ -61,12 +62,13 @@ async fn fill(client: &Object, file: &Connection) -> Result<(), StoreError> {
     if client.query_one(occupied, &[]).await?.try_get(0)? {
         return Err(StoreError::Occupied);
     }
+    client.batch_execute(&fence::lower()).await?;
     for table in tables(file)? {
         // Steps put rows into some.
         client.batch_execute(&format!("DELETE FROM {}", table.name)).await?;
         fill_table(client, file, &table).await?;
     }
-    Ok(())
+    Ok(client.batch_execute(&fence::raise_again()).await?)
 }
 
 /// A table by its name and its columns. All of them are named by our steps: nothing of a user is in them.

@@ -10,6 +10,7 @@
 //! with it, with its connection, or when whoever holds it says nothing for half a minute.
 
 use super::database::Database;
+use super::fence;
 use super::migrations::{self, Standing, Steps};
 use super::{Row, StoreError, Tx, Value, is_portable};
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime};
@@ -105,6 +106,9 @@ impl Postgres {
             let runner = migrations::runner();
             runner.run_async(&mut **client).await.map_err(|error| StoreError::Migration(Box::new(error)))?;
         }
+        if steps == Steps::Run {
+            fence::raise(&client).await?;
+        }
         lock.end().await
     }
 
@@ -133,12 +137,12 @@ impl Postgres {
 
     /// An open transaction. Nothing was done yet, so a database that is away can be waited for.
     async fn begin(&self, how: &'static str) -> Result<Open, StoreError> {
-        let (begun, mut told) = (Instant::now(), false);
+        let (begun, mut told, how) = (Instant::now(), false, fence::begin(how)?);
         loop {
             let error = match self.pool.get().await {
                 Ok(client) => {
                     let open = Open { client: Some(client), runtime: Handle::current(), failed: false };
-                    match open.client()?.batch_execute(how).await {
+                    match open.client()?.batch_execute(&how).await {
                         Ok(()) => return Ok(open),
                         Err(error) => error,
                     }
@@ -162,6 +166,12 @@ impl Postgres {
         let last: i64 = client.query_one(migrations::LAST, &[]).await?.try_get(0)?;
         let known = migrations::newest();
         if last > known { Err(StoreError::Newer { last, known }) } else { Ok(()) }
+    }
+
+    /// Whether its user sees everything, whatever its rows are fenced with.
+    pub(super) async fn climbs(&self) -> Result<bool, StoreError> {
+        let client = self.pool.get().await.map_err(away)?;
+        Ok(client.query_one(fence::CLIMBS, &[]).await?.try_get(0)?)
     }
 
     /// The pool, for what goes over whole tables.

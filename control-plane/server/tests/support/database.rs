@@ -119,7 +119,10 @@ pub(super) fn new(runtime: &tokio::runtime::Runtime, server: &str) -> String {
     let name = tempfile::Builder::new().prefix("t").rand_bytes(12).tempfile().expect("a name");
     let name = name.path().file_name().expect("a name").to_string_lossy().to_lowercase();
     let client = connected(runtime, server);
-    let sql = format!("CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C'");
+    // Of a user for whom rows are fenced: the server's own is a superuser, who climbs over.
+    let role = "DO $$ BEGIN CREATE ROLE saveos_app LOGIN; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$";
+    runtime.block_on(client.batch_execute(role)).expect("a role");
+    let sql = format!("CREATE DATABASE {name} OWNER saveos_app TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C'");
     runtime.block_on(client.batch_execute(&sql)).expect("a database");
-    server.replace("/postgres", &format!("/{name}"))
+    server.replace("/postgres", &format!("/{name}")).replace("//saveos@", "//saveos_app@")
 }

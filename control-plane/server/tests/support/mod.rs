@@ -17,6 +17,7 @@ pub(crate) mod balancer;
 pub(crate) mod bucket;
 pub(crate) mod database;
 pub(crate) mod line;
+pub(crate) mod parts;
 pub(crate) mod postgres;
 pub(crate) mod redis;
 pub(crate) mod traffic;
@@ -77,6 +78,15 @@ impl Server {
     /// Set up in a new database of `server`, for people and boxes behind the port `https`; nothing of it runs.
     pub(crate) fn in_parts(server: &postgres::Postgres, https: u16) -> Option<Server> {
         Server::set_up(None, Some(ADMIN), Some(&server.url()), Some(https))
+    }
+
+    /// Runs another of its commands; whether it did it, and what it said.
+    pub(crate) fn command(&self, arguments: &[&str]) -> (bool, String) {
+        let mut command = self.program();
+        command.args(arguments).arg("--data").arg(self.data()).envs(self.environment.iter().cloned());
+        let output = command.output().expect("it runs");
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8_lossy(&said).into_owned())
     }
 
     /// One more process of it, which does a part.

@@ -44,6 +44,10 @@ impl Place for Paper<'_> {
         self.steps.step(format!("settle {tag}"))
     }
 
+    fn write_down(&mut self, words: &[String]) -> anyhow::Result<()> {
+        self.steps.step(words.join(" "))
+    }
+
     fn now(&self) -> Duration {
         Duration::from_secs(self.steps.done.borrow().len() as u64)
     }
@@ -64,6 +68,17 @@ fn what_works_serves_after_each_part_was_ready() {
     assert_eq!((report.outcome, report.from.as_deref(), report.why), (Outcome::Serves, Some("1.0.0"), None));
     assert_eq!(done, ["migrate 2.0.0", "api 2.0.0", "worker 2.0.0", "broker 2.0.0", "ask 2.0.0", "settle 2.0.0"]);
     assert_eq!((report.forward_s, report.back_s), (6.0, None));
+}
+
+#[test]
+fn what_became_of_it_is_said_in_words_that_the_server_takes() {
+    let words = |report: &Report| report.words().join(" ");
+    let (report, ..) = with(&["1.0.0"], &[]);
+    assert_eq!(words(&report), "deployed --build 2.0.0 --outcome serves --forward 6.000 --from 1.0.0");
+    let (report, ..) = with(&["1.0.0"], &["ask 2.0.0"]);
+    assert_eq!(words(&report), "deployed --build 2.0.0 --outcome taken_back --forward 5.000 --from 1.0.0 --back 5.000");
+    let (report, ..) = with(&[], &["migrate 2.0.0"]);
+    assert_eq!(words(&report), "deployed --build 2.0.0 --outcome refused --forward 1.000");
 }
 
 #[test]

@@ -26,11 +26,9 @@ fn compose() -> BTreeMap<String, Value> {
 
 /// Everything in the base, by kind and name.
 fn base() -> BTreeMap<(String, String), Value> {
-    let list = yaml(&read("k8s/base/kustomization.yaml"));
-    let files = list["resources"].as_sequence().expect("a list").iter().filter_map(Value::as_str);
     let mut all = BTreeMap::new();
-    for file in files {
-        for one in serde_norway::Deserializer::from_str(&read(&format!("k8s/base/{file}"))) {
+    for file in files("k8s/base").into_iter().chain(files("k8s/cell")) {
+        for one in serde_norway::Deserializer::from_str(&read(&file)) {
             let one = Value::deserialize(one).expect("YAML");
             let text = |value: &Value| value.as_str().expect("text").to_owned();
             let before = all.insert((text(&one["kind"]), text(&one["metadata"]["name"])), one);
@@ -38,6 +36,13 @@ fn base() -> BTreeMap<(String, String), Value> {
         }
     }
     all
+}
+
+/// What a kustomization lists, less other kustomizations.
+fn files(folder: &str) -> Vec<String> {
+    let list = yaml(&read(&format!("{folder}/kustomization.yaml")));
+    let listed = list["resources"].as_sequence().expect("a list").iter().filter_map(Value::as_str);
+    listed.filter(|name| name.ends_with(".yaml")).map(|name| format!("{folder}/{name}")).collect()
 }
 
 fn number(value: &Value) -> u16 {
@@ -113,8 +118,47 @@ fn kubernetes_starts_what_production_says() {
     assert_eq!(number(&replaced["Deployment/worker/spec/replicas"]), production.count(Part::Worker));
     let broker = &base[&("StatefulSet".to_owned(), "broker".to_owned())];
     assert_eq!(number(&broker["spec"]["replicas"]), production.count(Part::Broker));
+    let listed = overlay["resources"].as_sequence().expect("a list").iter().filter_map(Value::as_str);
+    let cells: BTreeSet<&str> = listed.filter_map(|name| name.strip_prefix("../../cells/")).collect();
+    assert_eq!(cells, production.cells.keys().map(String::as_str).collect::<BTreeSet<_>>());
     // A number here would fight with the autoscaler's at every deployment.
     assert!(base[&("Deployment".to_owned(), "api".to_owned())]["spec"]["replicas"].is_null());
+}
+
+/// A cell beside the first changes names, what chooses its pods, and the words that its processes start with.
+#[test]
+fn another_cell_is_the_first_under_another_name() {
+    let (base, cell) = (base(), yaml(&read("k8s/cells/north/kustomization.yaml")));
+    assert_eq!(yaml(&read("k8s/base/kustomization.yaml"))["resources"][2].as_str(), Some("../cell"));
+    assert_eq!((cell["nameSuffix"].as_str(), cell["resources"][0].as_str()), (Some("-north"), Some("../../cell")));
+    let label = &cell["labels"][0];
+    assert!(label["pairs"]["saveos.com/cell"] == "north" && label["includeSelectors"] == true);
+    let patches = cell["patches"].as_sequence().expect("patches");
+    for (kind, name) in [("Deployment", "worker"), ("StatefulSet", "broker")] {
+        let first = &base[&(kind.to_owned(), name.to_owned())];
+        let is_of_first = |labels: &Value| labels["saveos.com/cell"] == "main";
+        assert!(is_of_first(&first["spec"]["selector"]["matchLabels"]), "{name} would choose pods of other cells");
+        assert!(is_of_first(&first["spec"]["template"]["metadata"]["labels"]));
+        let args = &first["spec"]["template"]["spec"]["containers"][0]["args"];
+        assert_eq!((args[3].as_str(), args[4].as_str()), (Some("--broker"), Some("broker:8883")));
+        let patch = patches.iter().find(|patch| patch["target"]["kind"] == kind).expect("a patch");
+        assert_eq!(patch["target"]["name"].as_str(), Some(name));
+        let changes = yaml(patch["patch"].as_str().expect("text"));
+        let changes: Vec<(&str, &str)> = changes.as_sequence().expect("changes").iter().map(change).collect();
+        let at = |end: &str| format!("/spec/template/spec/containers/0/args/{end}");
+        let expected = [(at("4"), "broker-north:8883"), (at("-"), "--cell"), (at("-"), "north")];
+        assert_eq!(changes, expected.iter().map(|(path, value)| (path.as_str(), *value)).collect::<Vec<_>>());
+    }
+    let service = &base[&("Service".to_owned(), "broker".to_owned())];
+    assert_eq!(
+        service["spec"]["selector"]["saveos.com/cell"].as_str(),
+        Some("main"),
+        "boxes would be sent to any broker"
+    );
+}
+
+fn change(value: &Value) -> (&str, &str) {
+    (value["path"].as_str().expect("a path"), value["value"].as_str().expect("a value"))
 }
 
 #[test]

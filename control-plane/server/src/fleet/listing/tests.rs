@@ -1,6 +1,7 @@
 //! Lists against what single boxes say of themselves.
 
 use super::*;
+use crate::cell::ears::Ear;
 use crate::store::Store;
 use std::collections::BTreeSet;
 
@@ -54,11 +55,11 @@ fn all() -> Filter {
 }
 
 /// All boxes of a list, page by page.
-async fn walk(store: &Store, filter: &Filter, sort: Sort, hearing: &Hearing, now: u64) -> Vec<Appliance> {
+async fn walk(store: &Store, filter: &Filter, sort: Sort, ears: &Ears, now: u64) -> Vec<Appliance> {
     let (mut found, mut after) = (Vec::new(), None::<Place>);
     loop {
-        let (filter, hearing, place) = (filter.clone(), *hearing, after.clone());
-        let read = store.read(move |tx| page(tx, &filter, (sort, place.as_ref(), 7), (&hearing, at(now))));
+        let (filter, ears, place) = (filter.clone(), ears.clone(), after.clone());
+        let read = store.read(move |tx| page(tx, &filter, (sort, place.as_ref(), 7), (&ears, at(now))));
         let (boxes, next): (Vec<Appliance>, Option<Place>) = read.await.expect("a page");
         found.extend(boxes);
         let Some(next) = next else { return found };
@@ -73,20 +74,61 @@ async fn a_filter_finds_what_the_boxes_say_of_themselves() {
     let store = fleet(folder.path()).await;
     let deaf_times = [None, Some((at(99 * HOUR), at(99 * HOUR + HOUR / 2))), Some((at(60 * HOUR), at(100 * HOUR)))];
     for (connected, deaf) in deaf_times.into_iter().flat_map(|deaf| [(true, deaf), (false, deaf)]) {
-        let hearing = Hearing { connected, deaf, ..Hearing::default() };
+        let ears = Ears::from(Ear { connected, deaf });
         for now in [99 * HOUR, 100 * HOUR + 60_000, 100 * HOUR + 200_000, 120 * HOUR] {
-            let boxes = walk(&store, &all(), Sort::Id, &hearing, now).await;
+            let boxes = walk(&store, &all(), Sort::Id, &ears, now).await;
             assert_eq!(boxes.len(), 40);
             for presence in [Presence::Online, Presence::Late, Presence::Offline, Presence::Never] {
                 let expected: Vec<String> = ids(boxes.iter().filter(|one| one.presence == presence));
                 let filter = Filter { presence: Some(presence), ..all() };
-                assert_eq!(ids(&walk(&store, &filter, Sort::Id, &hearing, now).await), expected, "{presence:?} {now}");
+                assert_eq!(ids(&walk(&store, &filter, Sort::Id, &ears, now).await), expected, "{presence:?} {now}");
             }
             for (protected, wanted) in [(Tri::Yes, true), (Tri::No, false)] {
                 let expected = ids(boxes.iter().filter(|one| one.protected == wanted));
                 let filter = Filter { protected, ..all() };
-                assert_eq!(ids(&walk(&store, &filter, Sort::Id, &hearing, now).await), expected, "{protected:?} {now}");
+                assert_eq!(ids(&walk(&store, &filter, Sort::Id, &ears, now).await), expected, "{protected:?} {now}");
             }
+        }
+    }
+}
+
+/// Boxes of a cell that nobody hears are excused, those of another are not, in lists as in what they say of themselves.
+#[tokio::test]
+async fn a_filter_judges_each_box_by_its_own_cell() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = fleet(folder.path()).await;
+    let moved = store.write(|tx| {
+        // Every third box, of all states.
+        let sql = "UPDATE appliance SET heard_in = 'north' WHERE firmware = '1.0'";
+        tx.execute(sql, &[])
+    });
+    assert_eq!(moved.await.expect("room"), 14);
+    let north = "north".parse().expect("a name");
+    let deaf = Some((at(60 * HOUR), at(100 * HOUR)));
+    for (main, other) in [
+        (Ear { connected: true, deaf: None }, Ear { connected: false, deaf }),
+        (Ear { connected: false, deaf }, Ear { connected: true, deaf: None }),
+        (Ear { connected: true, deaf }, Ear { connected: true, deaf: None }),
+    ] {
+        let mut ears = Ears::from(main);
+        ears.set(&north, other);
+        for (now, top) in [(100 * HOUR + 60_000, "/o/"), (120 * HOUR, "/o/"), (120 * HOUR, "/o/a/")] {
+            let below = Filter { tops: vec![top.to_owned()], ..Filter::default() };
+            for sort in [Sort::Id, Sort::NameDown] {
+                let boxes = walk(&store, &below, sort, &ears, now).await;
+                for presence in [Presence::Online, Presence::Late, Presence::Offline, Presence::Never] {
+                    let expected: Vec<String> = ids(boxes.iter().filter(|one| one.presence == presence));
+                    let filter = Filter { presence: Some(presence), ..below.clone() };
+                    assert_eq!(
+                        ids(&walk(&store, &filter, sort, &ears, now).await),
+                        expected,
+                        "{presence:?} {now} {top}"
+                    );
+                }
+            }
+            let filter = Filter { presence: Some(Presence::Offline), ..below };
+            let (excused, judged) = (walk(&store, &filter, Sort::Id, &ears, now).await, now == 120 * HOUR);
+            assert!(!judged || excused.iter().any(|one| one.presence == Presence::Offline), "one cell is heard");
         }
     }
 }
@@ -99,9 +141,9 @@ fn ids<'a>(boxes: impl IntoIterator<Item = &'a Appliance>) -> Vec<String> {
 async fn every_order_has_every_box_once() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = fleet(folder.path()).await;
-    let hearing = Hearing { connected: true, ..Hearing::default() };
+    let ears = Ears::from(Ear { connected: true, deaf: None });
     for sort in [Sort::Id, Sort::Name, Sort::NameDown, Sort::Heard, Sort::HeardDown, Sort::Protected] {
-        let boxes = walk(&store, &all(), sort, &hearing, 100 * HOUR).await;
+        let boxes = walk(&store, &all(), sort, &ears, 100 * HOUR).await;
         let unique: BTreeSet<String> = ids(&boxes).into_iter().collect();
         assert_eq!((boxes.len(), unique.len()), (40, 40), "{sort:?}");
         let sorted = match sort {
@@ -119,7 +161,7 @@ async fn every_order_has_every_box_once() {
         [(&["/o/", "/o/a/"][..], 40), (&["/o/a/"], 20), (&["/o/a/", "/o/b/t/"], 40), (&[], 0), (&["/o/c/"], 0)]
     {
         let filter = Filter { tops: tops.iter().map(|top| (*top).to_owned()).collect(), ..Filter::default() };
-        assert_eq!(walk(&store, &filter, Sort::Name, &hearing, 100 * HOUR).await.len(), count, "{tops:?}");
+        assert_eq!(walk(&store, &filter, Sort::Name, &ears, 100 * HOUR).await.len(), count, "{tops:?}");
     }
 }
 
@@ -127,7 +169,7 @@ async fn every_order_has_every_box_once() {
 async fn names_are_found_as_they_are_typed() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = fleet(folder.path()).await;
-    let hearing = Hearing::default();
+    let ears = Ears::default();
     for (part, count) in [
         ("BAKERY", 10),
         ("école", 0),
@@ -140,10 +182,10 @@ async fn names_are_found_as_they_are_typed() {
         ("' OR 1=1", 0),
     ] {
         let filter = Filter { name: part.to_owned(), ..all() };
-        assert_eq!(walk(&store, &filter, Sort::Name, &hearing, 100 * HOUR).await.len(), count, "{part}");
+        assert_eq!(walk(&store, &filter, Sort::Name, &ears, 100 * HOUR).await.len(), count, "{part}");
     }
     let filter = Filter { name: "office".to_owned(), firmware: "1.0".to_owned(), flagged: Tri::Yes, ..all() };
-    let boxes = walk(&store, &filter, Sort::HeardDown, &hearing, 100 * HOUR).await;
+    let boxes = walk(&store, &filter, Sort::HeardDown, &ears, 100 * HOUR).await;
     assert_eq!(boxes.len(), (0..40).filter(|n| n % 4 == 2 && n % 3 == 0 && n % 7 == 0).count());
 }
 
@@ -163,7 +205,7 @@ async fn a_tag_is_found_whole_and_taken_by_its_letters() {
         .expect("they are written");
     for (tag, expected) in [("till", 1), ("tills", 1), ("50%", 1), ("5%", 0), ("a_b", 1), ("", 40)] {
         let filter = Filter { tag: tag.to_owned(), ..all() };
-        let found = walk(&store, &filter, Sort::Id, &Hearing::default(), 100 * HOUR).await;
+        let found = walk(&store, &filter, Sort::Id, &Ears::default(), 100 * HOUR).await;
         assert_eq!(found.len(), expected, "{tag}");
     }
 }

@@ -38,7 +38,9 @@ impl Given {
         let device = self.identity.device;
         let heard: Vec<Heard> =
             messages.into_iter().map(|(up, payload)| Heard { device, up, payload, retained: false }).collect();
-        self.runtime.block_on(self.store.write(move |tx| apply(tx, &heard, Timestamp::saturating(7)))).expect("room")
+        self.runtime
+            .block_on(self.store.write(move |tx| apply(tx, &Cell::main(), &heard, Timestamp::saturating(7))))
+            .expect("room")
     }
 
     fn say(&self, presence: &Presence) -> Effects {

@@ -55,7 +55,7 @@ async fn a_box_is_offered_it_when_its_window_opens_where_it_stands() {
     let both = offered(&store, BEGIN + 2 * 3600).await;
     assert!(both.iter().any(|one| *one >= device(20)), "{both:?}");
     let says = async |number: u8| {
-        let read = store.read(move |tx| standing(tx, device(number), &hearing(), None, at(BEGIN)));
+        let read = store.read(move |tx| standing(tx, device(number), &ears(), None, at(BEGIN)));
         let standing = read.await.expect("readable").expect("there is a rollout");
         serde_json::to_value(standing).expect("JSON")
     };

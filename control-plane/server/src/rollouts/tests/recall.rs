@@ -49,7 +49,7 @@ async fn some_in_each_turn_also_by_a_server_that_starts_anew_and_who_has_another
     let stands = |number| {
         let store = store.clone();
         async move {
-            let read = store.read(move |tx| standing(tx, device(number), &hearing(), None, at(100_003)));
+            let read = store.read(move |tx| standing(tx, device(number), &ears(), None, at(100_003)));
             serde_json::to_value(read.await.expect("readable").expect("a rollout")).expect("JSON")
         }
     };

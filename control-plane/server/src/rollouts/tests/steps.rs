@@ -24,7 +24,7 @@ async fn turns(store: &Store, mut known: Option<Known>, from: u64, routes: Optio
         let now = at(from + step * 1800);
         let heard = store.write(move |tx| tx.execute("UPDATE appliance SET heard_ms = $1", &values![now])).await;
         heard.expect("room");
-        last = turn(store, known, hearing(), catalogue(routes.clone()), now).await.expect("a turn");
+        last = turn(store, known, ears(), catalogue(routes.clone()), now).await.expect("a turn");
         known = last.known.take();
         said.append(&mut last.said);
     }
@@ -87,7 +87,7 @@ async fn a_halt_takes_steps_back_as_well() {
         append(tx, id, lines, &Entry { at: at(250_000), event: Event::Damaged { device: device(0) } })
     });
     write.await.expect("room");
-    let turned = turn(&store, Some(known), hearing(), catalogue(routes()), at(250_001)).await.expect("a turn");
+    let turned = turn(&store, Some(known), ears(), catalogue(routes()), at(250_001)).await.expect("a turn");
     assert_eq!((turned.known.is_none(), turned.said.len()), (true, 4));
     assert!(offered(&store).await.is_empty());
 }
@@ -102,7 +102,7 @@ async fn where_no_release_leads_on_nobody_is_offered_one_and_each_box_says_so() 
     let say = |routes: Option<Routes>| {
         let store = store.clone();
         async move {
-            let read = store.read(move |tx| standing(tx, device(1), &hearing(), routes.as_ref(), now));
+            let read = store.read(move |tx| standing(tx, device(1), &ears(), routes.as_ref(), now));
             serde_json::to_value(read.await.expect("readable").expect("a rollout")).expect("JSON")
         }
     };

@@ -34,7 +34,7 @@ async fn boxes(store: &Store, now: Timestamp) {
 
 /// A turn that may lose to the other.
 async fn try_turn(store: &Store, known: Option<Known>, now: Timestamp) -> (Option<Known>, bool) {
-    match turn(store, known, hearing(), None, now).await {
+    match turn(store, known, ears(), None, now).await {
         Ok(turned) => (turned.known, false),
         Err(TurnError::Overtaken(_)) => (None, true),
         Err(error) => panic!("{error}"),
