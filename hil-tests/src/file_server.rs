@@ -1,8 +1,8 @@
-//! A file or a folder by HTTP on the loopback of this machine, with ranges, as a release server has them; it counts what it sent, and
+//! A file or a folder by HTTP on an address of this machine, with ranges, as a release server has them; it counts what it sent, and
 //! can hang up in the middle of every answer.
 
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{IpAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,9 +18,9 @@ pub(crate) struct Served {
     pub(crate) longest: AtomicU64,
 }
 
-/// Serves until this process ends; gives the port.
-pub(crate) fn serve(place: PathBuf) -> anyhow::Result<(u16, Arc<Served>)> {
-    let listener = TcpListener::bind("127.0.0.1:0")?;
+/// Serves on that address until this process ends; gives the port.
+pub(crate) fn serve(place: PathBuf, on: IpAddr) -> anyhow::Result<(u16, Arc<Served>)> {
+    let listener = TcpListener::bind((on, 0))?;
     let port = listener.local_addr()?.port();
     let served = Arc::new(Served::default());
     let counts = Arc::clone(&served);

@@ -7,6 +7,7 @@ mod control_plane;
 mod disk;
 mod file_server;
 mod qmp;
+mod rack;
 mod report;
 mod scenarios;
 mod source_disk;
@@ -26,9 +27,12 @@ use std::time::Instant;
 struct Arguments {
     /// Scenarios [default: all].
     scenario: Vec<String>,
-    /// The bench.
+    /// The bench: `virtual`, or `rack:NAME` for a place of a rack.
     #[arg(long, default_value = "virtual")]
     bench: String,
+    /// What the places of the rack are.
+    #[arg(long, value_name = "FILE", default_value = "/etc/saveos/racks.toml")]
+    racks: PathBuf,
     /// Folder with the image and its bundles, as `cargo xtask image` makes it.
     #[arg(long, value_name = "DIR")]
     images: PathBuf,
@@ -54,7 +58,10 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> anyhow::Result<bool> {
     let mut bench: Box<dyn Bench> = match arguments.bench.as_str() {
         "virtual" => Box::new(virtual_bench::VirtualBench::new(arguments.images.join("uboot-env.bin"))?),
-        other => bail!("no bench `{other}`: virtual"),
+        other => match other.strip_prefix("rack:") {
+            Some(name) => Box::new(rack::RackBench::new(&arguments.racks, name)?),
+            None => bail!("no bench `{other}`: virtual, or rack:NAME"),
+        },
     };
     let known = scenarios::ALL;
     for name in &arguments.scenario {

@@ -8,6 +8,7 @@ use crate::qmp::Qmp;
 use anyhow::{Context, bail};
 use saveos_hal::sim::Seen;
 use serde_json::json;
+use std::net::Ipv4Addr;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -248,7 +249,7 @@ impl Bench for VirtualBench {
     }
 
     fn serve(&mut self, place: &Path) -> anyhow::Result<(String, Arc<Served>)> {
-        let (port, served) = file_server::serve(place.to_owned())?;
+        let (port, served) = file_server::serve(place.to_owned(), Ipv4Addr::LOCALHOST.into())?;
         Ok((format!("http://{HOST}:{port}/"), served))
     }
 }
