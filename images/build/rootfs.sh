@@ -5,8 +5,12 @@ set -eu
 archive=$1 programs=$2 machine=$3 root=$4
 images=$(cd "$(dirname "$0")/.." && pwd)
 top=$(dirname "$images")
-# Words of a list: the first of each line that is no comment.
-words() { sed -n 's/^\([^# ][^ ]*\).*/\1/p' "$1"; }
+# Words of a list and of the machine's own: the first of each line that is no comment.
+words() {
+	for list in "$images/rootfs/$1" "$images/$machine/$1"; do
+		[ ! -e "$list" ] || sed -n 's/^\([^# ][^ ]*\).*/\1/p' "$list"
+	done
+}
 
 rm -rf "$root"
 mkdir -p "$root"
@@ -32,6 +36,13 @@ for applet in awk find ps vi less ping udhcpc; do [ -e "usr/bin/$applet" ] || ln
 rm -f etc/fstab
 cp -r "$images/rootfs/tree/." .
 [ ! -d "$images/$machine/tree" ] || cp -r "$images/$machine/tree/." .
+# What nobody has who is no bench.
+if [ -n "${SAVEOS_BENCH:-}" ]; then
+	# shellcheck source=../qemu/machine.env
+	. "$images/$machine/machine.env"
+	bench=$images/bench/tree/etc/systemd/system/bench-shell.service
+	sed "s/@TTY@/$SAVEOS_TTY/" "$bench" >etc/systemd/system/bench-shell.service
+fi
 for program in saveosd saveos saveos-bootctl saveos-slots; do
 	install -m 0755 "$programs/$program" "usr/bin/$program"
 	aarch64-linux-gnu-strip --strip-all "usr/bin/$program"
@@ -53,14 +64,14 @@ sed -i 's/^\([^:]*:[^:]*\):[0-9]*:/\1:1:/' etc/shadow
 rm -rf etc/systemd/system/*.wants
 units=etc/systemd/system
 [ ! -d "$images/$machine/tree/$units" ] || cp -r "$images/$machine/tree/$units/." $units/
-cat "$images/rootfs/enabled" "$images/$machine/enabled" 2>/dev/null | sed -n 's/^\([^# ][^ ]*\)  *\([^ ]*\).*/\1 \2/p' | while read -r unit by; do
+cat "$images/rootfs/enabled" ${SAVEOS_BENCH:+"$images/bench/enabled"} | sed -n 's/^\([^# ][^ ]*\)  *\([^ ]*\).*/\1 \2/p' | while read -r unit by; do
 	mkdir -p "$units/$by"
 	for folder in usr/lib/systemd/system etc/systemd/system; do
 		[ ! -e "$folder/$unit" ] || ln -sf "/$folder/$unit" "$units/$by/$unit"
 	done
 	[ -e "$units/$by/$unit" ] || [ -L "$units/$by/$unit" ] || { echo "no unit $unit" >&2; exit 1; }
 done
-for unit in $(words "$images/rootfs/masked"); do ln -sf /dev/null "$units/$unit"; done
+for unit in $(words masked); do ln -sf /dev/null "$units/$unit"; done
 rm -f usr/lib/systemd/system-generators/*
 for rules in $(cd usr/lib/udev/rules.d && ls); do
 	case $rules in
@@ -75,7 +86,8 @@ done
 # Modules: those that the list names and what they need, unpacked, for the kernel reads them faster than xz does.
 modules=usr/lib/modules/$kernel
 depmod -b . "$kernel"
-for module in $(words "$images/rootfs/modules"); do
+for module in $(words modules); do
+	modprobe -d . -S "$kernel" -D "$module" >/dev/null || { echo "no module $module" >&2; exit 1; }
 	modprobe -d . -S "$kernel" -D "$module" | sed -n 's#^insmod .*\(kernel/[^ ]*\).*#\1#p'
 done | sort -u >"$root.modules"
 mkdir "$root/$modules/kept"
@@ -90,6 +102,10 @@ depmod -b . "$kernel"
 rm "$root.modules"
 printf '%s\n' 'options nbd nbds_max=2' 'options loop max_loop=0' >etc/modprobe.d/saveos.conf
 
-# The kernel goes into its own slot.
+# The kernel goes into its own slot, and what starts the boot loader into its own partition.
 mv "boot/vmlinuz-$kernel" "$root.kernel"
-for path in $(words "$images/rootfs/removed"); do rm -rf ./$path; done
+rm -rf "$root.boot"
+mkdir "$root.boot"
+# shellcheck disable=SC2046 # one word a file, some of them patterns
+[ ! -e "$images/$machine/boot-files" ] || cp $(words boot-files) "$root.boot/"
+for path in $(words removed); do rm -rf ./$path; done

@@ -1,10 +1,12 @@
 #!/bin/sh
 # Makes what one slot holds from a root: root.img, a squashfs with its verity tree; kernel.img, a FIT of the kernel and an initramfs
 # that knows the root's hash. The same root, version and date give the same bytes.
-# usage: slot.sh ROOT VERSION SECONDS-SINCE-1970 OUT-FOLDER
+# usage: slot.sh ROOT VERSION SECONDS-SINCE-1970 MACHINE OUT-FOLDER
 set -eu
-root=$1 version=$2 date=$3 out=$4
+root=$1 version=$2 date=$3 machine=$4 out=$5
 images=$(cd "$(dirname "$0")/.." && pwd)
+# shellcheck source=../qemu/machine.env
+. "$images/$machine/machine.env"
 export SOURCE_DATE_EPOCH="$date"
 mkdir -p "$out"
 cd "$out"
@@ -40,7 +42,10 @@ while [ -n "$todo" ]; do
 	todo=$next
 done
 [ -e initramfs/lib/ld-linux-aarch64.so.1 ] || install -m 0755 "$(realpath "$root/usr/lib/ld-linux-aarch64.so.1")" initramfs/lib/ld-linux-aarch64.so.1
-for module in $(sed -n 's/^\([^# ][^ ]*\) \*$/\1/p' "$images/rootfs/modules"); do
+lists=$images/rootfs/modules
+[ ! -e "$images/$machine/modules" ] || lists="$lists $images/$machine/modules"
+# shellcheck disable=SC2086 # one or two files
+for module in $(sed -n 's/^\([^# ][^ ]*\) \*$/\1/p' $lists); do
 	modprobe -d "$root" -S "$kernel" -D "$module" | sed -n 's#^insmod \([^ ]*\).*#\1#p'
 done | awk '!seen[$0]++' | while read -r module; do
 	install -m 0644 "$module" initramfs/modules/
@@ -60,7 +65,7 @@ cat >kernel.its <<ITS
 	images {
 		kernel {
 			data = /incbin/("$root.kernel"); type = "kernel"; arch = "arm64"; os = "linux"; compression = "none";
-			load = <${SAVEOS_KERNEL_ADDRESS:-0x40400000}>; entry = <${SAVEOS_KERNEL_ADDRESS:-0x40400000}>;
+			load = <$SAVEOS_KERNEL_ADDRESS>; entry = <$SAVEOS_KERNEL_ADDRESS>;
 			hash { algo = "crc32"; };
 		};
 		ramdisk {

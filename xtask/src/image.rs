@@ -1,5 +1,6 @@
 //! Makes the appliance's image and its update bundles from `images/`, and starts them on a bench.
 
+mod board;
 mod sbom;
 
 use crate::cross;
@@ -13,6 +14,9 @@ use std::process::Command;
 
 /// What an appliance runs of ours.
 pub(crate) const PROGRAMS: &[&str] = &["saveos-daemon", "saveos", "saveos-bootctl"];
+
+/// The machine that can be started anywhere.
+const VIRTUAL: &str = "qemu";
 
 /// What it is made for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -78,7 +82,11 @@ pub(crate) fn release(machine: &str, keys: &Path) -> anyhow::Result<PathBuf> {
 
 /// `cargo xtask hil`.
 pub(crate) fn hil(words: &[&str]) -> anyhow::Result<()> {
-    let workshop = Workshop::open("qemu", Purpose::Bench)?;
+    let (machine, words) = match words {
+        ["--machine", machine, words @ ..] => (*machine, words),
+        words => (VIRTUAL, words),
+    };
+    let workshop = Workshop::open(machine, Purpose::Bench)?;
     workshop.make()?;
     workshop.make_for_bench()?;
     build_control_plane()?;
@@ -92,7 +100,7 @@ pub(crate) fn smoke(tally: &mut Tally) -> anyhow::Result<()> {
         tally.line("SKIPPED: an image holds files of root");
         return Ok(());
     }
-    let workshop = Workshop::open("qemu", Purpose::Smoke)?;
+    let workshop = Workshop::open(VIRTUAL, Purpose::Smoke)?;
     let from = workshop.make()?;
     let made = workshop.checksum()?;
     workshop.assemble(&from)?;
@@ -105,6 +113,10 @@ pub(crate) fn smoke(tally: &mut Tally) -> anyhow::Result<()> {
         workshop.start(&[scenario])?;
         tally.passed();
     }
+    let workshop = Workshop::open("rpi4", Purpose::Smoke)?;
+    workshop.make()?;
+    board::check_rpi4(&workshop.folder)?;
+    tally.passed();
     Ok(())
 }
 
@@ -163,6 +175,10 @@ impl Workshop {
         if self.purpose != Purpose::Release {
             command.env("SAVEOS_ZSTD", "3");
         }
+        // A box that QEMU emulates is on a bench, whatever it is made for.
+        if self.purpose == Purpose::Bench || self.machine == VIRTUAL {
+            command.env("SAVEOS_BENCH", "1");
+        }
         println!("$ {name} {}", arguments.last().map_or(String::new(), |last| last.display().to_string()));
         let status = command.status().with_context(|| format!("could not start {}", script.display()))?;
         if status.success() { Ok(()) } else { bail!("{name} ended with {status}") }
@@ -195,11 +211,19 @@ impl Workshop {
 
     /// Debian's packages, fetched once for each list of them.
     fn packages(&self) -> anyhow::Result<PathBuf> {
-        let (list, archive) = (root().join("images/rootfs/packages"), root().join("target/image/packages.tar"));
-        let of = root().join("target/image/packages.of");
-        let wanted = std::fs::read_to_string(&list)?;
+        let (list, own) =
+            (root().join("images/rootfs/packages"), root().join("images").join(&self.machine).join("packages"));
+        // What machines have in common is fetched once for all of them.
+        let name = if own.is_file() { format!("packages-{}", self.machine) } else { "packages".to_owned() };
+        let at = |end: &str| root().join("target/image").join(format!("{name}.{end}"));
+        let (archive, of) = (at("tar"), at("of"));
+        let lists: Vec<&Path> = [&list, &own].into_iter().filter(|path| path.is_file()).map(PathBuf::as_path).collect();
+        let mut wanted = String::new();
+        for list in &lists {
+            wanted.push_str(&std::fs::read_to_string(list)?);
+        }
         if !archive.is_file() || std::fs::read_to_string(&of).ok().as_ref() != Some(&wanted) {
-            self.script("fetch.sh", &[&list, &archive])?;
+            self.script("fetch.sh", &[&lists[..], &[&archive]].concat())?;
             std::fs::File::create(&of)?.write_all(wanted.as_bytes())?;
         }
         Ok(archive)
@@ -235,8 +259,8 @@ impl Workshop {
         self.slot("first", &tree, &self.version)?;
         let bootctl = root().join("target/debug/saveos-bootctl");
         let machine = Path::new(&self.machine);
-        let slot = self.path("first");
-        self.script("disk.sh", &[machine, &slot, &bootctl, Path::new(&self.date), &self.path("disk.img")])
+        let (slot, boot) = (self.path("first"), self.path("root.boot"));
+        self.script("disk.sh", &[machine, &slot, &boot, &bootctl, Path::new(&self.date), &self.path("disk.img")])
     }
 
     fn checksum(&self) -> anyhow::Result<String> {
@@ -244,7 +268,8 @@ impl Workshop {
     }
 
     fn slot(&self, name: &str, tree: &Path, version: &str) -> anyhow::Result<()> {
-        self.script("slot.sh", &[tree, Path::new(version), Path::new(&self.date), &self.path(name)])
+        let (version, date, machine) = (Path::new(version), Path::new(&self.date), Path::new(&self.machine));
+        self.script("slot.sh", &[tree, version, date, machine, &self.path(name)])
     }
 
     fn bundle(&self, slot: &str, version: &str, name: &str) -> anyhow::Result<()> {
@@ -273,7 +298,9 @@ impl Workshop {
 
     /// What a bench starts besides: a system that works, and one that does not.
     fn make_for_bench(&self) -> anyhow::Result<()> {
-        self.make_environment()?;
+        if self.machine == VIRTUAL {
+            self.make_environment()?;
+        }
         let tree = self.path("root");
         for (name, version, change) in RELEASES {
             let changed = self.path(&format!("root-{name}"));

@@ -32,8 +32,8 @@ cargo xtask bench fleet          5,000 simulated boxes and 5,000 facts a second 
 cargo xtask bench rollout [SEEDS] [RELEASE]   the ring engine over 100,000 boxes that do not exist, with releases of every kind
 cargo xtask bench scale          memory and reads at 8 TiB, ten million files, 30 million chunks
 cargo xtask xbuild [PACKAGE…]    build for aarch64, on whatever this is (default: what an appliance runs)
-cargo xtask image [--machine qemu] [--keys DIR]   make the appliance's disk image and its update bundle
-cargo xtask hil [SCENARIO…] [--bench virtual] [--junit FILE]   make the image, start it on a bench, hold it to what it promises
+cargo xtask image [--machine qemu|rpi4] [--keys DIR]   make the appliance's disk image and its update bundle
+cargo xtask hil [--machine rpi4] [SCENARIO…] [--bench virtual|rack:NAME] [--junit FILE]   make the image, start it on a bench, hold it to what it promises
 cargo xtask smoke --env local|staging|production [--json FILE]   ask an environment, from outside, whether it works
 cargo xtask container [--tag IMAGE:TAG] | tag | push IMAGE:TAG   make the image of the control plane, say what it is called, put it into the registry
 cargo xtask tidy [--yes]         remove images and artefacts of commits that nobody needs any more

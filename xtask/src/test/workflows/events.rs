@@ -23,6 +23,8 @@ struct Happening {
     action: &'static str,
     /// By hand, this workflow only.
     by_hand: &'static str,
+    /// By hand, on this place of the rack.
+    rack: &'static str,
     /// What is released, or to be released, is a prerelease.
     prerelease: bool,
 }
@@ -93,6 +95,7 @@ impl Context for Seen<'_> {
             "needs.version.outputs.prerelease" => self.happening.prerelease.to_string().into(),
             // Called with one by release.yml; by itself it has none.
             "inputs.version" => Value::Null,
+            "inputs.rack" => self.happening.rack.into(),
             "needs.tag.result" => self.results["tag"].into(),
             "needs.version.result" => self.results["version"].into(),
             other => panic!("nobody says what {other} is"),
@@ -164,6 +167,7 @@ fn each_event_runs_what_the_table_says() {
     let pull = |branch| Happening { event: "pull_request", branch, ..Happening::default() };
     let by_hand = |by_hand| Happening { event: "workflow_dispatch", branch: "main", by_hand, ..Happening::default() };
     let released = |action| Happening { event: "release", action, ..Happening::default() };
+    let on_rack = Happening { rack: "pi4-1", ..by_hand("hil") };
     let nightly = Happening { event: "schedule", branch: "main", ..Happening::default() };
     let table: Vec<(&str, Happening, Vec<&str>)> = vec![
         ("a push to develop", push("develop"), with(&CI, &STAGING)),
@@ -200,6 +204,10 @@ fn each_event_runs_what_the_table_says() {
         ("the night in a fork", Happening { fork: true, ..nightly.clone() }, vec![]),
         ("a bad night", Happening { failing: &["hil/virtual"], ..nightly }, with(&NIGHT, &["hil/notify"])),
         ("the bench by hand", by_hand("hil"), vec!["hil/virtual"]),
+        ("the rack by hand", on_rack.clone(), vec!["hil/rack"]),
+        ("the rack fails", Happening { failing: &["hil/rack"], ..on_rack.clone() }, vec!["hil/notify", "hil/rack"]),
+        ("the rack for what is not on main", Happening { branch: "feature/x", ..on_rack.clone() }, vec![]),
+        ("the rack of a fork", Happening { fork: true, ..on_rack }, vec![]),
         (
             "a push to develop that changes a recipe",
             Happening { changed: &["yocto/kas/base.yml"], ..push("develop") },
