@@ -4,7 +4,7 @@
 //! A file that cannot be opened is set aside under another name and a new one begins: a new stream, which the control plane
 //! sees by its birth. Backups do not wait for it.
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -87,8 +87,11 @@ pub(crate) fn connect(data: &Path) -> Result<Connection, DbError> {
 }
 
 fn configured(path: &Path) -> Result<Connection, DbError> {
-    let db = Connection::open(path)?;
+    let mut db = Connection::open(path)?;
     db.busy_timeout(Duration::from_secs(10))?;
+    // Whoever reads first and writes then fails at once, whatever he would wait, when another connection wrote in between
+    // (SQLITE_BUSY_SNAPSHOT): all of ours write.
+    db.set_transaction_behavior(TransactionBehavior::Immediate);
     db.pragma_update(None, "journal_mode", "WAL")?;
     db.pragma_update(None, "synchronous", "FULL")?;
     Ok(db)
@@ -135,6 +138,22 @@ pub(crate) fn forget_note(db: &Connection, name: &str) -> Result<(), DbError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_reads_and_then_writes_is_not_overtaken() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut here = open(folder.path()).expect("a database");
+        let beside = connect(folder.path()).expect("the same");
+        beside.busy_timeout(Duration::ZERO).expect("it is set");
+        let step = here.transaction().expect("it is free");
+        assert_eq!(note(&step, "turn").expect("readable"), None);
+        // It has to wait, as everybody who does not say that he will not.
+        assert!(set_note(&beside, "turn", "another's").is_err());
+        set_note(&step, "turn", "ours").expect("nobody came in between");
+        step.commit().expect("room");
+        set_note(&beside, "turn", "another's").expect("its turn");
+        assert_eq!(note(&here, "turn").expect("readable").as_deref(), Some("another's"));
+    }
 
     #[test]
     fn what_was_noted_is_there_again_and_commits_are_synced() {

@@ -20,7 +20,11 @@ impl Daemon {
             Err(error) => return tracing::warn!(%error, "the socket cannot be used"),
         };
         status::serve(&listener, &mut |question| {
-            self.reply(question).unwrap_or_else(|error| Answer::Refused { why: error.to_string() })
+            self.reply(question).unwrap_or_else(|error| {
+                // With its causes: that the database failed helps nobody who does not read by what.
+                let causes = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
+                Answer::Refused { why: causes.map(ToString::to_string).collect::<Vec<_>>().join(": ") }
+            })
         });
     }
 

@@ -18,8 +18,8 @@ tokio::task_local! {
     static WITHIN: OnceLock<String>;
 }
 
-/// Tables in which every row is of a box, by their column `device`; an alert may be of none.
-const TABLES: [&str; 13] = [
+/// Tables in which every row is of a box, by their column `device`; and those of them in which one may be of none.
+const TABLES: [&str; 14] = [
     "alert",
     "certificate",
     "command",
@@ -31,9 +31,11 @@ const TABLES: [&str; 13] = [
     "recovery_point",
     "reported",
     "room_sample",
+    "silence",
     "store_room",
     "stream",
 ];
+const OF_NONE: [&str; 2] = ["alert", "silence"];
 /// Another text needs another name, and a word that drops this one.
 const POLICY: &str = "saveos_fence_1";
 /// Who may see nothing.
@@ -100,7 +102,7 @@ fn statements() -> Vec<String> {
         FROM unnest(string_to_array(current_setting('saveos.tops', TRUE), ' ')) AS top WHERE starts_with(path, top))";
     let mut all = vec![policy("appliance", &format!("{free} OR node IN ({seen})"))];
     for table in TABLES {
-        let of_none = if table == "alert" { " OR device IS NULL" } else { "" };
+        let of_none = if OF_NONE.contains(&table) { " OR device IS NULL" } else { "" };
         // The policy of `appliance` holds in there as well.
         all.push(policy(table, &format!("{free}{of_none} OR device IN (SELECT id FROM appliance)")));
     }
