@@ -4,6 +4,7 @@
 use crate::console::Console;
 use crate::file_server::Served;
 use saveos_hal::sim::Seen;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,6 +65,8 @@ pub(crate) trait Bench {
     fn press(&mut self, held: Duration) -> anyhow::Result<()>;
     /// How the box calls this machine.
     fn host(&self) -> String;
+    /// The address of this machine at which it is reached so.
+    fn address(&self) -> IpAddr;
     /// The console since power on.
     fn console(&mut self) -> anyhow::Result<&mut Console>;
     /// The system disk of a box that is off.

@@ -1,10 +1,11 @@
-//! A control plane for a bench: the real server with its broker on free ports of the loopback, which the box calls by the name that
-//! its bench has for this machine.
+//! A control plane for a bench: the real server with its broker on free ports of an address of this machine, which the box calls by the name
+//! that its bench has for it.
 
+use crate::bench::Bench;
 use anyhow::{Context, bail, ensure};
 use serde_json::{Value, json};
 use std::io::Write;
-use std::net::TcpListener;
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -17,7 +18,8 @@ pub(crate) struct ControlPlane {
     process: Child,
     /// `HOST:PORT` as the box calls it.
     host: String,
-    port: u16,
+    /// Where it is reached from here.
+    reached: SocketAddr,
     token: String,
     organisation: String,
 }
@@ -31,16 +33,26 @@ impl Drop for ControlPlane {
 }
 
 impl ControlPlane {
-    /// Sets one up for boxes that call this machine `host`, and waits until it is ready.
-    pub(crate) fn start(host: &str) -> anyhow::Result<ControlPlane> {
+    /// Sets one up for the boxes of a bench, and waits until it is ready.
+    pub(crate) fn start(bench: &dyn Bench) -> anyhow::Result<ControlPlane> {
+        let (host, address) = (bench.host(), bench.address());
         let program = std::env::current_exe()?.with_file_name("saveos-server");
         ensure!(program.exists(), "there is no {}: cargo build -p saveos-server", program.display());
         let folder = tempfile::tempdir()?;
         let data = folder.path().join("data");
-        let (https, mqtt) = (free_port()?, free_port()?);
+        let (https, mqtt) = (free_port(address)?, free_port(address)?);
         let init = Command::new(&program)
-            .args(["init", "--json", "--bind", "127.0.0.1", "--organisation", "Bench", "--admin", "a@example.org"])
-            .args(["--host", host, "--https-port", &https.to_string(), "--mqtt-port", &mqtt.to_string()])
+            .args([
+                "init",
+                "--json",
+                "--bind",
+                &address.to_string(),
+                "--organisation",
+                "Bench",
+                "--admin",
+                "a@example.org",
+            ])
+            .args(["--host", &host, "--https-port", &https.to_string(), "--mqtt-port", &mqtt.to_string()])
             .arg("--data")
             .arg(&data)
             .output()?;
@@ -52,7 +64,7 @@ impl ControlPlane {
         let mut control = ControlPlane {
             process: run.spawn()?,
             host: format!("{host}:{https}"),
-            port: https,
+            reached: SocketAddr::new(address, https),
             token: String::new(),
             organisation: shown["organisation"].as_str().context("an organisation")?.to_owned(),
             folder,
@@ -113,7 +125,7 @@ impl ControlPlane {
         curl.args(["--silent", "--show-error", "--max-time", "30", "--config", "-"]).stdin(Stdio::piped());
         curl.arg("--cacert").arg(self.authority()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // The name of the box's network is none of ours.
-        curl.args(["--connect-to", &format!("{}:127.0.0.1:{}", self.host, self.port)]);
+        curl.args(["--connect-to", &format!("{}:{}", self.host, self.reached)]);
         let mut config = format!("url = \"{}{path}\"\nrequest = \"{method}\"\n", self.url());
         if !self.token.is_empty() {
             config.push_str(&format!("header = \"authorization: Bearer {}\"\n", self.token));
@@ -173,6 +185,6 @@ impl ControlPlane {
     }
 }
 
-fn free_port() -> std::io::Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+fn free_port(on: IpAddr) -> std::io::Result<u16> {
+    Ok(TcpListener::bind((on, 0))?.local_addr()?.port())
 }

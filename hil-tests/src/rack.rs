@@ -197,6 +197,10 @@ impl Bench for RackBench {
         self.place.address.to_string()
     }
 
+    fn address(&self) -> std::net::IpAddr {
+        self.place.address
+    }
+
     fn console(&mut self) -> anyhow::Result<&mut Console> {
         self.console.as_mut().context("it is off")
     }

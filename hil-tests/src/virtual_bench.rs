@@ -8,7 +8,7 @@ use crate::qmp::Qmp;
 use anyhow::{Context, bail};
 use saveos_hal::sim::Seen;
 use serde_json::json;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -233,6 +233,10 @@ impl Bench for VirtualBench {
         HOST.to_owned()
     }
 
+    fn address(&self) -> IpAddr {
+        Ipv4Addr::LOCALHOST.into()
+    }
+
     fn console(&mut self) -> anyhow::Result<&mut Console> {
         self.running.as_mut().map(|running| &mut running.console).context("it is off")
     }
@@ -249,7 +253,7 @@ impl Bench for VirtualBench {
     }
 
     fn serve(&mut self, place: &Path) -> anyhow::Result<(String, Arc<Served>)> {
-        let (port, served) = file_server::serve(place.to_owned(), Ipv4Addr::LOCALHOST.into())?;
+        let (port, served) = file_server::serve(place.to_owned(), self.address())?;
         Ok((format!("http://{HOST}:{port}/"), served))
     }
 }

@@ -29,15 +29,16 @@ impl Place {
         self.folder.path().join(name)
     }
 
-    /// Makes a database; its URL.
+    /// Makes a database, of a user who is no superuser; its URL.
     fn database(&self, name: &str, how: &str) -> String {
         let made = Command::new("psql")
-            .args(["--quiet", "--no-psqlrc", "--dbname", &self.postgres.url(), "--command"])
-            .arg(format!("CREATE DATABASE {name} TEMPLATE template0 {how}"))
+            .args(["--quiet", "--no-psqlrc", "--dbname", &self.postgres.url()])
+            .arg(format!("--command=CREATE ROLE {name} LOGIN"))
+            .arg(format!("--command=CREATE DATABASE {name} OWNER {name} TEMPLATE template0 {how}"))
             .output()
             .expect("psql is where the server is");
         assert!(made.status.success(), "{made:?}");
-        self.postgres.url().replace("/postgres", &format!("/{name}"))
+        self.postgres.url().replace("/postgres", &format!("/{name}")).replace("//saveos@", &format!("//{name}@"))
     }
 }
 
@@ -71,6 +72,9 @@ fn an_installation_moves_to_postgresql_and_back_and_keeps_everything() {
     done(run(Some(&url), &["restore"], &[("--from", &backup), ("--data", &moved)]));
     assert!(!moved.join("saveos.sqlite").exists(), "nobody could take it for the truth");
     done(run(Some(&url), &["doctor"], &[("--data", &moved)]));
+    let superuser = url.replace("//moved@", "//saveos@");
+    let (well, said) = run(Some(&superuser), &["doctor"], &[("--data", &moved)]);
+    assert!(!well && said.contains("WRONG the user of the database: it is a superuser"), "{said}");
 
     // Over something that is there nothing is written, and a folder that lost its variable starts no second truth.
     let (well, said) = run(Some(&url), &["restore"], &[("--from", &backup), ("--data", &place.path("again"))]);

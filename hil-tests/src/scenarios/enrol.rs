@@ -19,7 +19,7 @@ pub(super) fn run(bench: &mut dyn Bench, images: &Path) -> anyhow::Result<String
     let source = folder.path().join("source.img");
     source_disk::make(&source)?;
     let before = usb_backup::checksum(&source)?;
-    let mut control = ControlPlane::start(&bench.host())?;
+    let mut control = ControlPlane::start(bench)?;
     bench.flash(&images.join("disk.img"))?;
     let joined = join(bench, &mut control, None)?;
     let (path, words) = (joined.path, joined.words);

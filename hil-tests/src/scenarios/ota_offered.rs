@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 const JUDGED: Duration = Duration::from_secs(500);
 
 pub(super) fn run(bench: &mut dyn Bench, images: &Path) -> anyhow::Result<String> {
-    let mut control = ControlPlane::start(&bench.host())?;
+    let mut control = ControlPlane::start(bench)?;
     let mut releases = Releases::of(bench, images)?;
     std::os::unix::fs::symlink(releases.served(""), control.releases())?;
     releases.publish(&images.join("rotten.raucb"), "3.3.0", 24)?;

@@ -18,7 +18,7 @@ const REPORTED: Duration = Duration::from_secs(60);
 const TRIAL: (u64, u64) = (240, 300);
 
 pub(super) fn run(bench: &mut dyn Bench, images: &Path) -> anyhow::Result<String> {
-    let mut control = ControlPlane::start(&bench.host())?;
+    let mut control = ControlPlane::start(bench)?;
     let mut releases = Releases::of(bench, images)?;
     std::os::unix::fs::symlink(releases.served(""), control.releases())?;
     let (mut second, mut third) = (bench.neighbour()?, bench.neighbour()?);

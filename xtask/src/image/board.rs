@@ -84,6 +84,15 @@ fn slot_fits(kernel: &Path) -> anyhow::Result<()> {
     {
         ensure!(told.contains(wanted), "`{wanted}` is not in {told}");
     }
+    // Without these it does not find its own disk.
+    let initramfs = kernel.with_file_name("initramfs.cpio");
+    let part = ["-T", "flat_dt", "-p", "1", "-o", &initramfs.to_string_lossy(), &kernel.to_string_lossy()];
+    output("dumpimage", &part)?;
+    let files = output("sh", &["-ec", "cpio --quiet -t <\"$1\"", "sh", &initramfs.to_string_lossy()])?;
+    std::fs::remove_file(&initramfs)?;
+    for wanted in ["init", "modules/sdhci-iproc.ko", "modules/gpio-regulator.ko", "bin/saveos-bootctl"] {
+        ensure!(files.lines().any(|file| file == wanted), "{wanted} is not in the initramfs");
+    }
     let size = std::fs::metadata(kernel)?.len();
     ensure!(size < 64 << 20, "{size} bytes are more than a slot has");
     // Unpacked at 2 MiB; the slot itself is read to 256 MiB, which nothing may reach.
