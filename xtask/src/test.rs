@@ -4,6 +4,8 @@ mod aarch64;
 mod advisories;
 mod container;
 mod monitoring;
+#[path = "../../control-plane/server/tests/support/ports.rs"]
+mod ports;
 #[allow(dead_code, reason = "tests stop it and start it again")]
 #[path = "../../control-plane/server/tests/support/postgres.rs"]
 mod postgres;

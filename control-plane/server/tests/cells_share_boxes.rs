@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use support::Person;
-use support::parts::{Parts, free_port};
+use support::parts::Parts;
+use support::ports::free_port;
 use support::traffic::something;
 
 const NORTH: &str = "ingest:north";

@@ -14,7 +14,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 use support::ADMIN;
-use support::parts::{Parts, free_port};
+use support::parts::Parts;
+use support::ports::free_port;
 use support::traffic::{Traffic, something};
 
 /// The data of live facts at one replica.

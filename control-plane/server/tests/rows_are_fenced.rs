@@ -3,7 +3,7 @@
 mod support;
 
 use serde_json::{Value, json};
-use support::parts::free_port;
+use support::ports::free_port;
 use support::postgres::Postgres;
 use support::{Person, Server};
 

@@ -1,7 +1,8 @@
 //! HAProxy with the config that compose mounts, in front of replicas on this machine.
 
+use super::ports::free_row;
 use std::io::Write;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -24,9 +25,8 @@ impl Balancer {
         };
         let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/compose/haproxy.cfg");
         let ours = std::fs::read_to_string(ours).expect("it is in the tree");
-        let [port, mqtt] = [(); 2].map(|()| {
-            TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
-        });
+        let port = free_row(2);
+        let mqtt = port + 1;
         // Names of containers and their ports are what is different here.
         let servers: Vec<String> = (1..)
             .zip(replicas)

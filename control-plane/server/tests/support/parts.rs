@@ -1,6 +1,7 @@
 //! An installation in parts: two replicas of the API behind a balancer, two workers and a broker, on a PostgreSQL and a Redis of their own.
 
 use super::line::Line;
+use super::ports::free_port;
 use super::postgres::Postgres;
 use super::redis::Redis;
 use super::{Person, Server};
@@ -111,9 +112,4 @@ impl Drop for Parts {
 fn open() -> std::fs::Permissions {
     // PostgreSQL runs as another user.
     std::os::unix::fs::PermissionsExt::from_mode(0o755)
-}
-
-pub(crate) fn free_port() -> u16 {
-    let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    socket.local_addr().expect("a port").port()
 }

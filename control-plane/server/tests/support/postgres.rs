@@ -1,8 +1,8 @@
 //! A PostgreSQL of our own: on a free port, in a folder that is thrown away, ended by its folder. Also what `cargo xtask test cluster`
 //! starts; so nothing but the standard library is used here.
 
+use super::ports::free_port;
 use std::io;
-use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -24,7 +24,7 @@ impl Postgres {
             // It runs as nobody who could do harm, and refuses to run as root.
             ended(Command::new("chown").arg("postgres").arg(folder))?;
         }
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let port = free_port();
         let server = Postgres { programs, folder: folder.to_owned(), port };
         let words = ["--auth=trust", "--username=saveos", "--locale=C", "--encoding=UTF8", "--no-instructions"];
         ended(server.program("initdb").args(words))?;

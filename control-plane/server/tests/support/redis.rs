@@ -1,6 +1,7 @@
 //! A Redis of our own: on a free port, in memory, ended with the test.
 
-use std::net::{TcpListener, TcpStream};
+use super::ports::free_port;
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -17,8 +18,7 @@ impl Redis {
             println!("SKIPPED: no redis-server");
             return None;
         }
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port();
-        let mut redis = Redis { port, process: None };
+        let mut redis = Redis { port: free_port(), process: None };
         redis.begin();
         Some(redis)
     }
