@@ -43,6 +43,7 @@ cargo xtask version show | bump patch|minor|major|prerelease   the number of the
 cargo xtask release patch|minor|major|prerelease [--message TEXT] [--suites \"SUITE…\"] [--yes]   test, raise, commit, tag; or change nothing
 cargo xtask release notes        what the tag of this version says
 cargo xtask release tag | firmware MACHINE | draft   of a tagged commit: which release it is; image and bundle with the keys of SAVEOS_BUNDLE_*; a draft with all of it
+cargo xtask release sign | publish …   what holders of keys do with a draft, in the words of saveos-release (docs/RELEASING.md); paths from the top of the tree
 cargo xtask notify TITLE         tell a chat what became of the jobs of a workflow
 cargo xtask yocto [parse|build MACHINE]   write the list of crates that BitBake fetches; have it read the recipes, or build
 cargo xtask fuzz TARGET [SECONDS]   fuzz one parser (default 60 s)

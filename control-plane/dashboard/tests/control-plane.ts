@@ -263,6 +263,20 @@ export class Box {
     await this.say("confirm", ...shown.confirm.map((number) => words[number - 1] ?? ""));
   }
 
+  /** For so long it is a slow box: four fifths of the time it stands still. What happens in between is seen, however fast the machine. */
+  async slowly<T>(work: () => Promise<T>): Promise<T> {
+    const turn = setInterval(() => {
+      this.process.kill("SIGSTOP");
+      setTimeout(() => this.process.kill("SIGCONT"), 80);
+    }, 100);
+    try {
+      return await work();
+    } finally {
+      clearInterval(turn);
+      this.process.kill("SIGCONT");
+    }
+  }
+
   /** The image appears whole, as a disk does. */
   plug(image: string): void {
     const draft = join(this.folder, "draft.img");

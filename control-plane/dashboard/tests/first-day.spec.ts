@@ -68,8 +68,10 @@ test("from first run to an alert that somebody answers", async ({ page }) => {
     await page.getByRole("button", { name: "Add", exact: true }).click();
     await expect(page.getByText("Waiting for the box", { exact: true })).toBeVisible();
     await expect(page.getByText("The box is here. Plug in the disk.")).toBeVisible({ timeout: 60_000 });
-    box.plug(image);
-    await expect(page.getByText(/The first backup runs\. [1-9]\d? %/)).toBeVisible({ timeout: 60_000 });
+    await box.slowly(async () => {
+      box.plug(image);
+      await expect(page.getByText(/The first backup runs\. [1-9]\d? %/)).toBeVisible({ timeout: 60_000 });
+    });
     await expect(page.getByText("The first recovery point is there. One thing is left:")).toBeVisible({
       timeout: 90_000,
     });

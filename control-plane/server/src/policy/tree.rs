@@ -110,16 +110,21 @@ pub(crate) fn moved(
     path: &str,
     now: Timestamp,
 ) -> Result<Option<(Topic, Vec<u8>)>, NotSet> {
-    let sql = "SELECT desired, desired_ver, applied_ver FROM appliance WHERE id = $1 AND revoked_ms IS NULL";
-    let Some(row) = first(tx, sql, &values![device])? else { return Ok(None) };
-    let current: Desired = decode(row.text(0)?.as_bytes()).map_err(|_| StoreError::Damaged("a desired document"))?;
+    let Some((current, last)) = document(tx, device)? else { return Ok(None) };
     let (policy, _) = nearest(tx, path)?;
     let same = with_policy(&current, &policy, current.ver.get(), current.ts);
     if (Desired { sig: current.sig.clone(), ..same }) == current {
         return Ok(None);
     }
-    let last = row.number(1)?.max(row.number(2)?);
     Ok(Some(tell(tx, device, (&current, &policy, last), now)?))
+}
+
+/// The document of a box that is trusted, and the last version of it that we or the box know.
+fn document(tx: &mut dyn Tx, device: DeviceId) -> Result<Option<(Desired, u64)>, StoreError> {
+    let sql = "SELECT desired, desired_ver, applied_ver FROM appliance WHERE id = $1 AND revoked_ms IS NULL";
+    let Some(row) = first(tx, sql, &values![device])? else { return Ok(None) };
+    let current = decode(row.text(0)?.as_bytes()).map_err(|_| StoreError::Damaged("a desired document"))?;
+    Ok(Some((current, row.number(1)?.max(row.number(2)?))))
 }
 
 /// Writes the next document of a box, and says it.
@@ -139,13 +144,11 @@ pub(crate) fn offer(
     release: Option<ReleaseTarget>,
     now: Timestamp,
 ) -> Result<Option<(Topic, Vec<u8>)>, NotSet> {
-    let sql = "SELECT desired, desired_ver, applied_ver FROM appliance WHERE id = $1 AND revoked_ms IS NULL";
-    let Some(row) = first(tx, sql, &values![device])? else { return Ok(None) };
-    let current: Desired = decode(row.text(0)?.as_bytes()).map_err(|_| StoreError::Damaged("a desired document"))?;
+    let Some((current, last)) = document(tx, device)? else { return Ok(None) };
     if current.release == release {
         return Ok(None);
     }
-    let ver = DesiredVersion::saturating(row.number(1)?.max(row.number(2)?) + 1);
+    let ver = DesiredVersion::saturating(last + 1);
     let next = Desired { ver, ts: now, release, sig: None, ..current.clone() };
     let offered = offered(&next);
     let said = publish(tx, device, (&current, next))?;
@@ -160,13 +163,11 @@ pub(crate) fn at_brokers(
     brokers: &[BrokerUrl],
     now: Timestamp,
 ) -> Result<Option<(Topic, Vec<u8>)>, NotSet> {
-    let sql = "SELECT desired, desired_ver, applied_ver FROM appliance WHERE id = $1 AND revoked_ms IS NULL";
-    let Some(row) = first(tx, sql, &values![device])? else { return Ok(None) };
-    let current: Desired = decode(row.text(0)?.as_bytes()).map_err(|_| StoreError::Damaged("a desired document"))?;
+    let Some((current, last)) = document(tx, device)? else { return Ok(None) };
     if current.uplink.brokers == brokers {
         return Ok(None);
     }
-    let ver = DesiredVersion::saturating(row.number(1)?.max(row.number(2)?) + 1);
+    let ver = DesiredVersion::saturating(last + 1);
     let mut next = Desired { ver, ts: now, sig: None, ..current.clone() };
     next.uplink.brokers = brokers.to_vec();
     publish(tx, device, (&current, next)).map(Some)

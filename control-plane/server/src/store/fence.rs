@@ -98,13 +98,15 @@ pub(super) async fn raise(client: &Object) -> Result<(), StoreError> {
 fn statements() -> Vec<String> {
     // In a subquery it is asked once, and not for each row. A setting that was local to a transaction before is empty, not away.
     let free = "(SELECT COALESCE(current_setting('saveos.tops', TRUE), '')) = ''";
-    let seen = "SELECT id FROM node WHERE EXISTS (SELECT 1
-        FROM unnest(string_to_array(current_setting('saveos.tops', TRUE), ' ')) AS top WHERE starts_with(path, top))";
-    let mut all = vec![policy("appliance", &format!("{free} OR node IN ({seen})"))];
+    // `EXISTS`, which the planner may look up for each row of few or hash for many: `IN` would be hashed for one row as well.
+    let seen = "EXISTS (SELECT 1 FROM node, unnest(string_to_array(current_setting('saveos.tops', TRUE), ' ')) AS top
+        WHERE node.id = appliance.node AND starts_with(node.path, top))";
+    let mut all = vec![policy("appliance", &format!("{free} OR {seen}"))];
     for table in TABLES {
         let of_none = if OF_NONE.contains(&table) { " OR device IS NULL" } else { "" };
         // The policy of `appliance` holds in there as well.
-        all.push(policy(table, &format!("{free}{of_none} OR device IN (SELECT id FROM appliance)")));
+        let seen = format!("EXISTS (SELECT 1 FROM appliance WHERE appliance.id = {table}.device)");
+        all.push(policy(table, &format!("{free}{of_none} OR {seen}")));
     }
     all
 }
