@@ -46,7 +46,8 @@ impl RackBench {
     }
 
     fn at(name: &str, place: Place, leases: &Path, dark: Duration) -> anyhow::Result<RackBench> {
-        let lease = File::create(leases.join(format!("saveos-rack-{name}.lock")))?;
+        let lease = leases.join(format!("saveos-rack-{name}.lock"));
+        let lease = File::options().create(true).append(true).open(lease)?;
         flock(&lease, FlockOperation::NonBlockingLockExclusive)
             .with_context(|| format!("{name} is somebody else's now"))?;
         let system = place.system.as_ref().map(|switched| switched.disk.clone()).unwrap_or_default();
